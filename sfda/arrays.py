@@ -1,0 +1,294 @@
+"""Checked input and the few kernels that need it, for NumPy and torch alike.
+
+Tensors on the CPU share their memory with NumPy and are computed there, where
+``X.T @ X`` is a symmetric product at half the price of a general one. Tensors
+on an accelerator stay on it. torch is never imported unless a tensor or a
+``device`` asks for it.
+"""
+
+import sys
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+import scipy.special
+
+
+def is_torch(x):
+    """True for a torch tensor, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def namespace(x):
+    """The library of `x`: ``numpy`` or ``torch``."""
+    return sys.modules["torch"] if is_torch(x) else np
+
+
+def to_numpy(x):
+    """`x` as a NumPy array, copied from an accelerator where it must be."""
+    return x.detach().cpu().numpy() if is_torch(x) else np.asarray(x)
+
+
+def like(x, reference):
+    """The NumPy array `x` in the library, and on the device, of `reference`."""
+    if not is_torch(reference):
+        return x
+    return namespace(reference).as_tensor(x, device=reference.device)
+
+
+def row_blocks(x):
+    """Slices that walk over the rows of `x` in pieces that fit a cache."""
+    nbytes = 2**30 if is_torch(x) else 2**24
+    step = max(1, nbytes // (8 * max(1, x.shape[1])))
+    for start in range(0, x.shape[0], step):
+        yield slice(start, start + step)
+
+
+# --- checked input ---------------------------------------------------------
+
+
+def as_features(features, *, name="features", dtype=None, device=None):
+    """Check a matrix of features and bring it to the working precision.
+
+    Parameters
+    ----------
+    features : array-like of shape (N, D)
+        NumPy array, torch tensor or nested sequence of finite real numbers.
+    name : str
+        What error messages call it.
+    dtype : None, "float64" or "float32", or the NumPy or torch dtype
+        Working precision; None means float64.
+    device : None, str or torch.device
+        Where to compute; None means where the features are.
+
+    Returns
+    -------
+    array of shape (N, D)
+        NumPy, or torch on an accelerator. May share memory with `features`:
+        never write to it.
+
+    Raises
+    ------
+    ValueError
+        Not two-dimensional, empty, not real numbers, NaN or infinite.
+    """
+    dtype = _working_dtype(dtype)
+    if device is not None:
+        features = _move(features, device)
+    if is_torch(features):
+        features = _check_shape(features.detach(), name)
+        if features.is_complex():
+            raise ValueError(f"{name}: expected real numbers, got dtype {features.dtype}")
+        # Apple's MPS has no float64, so its tensors are scored on the CPU.
+        if features.device.type in ("cpu", "mps"):
+            features = features.cpu().to(getattr(namespace(features), dtype)).numpy()
+        else:
+            features = features.to(getattr(namespace(features), dtype))
+    else:
+        features = _real_numpy(features, name)
+        features = _check_shape(features, name).astype(dtype, copy=False)
+    xp = namespace(features)
+    # A sum that is finite spares the N x D table of flags.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = ~xp.isfinite(features.sum(1))
+    if suspicious.any():
+        bad = suspicious & ~xp.isfinite(features).all(1)
+        if bad.any():
+            row = int(np.flatnonzero(to_numpy(bad))[0])
+            kind = "NaN" if bool(xp.isnan(features[row]).any()) else "infinity"
+            raise ValueError(
+                f"{name}: expected finite numbers, found {kind}, first in row {row}"
+            )
+    return features
+
+
+def as_labels(labels, n_samples, *, name="labels"):
+    """Check class labels and number them 0..C-1.
+
+    Parameters
+    ----------
+    labels : array-like of shape (N,)
+        Integers (gaps are fine), strings, booleans or whole floats; NumPy,
+        torch or a sequence.
+    n_samples : int
+        N, the number of rows of the features.
+
+    Returns
+    -------
+    y : ndarray of int64, shape (N,)
+    classes : ndarray of shape (C,)
+        The distinct labels, sorted; ``classes[y]`` gives the labels back.
+
+    Raises
+    ------
+    ValueError
+        Wrong shape or length, missing or fractional values, mixed types, or
+        fewer than two classes.
+    """
+    if labels is None:
+        raise ValueError(f"{name}: expected one label a row of features, got None")
+    if is_torch(labels):
+        labels = to_numpy(labels)
+    elif isinstance(labels, (list, tuple)) and len({isinstance(v, str) for v in labels}) > 1:
+        raise ValueError(f"{name}: expected numbers or strings, got a mixture of both")
+    try:
+        labels = np.asarray(labels)
+    except ValueError:
+        raise ValueError(f"{name}: expected one label a row, got a ragged sequence") from None
+    if labels.ndim != 1:
+        hint = "; turn one-hot rows into labels with argmax(1)" if labels.ndim == 2 else ""
+        raise ValueError(
+            f"{name}: expected 1 dimension, got {labels.ndim} (shape {labels.shape}){hint}"
+        )
+    if len(labels) != n_samples:
+        raise ValueError(
+            f"{name}: expected one label for each of the {n_samples} rows of features, "
+            f"got {len(labels)}"
+        )
+    if labels.dtype.kind == "f":
+        odd = ~(np.isfinite(labels) & (labels == np.trunc(labels)))
+        if odd.any():
+            row = int(np.flatnonzero(odd)[0])
+            raise ValueError(
+                f"{name}: expected classes, found {labels[row]} in row {row}; "
+                "a regression target cannot be scored"
+            )
+    elif labels.dtype.kind not in "iubUSO":
+        raise ValueError(f"{name}: expected integers or strings, got dtype {labels.dtype}")
+    try:
+        if labels.dtype.kind == "O" and any(v is None or v != v for v in labels):
+            raise TypeError
+        classes, y = np.unique(labels, return_inverse=True)
+    except TypeError:
+        raise ValueError(
+            f"{name}: expected integers or strings without missing values, "
+            "got objects that cannot be sorted"
+        ) from None
+    if len(classes) < 2:
+        raise ValueError(
+            f"{name}: expected at least 2 classes, got 1 ({classes[0]!s}) in {n_samples} rows"
+        )
+    return y, classes
+
+
+def _working_dtype(dtype):
+    if dtype is None:
+        return "float64"
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype).removeprefix("torch.")
+    if name not in ("float32", "float64"):
+        raise ValueError(f"dtype: expected float32 or float64, got {name}")
+    return name
+
+
+def _move(features, device):
+    if not is_torch(features):
+        if str(device) == "cpu":
+            return features
+        features = _real_numpy(features, "features")
+    try:
+        import torch
+
+        return torch.as_tensor(features, device=device)
+    except ImportError:
+        raise ValueError(f"device: {device!s} needs torch, which is not installed") from None
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device: cannot compute on {device!s}: {reason}") from None
+
+
+def _real_numpy(features, name):
+    if scipy.sparse.issparse(features):
+        raise ValueError(f"{name}: expected a dense matrix, got a sparse one; use .toarray()")
+    try:
+        features = np.asarray(features)
+    except ValueError:
+        raise ValueError(f"{name}: expected a matrix, got a ragged sequence") from None
+    if features.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected real numbers, got dtype {features.dtype}")
+    return features
+
+
+def _check_shape(features, name):
+    shape = tuple(features.shape)
+    if len(shape) != 2:
+        hint = "; average over the image positions first" if len(shape) == 4 else ""
+        raise ValueError(
+            f"{name}: expected 2 dimensions (samples x features), "
+            f"got {len(shape)} (shape {shape}){hint}"
+        )
+    if 0 in shape:
+        raise ValueError(f"{name}: expected at least one row and one column, got shape {shape}")
+    return features
+
+
+# --- kernels ---------------------------------------------------------------
+
+
+def class_sums(x, y, n_classes):
+    """Sum of the rows of `x` in each class, shape (C, D)."""
+    if is_torch(x):
+        return x.new_zeros((n_classes, x.shape[1])).index_add_(0, y, x)
+    n = len(y)
+    members = scipy.sparse.csr_array((np.ones(n, x.dtype), (y, np.arange(n))), (n_classes, n))
+    return members @ x
+
+
+def row_space(x, *, basis=False):
+    """Coordinates (N, N) of the rows of `x` (N, D) in an orthonormal basis of their span.
+
+    Inner products, hence every discriminant, are unchanged. With `basis`,
+    also returns the basis (D, N), None otherwise.
+    """
+    qr = namespace(x).linalg.qr
+    if basis or is_torch(x):
+        q, r = qr(x.T, mode="reduced" if basis else "r")
+        return r.T, q if basis else None
+    return qr(x.T, mode="r").T, None
+
+
+def cholesky(a):
+    """Lower Cholesky factor of `a`; ``numpy.linalg.LinAlgError`` if there is none."""
+    if is_torch(a):
+        factor, info = namespace(a).linalg.cholesky_ex(a)
+        if int(info):
+            raise np.linalg.LinAlgError("not positive definite")
+        return factor
+    return np.linalg.cholesky(a)
+
+
+def solve_lower(factor, b):
+    """inv(L) b for a lower triangle L: whitens columns where L is a Cholesky factor."""
+    if is_torch(b):
+        return namespace(b).linalg.solve_triangular(factor, b, upper=False)
+    return scipy.linalg.solve_triangular(factor, b, lower=True, check_finite=False)
+
+
+def solve_upper(factor, b):
+    """inv(L') b for a lower triangle L."""
+    if is_torch(b):
+        return namespace(b).linalg.solve_triangular(factor.T, b, upper=True)
+    return scipy.linalg.solve_triangular(factor, b, lower=True, trans=1, check_finite=False)
+
+
+def to_dtype(x, dtype):
+    """`x` in another precision, itself where it has that already."""
+    return x.to(dtype) if is_torch(x) else x.astype(dtype, copy=False)
+
+
+def to_float64(x):
+    """`x` in float64, itself where it is that already."""
+    return to_dtype(x, namespace(x).float64)
+
+
+def softmax(x):
+    """Softmax of each row."""
+    return namespace(x).softmax(x, 1) if is_torch(x) else scipy.special.softmax(x, axis=1)
+
+
+def log_softmax(x):
+    """Logarithm of the softmax of each row, without overflow."""
+    return namespace(x).log_softmax(x, 1) if is_torch(x) else scipy.special.log_softmax(x, axis=1)

@@ -1,0 +1,495 @@
+"""The regularised Fisher discriminant: one Cholesky factorisation, no eigenproblem.
+
+Notation: x_n in R^D with label y_n; class c has N_c samples, prior
+q_c = N_c / N and mean mu_c; S_W is the pooled within-class covariance (divided
+by N); the discriminant uses S = (1 - lambda) S_W + lambda (tr S_W / D) I.
+
+Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6.
+"""
+
+import math
+import numbers
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sfda.arrays import (
+    cholesky,
+    class_sums,
+    log_softmax,
+    namespace,
+    row_blocks,
+    row_space,
+    softmax,
+    solve_lower,
+    solve_upper,
+    to_dtype,
+    to_float64,
+    to_numpy,
+)
+
+SHRINKAGE_FLOOR = 1e-10  # of the public code
+
+
+class LabelledFeatures:
+    """Samples as class means plus residuals, x_n = mu_{y_n} + r_n.
+
+    The working form behind the estimator and the scores. Works on checked
+    arrays (:mod:`sfda.arrays`) and overwrites `x` with the residuals.
+
+    Parameters
+    ----------
+    x : array of shape (N, d)
+        Features in any orthonormal basis of a space that holds them.
+    y : integer array of shape (N,)
+        Classes 0..C-1, in the library of `x`.
+    n_classes : int
+        C.
+    n_features : int
+        D, the dimension of the original features: the ridge shares the trace
+        of S_W among all D of them.
+    row_sums : array of shape (N,), optional
+        Sums of the rows in the original basis. Only the power iteration needs
+        them: where it starts depends on the basis.
+
+    Attributes
+    ----------
+    residuals, means, counts : arrays of shape (N, d), (C, d), (C,)
+    scatter : array of shape (d, d), float64
+        S_W.
+    mean_variance : float
+        tr(S_W) / D.
+    """
+
+    def __init__(self, x, y, n_classes, n_features, row_sums=None):
+        self.y, self.n_features = y, n_features
+        self.counts = namespace(x).bincount(y, minlength=n_classes) * 1.0
+        self.means = self._class_means(x)
+        if row_sums is not None:
+            row_sums = row_sums - self._class_means(row_sums[:, None])[y, 0]
+        self._residual_sums = row_sums
+        for rows in row_blocks(x):
+            x[rows] -= self.means[y[rows]]
+        self.residuals = x
+        # The N x D products run in the working precision, the d x d
+        # factorisations in float64: they cost little, and a scatter that is
+        # nearly singular needs it.
+        self.scatter = to_float64(x.T @ x) / len(x)
+        trace = float(self.scatter.diagonal().sum())
+        if not math.isfinite(trace):
+            raise ValueError("features: too large, their scatter overflows; rescale them")
+        if trace == 0:
+            raise ValueError(
+                "features: expected variation within classes, "
+                "found every sample equal to its class mean"
+            )
+        self.mean_variance = trace / n_features
+        self._eigenvalues = None
+
+    @classmethod
+    def from_features(cls, x, y, n_classes, *, basis=False):
+        """From features in their own basis, which are centred and not overwritten.
+
+        For N < D all samples lie in an N-dimensional space, and everything is
+        N x N there. With `basis`, ``self.basis`` (D, N) leads back; it is None
+        where nothing was reduced.
+        """
+        n, n_features = x.shape
+        x = x - x.mean(0)
+        row_sums, q = x.sum(1), None
+        if n < n_features:
+            x, q = row_space(x, basis=basis)
+        self = cls(x, y, n_classes, n_features, row_sums)
+        self.basis = q
+        return self
+
+    def largest_eigenvalue(self):
+        """Sigma of the public code: three double rounds of power iteration.
+
+        It starts from the row sums of S_W, and so depends on the basis and
+        underestimates the largest eigenvalue when they point away from its
+        eigenvector. Where they vanish, as for features that sum to a constant,
+        the public code returns NaN or amplified rounding errors; here the
+        column of the largest variance takes their place.
+        """
+        s, norm = self.scatter, namespace(self.scatter).linalg.norm
+        x = to_float64(self.residuals.T @ self._residual_sums) / len(self.y)
+        if norm(x) <= 1e-10 * self.mean_variance * self.n_features:
+            x = s[:, s.diagonal().argmax()]
+        for _ in range(3):
+            y = s @ x
+            y = y / norm(y)
+            x = s @ y
+            x = x / norm(x)
+        return float(x @ (s @ y))
+
+    def log_posterior(self, shrinkage):
+        """Log-probabilities of the classes for the samples themselves, (N, C); Eqs. 5 and 6."""
+        x, m = self.residuals, self.means
+        b = self.coefficients(shrinkage)
+        own = m @ b
+        delta = to_float64(x @ b)
+        delta += (own - own.diagonal() / 2)[self.y]
+        delta += namespace(x).log(self.counts / len(self.y))
+        return log_softmax(delta)
+
+    def coefficients(self, shrinkage):
+        """inv(S) mu_c, one column a class; shape (d, C)."""
+        factor = self.factor(shrinkage)
+        b = solve_upper(factor, solve_lower(factor, to_float64(self.means).T))
+        return to_dtype(b, self.means.dtype)
+
+    def factor(self, shrinkage, *, left_out=0):
+        """Lower Cholesky factor of (1 - lambda) N/(N - left_out) S_W + lambda (tr S_W / D) I."""
+        keep, ridge = self._weights(shrinkage, left_out)
+        a = keep * self.scatter
+        diagonal = namespace(a).arange(len(a))
+        a[diagonal, diagonal] += ridge
+        try:
+            factor = cholesky(a)
+        except np.linalg.LinAlgError:
+            factor = None
+        # Without a ridge, rounding errors may stand in for pivots that are zero.
+        if factor is None or (
+            shrinkage < SHRINKAGE_FLOOR
+            and bool((factor.diagonal() ** 2 <= 1e-15 * len(a) * a.diagonal()).any())
+        ):
+            raise ValueError(
+                f"shrinkage: the within-class scatter is singular at {shrinkage:g}; "
+                "expected a larger value"
+            )
+        return factor
+
+    def leave_one_out(self, shrinkage, points=None):
+        """Log-probabilities for sample n by the discriminant fitted without it, (N, C).
+
+        lambda and the ridge lambda tr(S_W) / D stay those of all samples; the
+        scatter of the others is divided by N - 1. Leaving n out then takes
+        one rank-one term from A, and the Sherman-Morrison formula gives all
+        N discriminants for O(N D^2).
+
+        Parameters
+        ----------
+        shrinkage : float
+            lambda. Below about 1e-6 with N < D, cancellation costs digits.
+        points : callable, optional
+            ``points(rows, whitened_residuals, whiten)`` gives the whitened
+            points at which the samples `rows` are judged; by default the
+            samples themselves.
+
+        Raises
+        ------
+        ValueError
+            The scatter is singular at this shrinkage.
+        """
+        xp, y, n = namespace(self.residuals), self.y, len(self.y)
+        whiten = self._whitener(shrinkage)
+        m = whiten(self.means)
+        mm = to_float64((m * m).sum(1))
+        log_counts = xp.log(self.counts / (n - 1))
+        result = []
+        for rows in row_blocks(self.residuals):
+            r, own = whiten(self.residuals[rows]), y[rows]
+            z = r + m[own] if points is None else points(rows, r, whiten)
+            at = xp.arange(len(own)), own
+            zm, rm = to_float64(z @ m.T), to_float64(r @ m.T)
+            zr, h = to_float64((z * r).sum(1)), to_float64((r * r).sum(1))
+            n_c = self.counts[own]
+            alpha = (1 - shrinkage) / (n - 1) * n_c / (n_c - 1)
+            # inv(A_-n) = inv(A) + g (inv(A) r)(inv(A) r)'
+            g = alpha / (1 - alpha * h).clip(1e-15)
+            delta = zm + (g * zr)[:, None] * rm - (mm + g[:, None] * rm**2) / 2 + log_counts
+            # The sample's own class has lost it: mean mu - s r, one sample fewer.
+            s = 1 / (n_c - 1)
+            square = mm[own] - 2 * s * rm[at] + s**2 * h + g * (rm[at] - s * h) ** 2
+            delta[at] = (
+                zm[at] + g * zr * rm[at] - s * zr * (1 + g * h) - square / 2
+                + xp.log((n_c - 1) / (n - 1))
+            )
+            result.append(log_softmax(delta))
+        return xp.concatenate(result)
+
+    def choose_shrinkage(self):
+        """lambda of the largest leave-one-out likelihood, mean_n log p_-n(y_n | x_n).
+
+        A search over logit(lambda) from -10 to 6, first in steps of 1, then of
+        1/4 around the best. One eigendecomposition of S_W serves all of it;
+        the samples move to its basis and stay there.
+        """
+        xp = namespace(self.scatter)
+        self._eigenvalues, q = xp.linalg.eigh(self.scatter)
+        self._eigenvalues = self._eigenvalues.clip(0)
+        q = to_dtype(q, self.means.dtype)
+        self.means = self.means @ q
+        for rows in row_blocks(self.residuals):
+            self.residuals[rows] = self.residuals[rows] @ q
+        own = xp.arange(len(self.y)), self.y
+
+        def likelihood(logit):
+            return float(self.leave_one_out(_sigmoid(logit))[own].mean())
+
+        coarse = {t: likelihood(t) for t in range(-10, 7)}
+        best = max(coarse, key=coarse.get)
+        fine = {best + k / 4: likelihood(best + k / 4) for k in (-3, -2, -1, 1, 2, 3)}
+        return _sigmoid(max(coarse | fine, key=(coarse | fine).get))
+
+    def _weights(self, shrinkage, left_out):
+        n = len(self.y)
+        return (1 - shrinkage) * n / (n - left_out), shrinkage * self.mean_variance
+
+    def _whitener(self, shrinkage):
+        """Function of rows z to rows w with w'w = z' inv(A) z, A the scatter less one sample."""
+        if self._eigenvalues is None:
+            factor = to_dtype(self.factor(shrinkage, left_out=1), self.means.dtype)
+            return lambda z: solve_lower(factor, z.T).T
+        keep, ridge = self._weights(shrinkage, left_out=1)
+        scale = to_dtype((keep * self._eigenvalues + ridge) ** -0.5, self.means.dtype)
+        return lambda z: z * scale
+
+    def _class_means(self, x):
+        counts = to_dtype(self.counts, x.dtype)
+        return class_sums(x, self.y, len(self.counts)) / counts[:, None]
+
+
+def adaptive_shrinkage(sigma, strength=5.0):
+    """lambda = max(exp(-a sigma), 1e-10): strong where the features vary little (Eq. 3).
+
+    Parameters
+    ----------
+    sigma : float
+        Largest eigenvalue of S_W.
+    strength : float, default 5.0
+        a; 5 in the public code, 4 in the paper's appendix.
+    """
+    return max(math.exp(-strength * sigma), SHRINKAGE_FLOOR)
+
+
+def check_shrinkage(shrinkage, strength):
+    """Raise ValueError unless both are as :class:`FisherDiscriminant` wants them."""
+    if shrinkage is not None and shrinkage != "leave-one-out":
+        if not isinstance(shrinkage, numbers.Real) or not 0 <= shrinkage <= 1:
+            raise ValueError(
+                "shrinkage: expected None, 'leave-one-out' or a number in [0, 1], "
+                f"got {shrinkage!r}"
+            )
+    if not isinstance(strength, numbers.Real) or not 0 <= strength < math.inf:
+        raise ValueError(f"strength: expected a finite number >= 0, got {strength!r}")
+
+
+def check_leave_one_out(counts, classes):
+    """Raise ValueError naming the classes that would vanish with a sample."""
+    small = np.flatnonzero(np.asarray(counts) < 2)
+    if len(small):
+        names = ", ".join(repr(c) for c in classes[small[:5]].tolist())
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        raise ValueError(
+            "labels: leave-one-out needs at least 2 samples in every class, "
+            f"found 1 in {names}{more}"
+        )
+
+
+class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, BaseEstimator):
+    """Linear discriminant with a shrunk within-class covariance, as SFDA uses it.
+
+    A scikit-learn classifier. It equals linear discriminant analysis with
+    covariance (1 - lambda) S_W + lambda (tr S_W / D) I and the class
+    frequencies as priors; the paper's generalised eigenproblem, solved with
+    all its vectors, gives the same probabilities.
+
+    Parameters
+    ----------
+    shrinkage : None, float in [0, 1] or "leave-one-out", default None
+        lambda. None adapts it to the data as the paper does,
+        max(exp(-strength * sigma), 1e-10) with sigma the largest eigenvalue of
+        S_W as the public code estimates it. "leave-one-out" chooses it by
+        leave-one-out likelihood.
+    strength : float, default 5.0
+        a of the adaptive rule; not used otherwise.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+    priors_ : ndarray of shape (C,)
+        Class frequencies.
+    means_ : ndarray of shape (C, D)
+    xbar_ : ndarray of shape (D,)
+        Mean of all samples.
+    sigma_ : float
+        Largest eigenvalue of S_W after three rounds of power iteration.
+    shrinkage_ : float
+        The lambda used.
+    coef_ : ndarray of shape (C, D)
+    intercept_ : ndarray of shape (C,)
+        The log-probability of class c is coef_[c] @ x + intercept_[c] up to a
+        constant; one row a class for two classes, too.
+    scalings_ : ndarray of shape (D, min(C - 1, D))
+        Fisher directions, most discriminative first, with unit variance
+        within classes: scalings_' S scalings_ = I.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only where the features had names.
+
+    References
+    ----------
+    W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6, and the
+    public code at https://github.com/TencentARC/SFDA.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sfda import FisherDiscriminant
+    >>> X = np.array([[-1.0, -1], [-2, -1], [-3, -2], [1, 1], [2, 1], [3, 2]])
+    >>> y = np.array(["left", "left", "left", "right", "right", "right"])
+    >>> FisherDiscriminant().fit(X, y).predict([[-0.8, -1]]).item()
+    'left'
+    """
+
+    def __init__(self, shrinkage=None, strength=5.0):
+        self.shrinkage = shrinkage
+        self.strength = strength
+
+    def fit(self, X, y):
+        """Fit the discriminant.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            Features; tensors on a GPU are for :func:`sfda.sfda_score`.
+        y : array-like of shape (N,)
+            Labels of at least two classes.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Bad input, fewer than two classes, no variation within classes, or
+            a scatter that is singular at the given shrinkage.
+        """
+        check_shrinkage(self.shrinkage, self.strength)
+        X, y = self._checked(X, y)
+        split = LabelledFeatures.from_features(X, y, len(self.classes_), basis=True)
+        self.sigma_ = split.largest_eigenvalue()
+        self.shrinkage_ = self._shrinkage(X, y)
+
+        self.priors_ = split.counts / len(X)
+        self.xbar_ = X.mean(0)
+        coef = split.coefficients(self.shrinkage_)
+        self.intercept_ = np.log(self.priors_) - (split.means.T * coef).sum(0) / 2
+        # Whitened class means; their principal axes are the Fisher directions.
+        factor = split.factor(self.shrinkage_)
+        white = solve_lower(factor, split.means.T * np.sqrt(self.priors_))
+        axes = np.linalg.svd(white, full_matrices=False)[0][:, : len(self.classes_) - 1]
+        scalings = solve_upper(factor, axes)
+
+        def back(columns):
+            return columns if split.basis is None else split.basis @ columns
+
+        self.coef_ = back(coef).T
+        self.intercept_ -= self.coef_ @ self.xbar_
+        self.means_ = self.xbar_ + back(split.means.T).T
+        self.scalings_ = back(scalings)
+        # An eigenvector's sign is arbitrary: its largest entry is made positive.
+        largest = np.abs(self.scalings_).argmax(0)
+        self.scalings_ *= np.sign(self.scalings_[largest, np.arange(self.scalings_.shape[1])])
+        return self
+
+    def predict(self, X):
+        """Most probable class of each row of `X`; shape (N,)."""
+        scores = self._discriminants(X)  # before classes_: it may not be fitted
+        return self.classes_[scores.argmax(1)]
+
+    def predict_proba(self, X):
+        """Class probabilities, shape (N, C), columns in the order of ``classes_``."""
+        return softmax(self._discriminants(X))
+
+    def predict_log_proba(self, X):
+        """Logarithm of the class probabilities, without underflow; shape (N, C)."""
+        return log_softmax(self._discriminants(X))
+
+    def transform(self, X):
+        """Project on the Fisher directions; shape (N, min(C - 1, D))."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        return (X - self.xbar_) @ self.scalings_
+
+    def leave_one_out_proba(self, X, y, at=None):
+        """Class probabilities of each sample by the discriminant fitted without it.
+
+        Exact and in closed form, for the cost of one fit and one product: the
+        same as N refits on N - 1 samples, with lambda and the ridge
+        lambda tr(S_W) / D held at their values for all samples. Neither needs
+        nor changes a fitted state.
+
+        Parameters
+        ----------
+        X : array-like of shape (N, D)
+            Training features.
+        y : array-like of shape (N,)
+            Their labels; every class at least twice.
+        at : array-like of shape (N, D), optional
+            Points to judge in place of the samples: row n is judged by the
+            discriminant without sample n.
+
+        Returns
+        -------
+        ndarray of shape (N, C)
+            Columns in sorted order of the labels.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`fit`; a class of one sample; `at` of another shape.
+        """
+        check_shrinkage(self.shrinkage, self.strength)
+        estimator = FisherDiscriminant(self.shrinkage, self.strength)
+        X, y = estimator._checked(X, y)
+        counts = np.bincount(y)
+        check_leave_one_out(counts, estimator.classes_)
+        shrinkage = estimator._shrinkage(X, y)
+        if at is None:
+            split = LabelledFeatures.from_features(X, y, len(counts))
+            return np.exp(split.leave_one_out(shrinkage))
+        at = validate_data(estimator, at, dtype=np.float64, reset=False)
+        if at.shape != X.shape:
+            raise ValueError(f"at: expected shape {X.shape}, got {at.shape}")
+        # The points may lie outside the samples' row space: no reduction here.
+        centre = X.mean(0)
+        split = LabelledFeatures(X - centre, y, len(counts), X.shape[1])
+        log_proba = split.leave_one_out(
+            shrinkage, lambda rows, residuals, whiten: whiten(at[rows] - centre)
+        )
+        return np.exp(log_proba)
+
+    def _checked(self, X, y):
+        """Checked features (float64) and class numbers; sets ``classes_``."""
+        X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
+        check_classification_targets(y)
+        self.classes_, y = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y: expected at least 2 classes, got 1 class ({self.classes_[0]!s})"
+            )
+        return X, y
+
+    def _shrinkage(self, X, y):
+        if isinstance(self.shrinkage, numbers.Real):
+            return float(self.shrinkage)
+        split = LabelledFeatures.from_features(X, y, len(self.classes_))
+        if self.shrinkage is None:
+            return adaptive_shrinkage(split.largest_eigenvalue(), self.strength)
+        check_leave_one_out(to_numpy(split.counts), self.classes_)
+        return split.choose_shrinkage()
+
+    def _discriminants(self, X):
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        return X @ self.coef_.T + self.intercept_
+
+
+def _sigmoid(t):
+    return 1 / (1 + math.exp(-t))
