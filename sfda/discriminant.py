@@ -11,7 +11,12 @@ import math
 import numbers
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -27,7 +32,6 @@ from sfda.arrays import (
     solve_upper,
     to_dtype,
     to_float64,
-    to_numpy,
 )
 
 SHRINKAGE_FLOOR = 1e-10  # of the public code
@@ -65,7 +69,7 @@ class LabelledFeatures:
 
     def __init__(self, x, y, n_classes, n_features, row_sums=None):
         self.y, self.n_features = y, n_features
-        self.counts = namespace(x).bincount(y, minlength=n_classes) * 1.0
+        self.counts = to_float64(namespace(x).bincount(y, minlength=n_classes))
         self.means = self._class_means(x)
         if row_sums is not None:
             row_sums = row_sums - self._class_means(row_sums[:, None])[y, 0]
@@ -76,7 +80,8 @@ class LabelledFeatures:
         # The N x D products run in the working precision, the d x d
         # factorisations in float64: they cost little, and a scatter that is
         # nearly singular needs it.
-        self.scatter = to_float64(x.T @ x) / len(x)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.scatter = to_float64(x.T @ x) / len(x)
         trace = float(self.scatter.diagonal().sum())
         if not math.isfinite(trace):
             raise ValueError("features: too large, their scatter overflows; rescale them")
@@ -156,10 +161,7 @@ class LabelledFeatures:
             shrinkage < SHRINKAGE_FLOOR
             and bool((factor.diagonal() ** 2 <= 1e-15 * len(a) * a.diagonal()).any())
         ):
-            raise ValueError(
-                f"shrinkage: the within-class scatter is singular at {shrinkage:g}; "
-                "expected a larger value"
-            )
+            raise _singular(shrinkage)
         return factor
 
     def leave_one_out(self, shrinkage, points=None):
@@ -175,37 +177,47 @@ class LabelledFeatures:
         shrinkage : float
             lambda. Below about 1e-6 with N < D, cancellation costs digits.
         points : callable, optional
-            ``points(rows, whitened_residuals, whiten)`` gives the whitened
-            points at which the samples `rows` are judged; by default the
-            samples themselves.
+            Where to judge the samples; by default where they are.
+            ``points(whiten, m)``, with the whitened class means m, returns a
+            function of (rows, r, r m', r'r) for the whitened residuals r of
+            the samples `rows`, which returns (z m', z'r) for the whitened
+            points z.
 
         Raises
         ------
         ValueError
             The scatter is singular at this shrinkage.
         """
-        xp, y, n = namespace(self.residuals), self.y, len(self.y)
+        xp, n = namespace(self.residuals), len(self.y)
         whiten = self._whitener(shrinkage)
         m = whiten(self.means)
-        mm = to_float64((m * m).sum(1))
-        log_counts = xp.log(self.counts / (n - 1))
+        mm = to_float64(m @ m.T)
+        square, log_counts = mm.diagonal(), xp.log(self.counts / (n - 1))
+
+        def samples(rows, r, rm, rr):
+            own = self.y[rows]
+            return rm + mm[own], rr + rm[xp.arange(len(own)), own]
+
+        inner_products = points(whiten, m) if points else samples
         result = []
         for rows in row_blocks(self.residuals):
-            r, own = whiten(self.residuals[rows]), y[rows]
-            z = r + m[own] if points is None else points(rows, r, whiten)
-            at = xp.arange(len(own)), own
-            zm, rm = to_float64(z @ m.T), to_float64(r @ m.T)
-            zr, h = to_float64((z * r).sum(1)), to_float64((r * r).sum(1))
+            r, own = whiten(self.residuals[rows]), self.y[rows]
+            rm, rr = to_float64(r @ m.T), to_float64(xp.einsum("nd,nd->n", r, r))
+            zm, zr = inner_products(rows, r, rm, rr)
             n_c = self.counts[own]
             alpha = (1 - shrinkage) / (n - 1) * n_c / (n_c - 1)
             # inv(A_-n) = inv(A) + g (inv(A) r)(inv(A) r)'
-            g = alpha / (1 - alpha * h).clip(1e-15)
-            delta = zm + (g * zr)[:, None] * rm - (mm + g[:, None] * rm**2) / 2 + log_counts
+            left = 1 - alpha * rr
+            if shrinkage < SHRINKAGE_FLOOR and bool((left <= 1e-12).any()):
+                raise _singular(shrinkage)
+            g = alpha / left.clip(1e-15)
+            delta = zm + (g * zr)[:, None] * rm - (square + g[:, None] * rm**2) / 2 + log_counts
             # The sample's own class has lost it: mean mu - s r, one sample fewer.
-            s = 1 / (n_c - 1)
-            square = mm[own] - 2 * s * rm[at] + s**2 * h + g * (rm[at] - s * h) ** 2
+            at = xp.arange(len(own)), own
+            s, zm, rm = 1 / (n_c - 1), zm[at], rm[at]
             delta[at] = (
-                zm[at] + g * zr * rm[at] - s * zr * (1 + g * h) - square / 2
+                zm + g * zr * rm - s * zr * (1 + g * rr)
+                - (square[own] - 2 * s * rm + s**2 * rr + g * (rm - s * rr) ** 2) / 2
                 + xp.log((n_c - 1) / (n - 1))
             )
             result.append(log_softmax(delta))
@@ -290,7 +302,9 @@ def check_leave_one_out(counts, classes):
         )
 
 
-class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, BaseEstimator):
+class FisherDiscriminant(
+    ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator
+):
     """Linear discriminant with a shrunk within-class covariance, as SFDA uses it.
 
     A scikit-learn classifier. It equals linear discriminant analysis with
@@ -374,7 +388,7 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, BaseE
         X, y = self._checked(X, y)
         split = LabelledFeatures.from_features(X, y, len(self.classes_), basis=True)
         self.sigma_ = split.largest_eigenvalue()
-        self.shrinkage_ = self._shrinkage(X, y)
+        self.shrinkage_ = self._choose_shrinkage(split, X, y)
 
         self.priors_ = split.counts / len(X)
         self.xbar_ = X.mean(0)
@@ -393,6 +407,7 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, BaseE
         self.intercept_ -= self.coef_ @ self.xbar_
         self.means_ = self.xbar_ + back(split.means.T).T
         self.scalings_ = back(scalings)
+        self._n_features_out = self.scalings_.shape[1]
         # An eigenvector's sign is arbitrary: its largest entry is made positive.
         largest = np.abs(self.scalings_).argmax(0)
         self.scalings_ *= np.sign(self.scalings_[largest, np.arange(self.scalings_.shape[1])])
@@ -450,9 +465,9 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, BaseE
         X, y = estimator._checked(X, y)
         counts = np.bincount(y)
         check_leave_one_out(counts, estimator.classes_)
-        shrinkage = estimator._shrinkage(X, y)
+        split = LabelledFeatures.from_features(X, y, len(counts))
+        shrinkage = estimator._choose_shrinkage(split, X, y)
         if at is None:
-            split = LabelledFeatures.from_features(X, y, len(counts))
             return np.exp(split.leave_one_out(shrinkage))
         at = validate_data(estimator, at, dtype=np.float64, reset=False)
         if at.shape != X.shape:
@@ -460,10 +475,15 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, BaseE
         # The points may lie outside the samples' row space: no reduction here.
         centre = X.mean(0)
         split = LabelledFeatures(X - centre, y, len(counts), X.shape[1])
-        log_proba = split.leave_one_out(
-            shrinkage, lambda rows, residuals, whiten: whiten(at[rows] - centre)
-        )
-        return np.exp(log_proba)
+
+        def points(whiten, m):
+            def inner_products(rows, r, rm, rr):
+                z = whiten(at[rows] - centre)
+                return z @ m.T, np.einsum("nd,nd->n", z, r)
+
+            return inner_products
+
+        return np.exp(split.leave_one_out(shrinkage, points))
 
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""
@@ -476,19 +496,28 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, BaseE
             )
         return X, y
 
-    def _shrinkage(self, X, y):
-        if isinstance(self.shrinkage, numbers.Real):
-            return float(self.shrinkage)
-        split = LabelledFeatures.from_features(X, y, len(self.classes_))
+    def _choose_shrinkage(self, split, X, y):
+        """lambda by the estimator's rule; leaves `split` as it is."""
         if self.shrinkage is None:
             return adaptive_shrinkage(split.largest_eigenvalue(), self.strength)
-        check_leave_one_out(to_numpy(split.counts), self.classes_)
-        return split.choose_shrinkage()
+        if self.shrinkage == "leave-one-out":
+            check_leave_one_out(split.counts, self.classes_)
+            # The search rotates its samples, so it is given its own.
+            own = LabelledFeatures.from_features(X, y, len(self.classes_))
+            return own.choose_shrinkage()
+        return float(self.shrinkage)
 
     def _discriminants(self, X):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         return X @ self.coef_.T + self.intercept_
+
+
+def _singular(shrinkage):
+    return ValueError(
+        f"shrinkage: the within-class scatter is singular at {shrinkage:g}; "
+        "expected a larger value"
+    )
 
 
 def _sigmoid(t):

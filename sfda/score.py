@@ -5,7 +5,7 @@ Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022.
 
 import warnings
 
-from sfda.arrays import as_features, as_labels, like, namespace, row_blocks, to_dtype
+from sfda.arrays import as_features, as_labels, like, namespace, row_blocks, to_dtype, to_float64
 from sfda.challenge import expected_weights, other_means, own_confidence
 from sfda.discriminant import (
     LabelledFeatures,
@@ -147,15 +147,23 @@ def _leave_one_out(x, y, n_classes, shrinkage):
     second = _challenged(first, confidence)
 
     # With x~ = c x + (1 - c) o_y, the label-free point z = w x + V o becomes
-    # (w / c) x~ + U o: the mixed sample serves in place of the one it overwrote.
+    # a x~ + U o, a = w / c: the mixed samples serve in place of the samples
+    # they overwrote.
     w, u = expected_weights(p)
-    scale = w / confidence
-    u[xp.arange(len(y)), y] -= scale * (1 - confidence)
-    scale, u = to_dtype(scale, x.dtype), to_dtype(u, x.dtype)
+    a = w / confidence
+    u[xp.arange(len(y)), y] -= a * (1 - confidence)
 
-    def points(rows, residuals, whiten):
-        mixed = residuals + whiten(second.means)[y[rows]]
-        return scale[rows, None] * mixed + u[rows] @ whiten(others)
+    def points(whiten, m):
+        o = whiten(others)
+        mm, om = to_float64(m @ m.T), to_float64(o @ m.T)
+
+        def inner_products(rows, r, rm, rr):
+            own = y[rows]
+            zm = a[rows, None] * (rm + mm[own]) + u[rows] @ om
+            xr = rr + rm[xp.arange(len(own)), own]
+            return zm, a[rows] * xr + (u[rows] * to_float64(r @ o.T)).sum(1)
+
+        return inner_products
 
     return _mean_probability(second.leave_one_out(shrinkage, points), y)
 

@@ -1,0 +1,53 @@
+"""Labelled features of many shapes, for the tests of the score."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from hypothesis import strategies as st
+
+CASES = json.loads((Path(__file__).parent / "reference_scores.json").read_text())["cases"]
+LABELS = {
+    "A": np.arange(300) % 4,
+    "B": np.arange(200) % 10,
+    "C": np.repeat([0, 1, 2], [168, 60, 12]),
+}
+
+
+def reference_case(name):
+    """Features and labels of a case of reference_scores.json, by its recipe."""
+    p, y = CASES[name]["parameters"], LABELS[name]
+    rng = np.random.default_rng(p["seed"])
+    mu = p["separation"] * rng.standard_normal((p["C"], p["D"]))
+    return mu[y] + rng.standard_normal((p["N"], p["D"])), y
+
+
+def gaussian_classes(seed, y, D, separation=1.0, scale=1.0):
+    """Correlated Gaussian noise around Gaussian class means."""
+    rng = np.random.default_rng(seed)
+    mu = separation * rng.standard_normal((y.max() + 1, D))
+    spread = np.exp(0.5 * rng.standard_normal(D))
+    return scale * (mu[y] + spread * rng.standard_normal((len(y), D)))
+
+
+@st.composite
+def labelled_features(draw, max_classes=50, max_features=40, min_per_class=1):
+    """N below, near and above D; imbalance; singletons; dead and repeated columns."""
+    C = draw(st.integers(2, max_classes))
+    counts = draw(
+        st.lists(st.integers(min_per_class, 12), min_size=C, max_size=C).filter(
+            lambda counts: max(counts) > 1
+        )
+    )
+    D = draw(st.integers(1, max_features))
+    y = np.repeat(np.arange(C), counts)
+    X = gaussian_classes(
+        draw(st.integers(0, 2**32 - 1)), y, D,
+        draw(st.sampled_from([0.0, 0.5, 2.0])), draw(st.sampled_from([0.1, 0.3])),
+    )  # fmt: skip
+    if D > 2 and draw(st.booleans()):
+        X[:, -1] = X[:, 0]
+    if D > 2 and draw(st.booleans()):
+        X[:, 1] = 3.0
+    order = np.random.default_rng(0).permutation(len(y))
+    return X[order], y[order]
