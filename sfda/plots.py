@@ -1,0 +1,121 @@
+"""The book's figures: one style, colours that colour-blind readers can tell apart."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+# Okabe and Ito's palette, without its yellow, which is too pale for lines on white.
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
+# Shapes say the same as the colours, for readers who see no colours at all.
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "*"]
+
+
+def use_style():
+    """Set matplotlib's defaults for every figure that follows."""
+    plt.rcParams.update(
+        {
+            "figure.figsize": (7.0, 3.6),
+            "figure.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "savefig.facecolor": "white",
+            "axes.prop_cycle": plt.cycler(color=COLOURS),
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": "medium",
+            "axes.grid": True,
+            "grid.alpha": 0.3,
+            "legend.frameon": False,
+            "font.size": 10,
+        }
+    )
+
+
+def heatmap(table, *, ax=None, decimals=1, label="place in its column (1 = best)"):
+    """Table of numbers, each cell coloured by its rank within its column.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows are networks, columns are data sets; NaN cells stay white.
+    ax : matplotlib.axes.Axes, optional
+    decimals : int, default 1
+        Of the numbers written into the cells.
+    label : str
+        Of the colour bar.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = plt.gca() if ax is None else ax
+    ranks = table.rank(ascending=False)
+    image = ax.imshow(ranks, cmap="cividis_r", aspect="auto")
+    ax.set_xticks(range(table.shape[1]), table.columns, rotation=45, ha="right")
+    ax.set_yticks(range(table.shape[0]), table.index)
+    ax.grid(False)
+    middle = (1 + len(table)) / 2
+    for (i, j), value in np.ndenumerate(table.to_numpy()):
+        if np.isfinite(value):
+            # Dark cells are those of late places, where the text turns white.
+            colour = "white" if ranks.iloc[i, j] > middle else "black"
+            ax.text(j, i, f"{value:.{decimals}f}", ha="center", va="center", color=colour, size=8)
+    ax.figure.colorbar(image, ax=ax, label=label, pad=0.01)
+    return ax
+
+
+def dots(table, *, ax=None, xlabel=""):
+    """Dot plot: one line a row of the table, one colour and shape a column.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Finite or missing numbers.
+    ax : matplotlib.axes.Axes, optional
+    xlabel : str
+        What the numbers are, with their unit.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = plt.gca() if ax is None else ax
+    rows = np.arange(len(table))
+    ax.hlines(rows, table.min(axis=1), table.max(axis=1), color="0.8", lw=2, zorder=1)
+    for i, name in enumerate(table.columns):
+        ax.scatter(
+            table[name], rows, label=name, zorder=2, s=36,
+            color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)],
+        )  # fmt: skip
+    ax.set_yticks(rows, table.index)
+    ax.invert_yaxis()
+    ax.set_xlabel(xlabel)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(table.columns))
+    return ax
+
+
+def scatter_classes(z, y, names, *, ax=None, filled=True):
+    """Samples in a plane, one colour and shape a class.
+
+    Parameters
+    ----------
+    z : ndarray of shape (N, 2)
+    y : integer array of shape (N,)
+        Classes 0..C-1.
+    names : sequence of str
+        Names of the classes.
+    ax : matplotlib.axes.Axes, optional
+    filled : bool, default True
+        Solid markers; outlines otherwise, for samples that were held out.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = plt.gca() if ax is None else ax
+    for c, name in enumerate(names):
+        colour = COLOURS[c % len(COLOURS)]
+        ax.scatter(
+            *z[y == c, :2].T, label=name, s=22 if filled else 30, alpha=0.8,
+            marker=MARKERS[c % len(MARKERS)], edgecolors=colour,
+            facecolors=colour if filled else "none", linewidths=0.5 if filled else 1.2,
+        )  # fmt: skip
+    return ax

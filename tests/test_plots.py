@@ -1,0 +1,68 @@
+"""The figures hold what they were given and say it without colour, too."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from sfda import plots
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def fresh_figure():
+    with plt.rc_context():
+        plots.use_style()
+        yield
+        plt.close("all")
+
+
+TABLE = pd.DataFrame({"pets": [90.0, 92.5, np.nan], "cars": [80.0, 70.0, 75.0]}, index=list("abc"))
+
+
+def test_heatmap_writes_every_number_and_ranks_columns():
+    ax = plots.heatmap(TABLE)
+    assert sorted(text.get_text() for text in ax.texts) == ["70.0", "75.0", "80.0", "90.0", "92.5"]
+    ranks = np.ma.filled(ax.images[0].get_array().astype(float), np.nan)
+    assert ranks[:, 1].tolist() == [1, 3, 2]
+    assert [label.get_text() for label in ax.get_yticklabels()] == list("abc")
+    ax.figure.canvas.draw()
+
+
+def test_dots_places_every_number():
+    ax = plots.dots(TABLE, xlabel="accuracy (%)")
+    x = [collection.get_offsets()[:, 0] for collection in ax.collections[1:]]
+    assert np.allclose(np.ma.filled(x[1].astype(float), np.nan), TABLE["cars"])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["pets", "cars"]
+    assert ax.get_xlabel() == "accuracy (%)"
+
+
+def test_classes_differ_in_colour_and_in_shape():
+    y = np.arange(30) % 5
+    z = np.random.default_rng(0).standard_normal((30, 2))
+    ax = plots.scatter_classes(z, y, list("abcde"))
+    shapes = {collection.get_paths()[0].vertices.tobytes() for collection in ax.collections}
+    colours = {tuple(collection.get_facecolor()[0]) for collection in ax.collections}
+    assert len(shapes) == len(colours) == 5
+    assert np.vstack([c.get_offsets() for c in ax.collections]).shape == (30, 2)
+
+
+def test_held_out_samples_are_outlines():
+    ax = plots.scatter_classes(np.zeros((4, 2)), np.arange(4) % 2, "ab", filled=False)
+    assert all(collection.get_facecolor().size == 0 for collection in ax.collections)
+    assert all(collection.get_edgecolor().size for collection in ax.collections)
+
+
+def test_colours_stay_apart_without_red_green_vision():
+    # Deuteranopia after Vienot et al. (1999), in linear RGB.
+    rgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in plots.COLOURS])
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    lms = linear @ np.array(
+        [[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]]
+    ).T
+    lms[:, 1] = 0.494207 * lms[:, 0] + 1.24827 * lms[:, 2]
+    seen = lms / lms.max(0)
+    gaps = np.linalg.norm(seen[:, None] - seen, axis=-1) + 9 * np.eye(len(seen))
+    assert gaps.min() > 0.05
