@@ -10,6 +10,8 @@ def glue(name, value):
     MyST-NB, such as Colab. Round first: the value is compared to its last
     digit when the chapter is tested.
     """
+    if hasattr(value, "item"):  # NumPy's own numbers print as np.float64(...)
+        value = value.item()
     mime = "application/papermill.record/"
     display(
         {f"{mime}text/plain": repr(value)},

@@ -1,0 +1,41 @@
+# `make help` lists what there is to do.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help book test chapters benchmark clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+# Built from nothing each time: a second, incremental build would pass over
+# the warnings of the first one, and keep pages that are no longer in the book.
+book: $(READY)  ## build the book into _build/html, warnings as errors
+	rm -rf _build
+	$(BIN)/jupyter-book build . -n -W --keep-going
+
+test: book  ## build the book, then run every test and every chapter
+	$(BIN)/python -m pytest --ignore=tests/benchmarks \
+	    --nbval --nbval-current-env --nbval-cell-timeout=120 \
+	    --nbval-sanitize-with=tests/nbval_sanitize.cfg tests book
+	@echo "All tests passed. The book is _build/html/index.html"
+
+chapters: $(READY)  ## rerun the chapters from their text (NAME=02: only that one)
+	$(BIN)/python book/notebooks.py $(NAME)
+
+benchmark: $(READY)  ## measure the speed of the module
+	$(BIN)/python -m pytest tests/benchmarks
+
+clean:  ## remove the built book and the virtual environment
+	rm -rf _build .venv
+
+# The last line fills matplotlib's font cache: built inside a chapter, it would
+# be announced on stderr, where a chapter may not write.
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -c "import matplotlib.font_manager"
+	@touch $@

@@ -1,0 +1,37 @@
+"""Sphinx extension: what the book takes from elsewhere instead of keeping a copy.
+
+- the public address, from pyproject.toml, for the repository, issue and Colab buttons;
+- MathJax, from an installed package, so that equations need no network.
+"""
+
+import shutil
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+# One file with all of TeX's extensions: the smaller tex-svg.js fetches some of
+# them, \boldsymbol among them, from files that lie beside it.
+MATHJAX = "tex-svg-full.js"
+
+
+def configure(app, config):
+    urls = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["urls"]
+    config.html_theme_options["repository_url"] = urls["Repository"]
+    config.mathjax_path = f"mathjax/{MATHJAX}"
+
+
+def copy_mathjax(app):
+    # That package is itself a Sphinx extension, which would copy all its 24 MB.
+    if app.builder.format == "html":
+        files = metadata.files("sphinx-mathjax-offline")
+        source = next(file.locate() for file in files if file.name == MATHJAX)
+        target = Path(app.outdir, "_static", app.config.mathjax_path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def setup(app):
+    app.connect("config-inited", configure)
+    app.connect("builder-inited", copy_mathjax)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,157 @@
+"""The built pages, as a reader's browser shows them: offline, light and dark, on a telephone."""
+
+import os
+import re
+import shutil
+
+import pytest
+from playwright.sync_api import Error, sync_playwright
+from tree import ADDRESS, BUILT, CHAPTERS, COLAB, ENTRIES, ROOT
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+# Not the pages of the theme, and not the one at the top, which only leads on.
+PAGES = [page for page in (path.relative_to(BUILT).as_posix() for path in sorted(BUILT.rglob("*.html")))
+         if not page.startswith("_static/") and page != "index.html"]
+
+# What is wrong with a page, in words. Equations are the elements of class math.
+INSPECT = r"""
+async (scheme) => {
+  const problems = [];
+  const article = document.querySelector("main") ?? document.body;
+  const shown = (element) => element.outerHTML.slice(0, 160);
+
+  const equations = [...document.querySelectorAll(".math")];
+  if (equations.length && !window.MathJax?.startup?.promise) problems.push("MathJax did not load");
+  await window.MathJax?.startup?.promise;
+  for (const equation of equations) {
+    if (!equation.querySelector("mjx-container")) problems.push("equation not typeset: " + shown(equation));
+  }
+  for (const wrong of document.querySelectorAll("[data-mml-node=merror]")) {
+    problems.push("TeX error, " + wrong.getAttribute("data-mjx-error"));
+  }
+  const texts = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const raw = texts.currentNode.data.match(/\\\(|\\\[|\$\$/);
+    if (raw && !texts.currentNode.parentElement.closest("pre, code, script, style, mjx-container")) {
+      problems.push("raw TeX in the text: " + texts.currentNode.data.trim().slice(0, 80));
+    }
+  }
+
+  for (const image of document.images) {
+    image.loading = "eager";
+    await image.decode().catch(() => {});
+    if (!image.naturalWidth) problems.push("image not loaded: " + image.src.slice(0, 120));
+    if (article.contains(image) && !image.alt.trim()) problems.push("image without alt text: " + image.src.slice(0, 120));
+  }
+
+  // Text and equations stand out from the page, as WCAG asks: 4.5 to 1.
+  const luminance = (colour) => colour.match(/[\d.]+/g).slice(0, 3)
+    .map((part) => part / 255)
+    .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, part, i) => sum + part * [0.2126, 0.7152, 0.0722][i], 0);
+  if (document.documentElement.dataset.theme !== scheme) problems.push("the page is not " + scheme);
+  const paper = (element) => {
+    const colour = getComputedStyle(element).backgroundColor;
+    const seen = colour.startsWith("rgb(") || element === document.documentElement;
+    return seen ? luminance(colour) : paper(element.parentElement);
+  };
+  for (const element of article.querySelectorAll("h1, p, figcaption .caption-text, mjx-container")) {
+    const [low, high] = [luminance(getComputedStyle(element).color), paper(element)].sort((a, b) => a - b);
+    const contrast = (high + 0.05) / (low + 0.05);
+    if (contrast < 4.5) problems.push(`contrast only ${contrast.toFixed(1)}: ` + shown(element));
+  }
+  return problems;
+}
+"""
+
+# What makes a page wider than the screen; boxes that scroll by themselves may be wide.
+OVERFLOW = r"""
+() => {
+  const width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= width) return [];
+  const boxed = (element) => {
+    for (let box = element.parentElement; box && box !== document.body; box = box.parentElement) {
+      const style = getComputedStyle(box);
+      if (style.overflowX !== "visible" || style.position === "fixed") return true;
+    }
+    return false;
+  };
+  const right = (element) => element.getBoundingClientRect().right;
+  const widest = [...document.body.querySelectorAll("*")].filter((element) => !boxed(element))
+    .reduce((a, b) => (right(b) > right(a) ? b : a));
+  return [`${document.documentElement.scrollWidth} pixels wide on a screen of ${width}, because of `
+          + widest.outerHTML.slice(0, 160)];
+}
+"""
+
+
+# Closed with this module: while Playwright runs, its event loop would be in the way of nbval's.
+@pytest.fixture(scope="module")
+def browser():
+    if BROWSER is None:
+        message = "no chromium, chromium-browser or google-chrome found; install one to check the pages"
+        (pytest.fail if os.environ.get("SFDA_REQUIRE_BROWSER") else pytest.skip)(message)
+    with sync_playwright() as playwright:
+        # The sandbox needs rights that containers lack; the pages are our own.
+        browser = playwright.chromium.launch(
+            executable_path=BROWSER,
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+def page_of(entry):
+    return f"{entry.removesuffix('.ipynb')}.html"
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_page_is_built(entry):
+    page = BUILT / page_of(entry)
+    source = ROOT / (entry if entry.endswith(".ipynb") else f"{entry}.md")
+    assert page.exists(), f"_build/html/{page_of(entry)} is missing: run `make book`"
+    assert page.stat().st_mtime >= source.stat().st_mtime, f"{source.name} is newer than its page: run `make book`"
+
+
+def test_top_leads_to_the_book():
+    top = BUILT / "index.html"
+    assert top.exists(), "_build/html/index.html is missing: run `make book`"
+    assert page_of(ENTRIES[0]) in top.read_text(encoding="utf-8"), f"_build/html/index.html must lead to {ENTRIES[0]}"
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_buttons_lead_to_the_repository(chapter):
+    page = BUILT / page_of(chapter)
+    assert page.exists(), f"_build/html/{page_of(chapter)} is missing: run `make book`"
+    links = set(re.findall(r'href="([^"]+)"', page.read_text(encoding="utf-8")))
+    launch = {link for link in links if link.startswith("https://colab.")}
+    hint = "; see the buttons in _config.yml and book/_ext/companion.py"
+    assert f"{COLAB}/blob/main/{chapter}" in launch, f"{page_of(chapter)}: no Colab button{hint}"
+    for link in launch:
+        path = link.removeprefix(f"{COLAB}/blob/main/")
+        assert path.endswith(".ipynb") and (ROOT / path).is_file(), f"{page_of(chapter)}: {link} leads nowhere"
+    assert ADDRESS in links, f"{page_of(chapter)}: no repository button{hint}"
+    assert any(link.startswith(f"{ADDRESS}/issues/new") for link in links), f"{page_of(chapter)}: no issue button{hint}"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_sound(browser, name, scheme):
+    problems = []
+    with browser.new_context(color_scheme=scheme, offline=True, viewport={"width": 1280, "height": 900}) as context:
+        context.route(re.compile("^(?!file:|data:|blob:)"), lambda route: route.abort())
+        page = context.new_page()
+        page.on("console", lambda line: problems.append(f"console: {line.text}") if line.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
+        page.on("request", lambda request: None if re.match("file:|data:|blob:", request.url)
+                else problems.append(f"asks the network for {request.url}"))
+        try:
+            page.goto((BUILT / name).as_uri())
+            problems += page.evaluate(INSPECT, scheme)
+            page.set_viewport_size({"width": 360, "height": 740})
+            problems += page.evaluate(OVERFLOW)
+        except Error as error:
+            problems.append(str(error))
+    if problems:
+        heading = f"_build/html/{name} ({scheme}): mend its source, then run `make book`"
+        pytest.fail("\n".join([heading, *problems]), pytrace=False)

@@ -1,0 +1,47 @@
+"""The README keeps its promises: its code runs, its links lead somewhere."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from tree import ADDRESS, COLAB, ROOT, tracked_files
+
+
+@pytest.fixture(scope="module")
+def readme():
+    path = ROOT / "README.md"
+    assert path.exists(), "README.md is missing: write it"
+    return path.read_text(encoding="utf-8")
+
+
+def test_code_runs(readme):
+    blocks = re.findall(r"^```python\n(.*?)^```", readme, flags=re.M | re.S)
+    assert blocks, "README.md shows no ```python block: show how to use sfda"
+    # One script: a later block may use what an earlier one made.
+    result = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, f"README.md: its code fails; mend it:\n{result.stderr}"
+
+
+@pytest.mark.parametrize("command", ["make book", "make test"])
+def test_commands_are_named(readme, command):
+    assert command in readme, f"README.md does not name `{command}`: say what it does"
+
+
+def test_addresses_are_the_public_one(readme):
+    for link in re.findall(r"https://colab\.research\.google\.com/github/[^\s)\"'>]+", readme):
+        assert link.startswith(f"{COLAB}/blob/main/"), f"README.md: {link} must begin with {COLAB}/blob/main/"
+        path = link.removeprefix(f"{COLAB}/blob/main/")
+        assert (ROOT / path).is_file(), f"README.md: Colab link to {path}, which does not exist"
+    uses = r"https://github\.com/[^\s)]+/actions/[^\s)]+|(?<=git clone )\S+|(?<=git\+)https://[^\s\"')]+"
+    for link in re.findall(uses, readme):
+        assert link.startswith(ADDRESS), f"README.md: {link} must begin with {ADDRESS}, as pyproject.toml has it"
+
+
+def test_linked_files_exist(readme):
+    files = set(tracked_files())
+    links = re.findall(r"\]\(([^)\s]+)\)", readme) + re.findall(r"(?:src|href)=\"([^\"]+)\"", readme)
+    for link in links:
+        if not re.match(r"[a-z]+:|#", link):
+            path = (ROOT / link.split("#")[0]).resolve()
+            assert path in files or path.is_dir(), f"README.md: link to {link}, which is not in the repository"
