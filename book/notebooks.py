@@ -9,6 +9,7 @@ deterministic chapter again gives the same file, byte for byte.
 """
 
 import argparse
+import base64
 import re
 import sys
 import time
@@ -42,6 +43,10 @@ if colab and not os.path.isdir("../sfda"):
 if colab or importlib.util.find_spec("sfda") is None:
     sys.path.insert(0, os.path.abspath(".."))
 """
+
+
+# The README's picture is a chapter's figure: its name, and the file GitHub shows.
+PICTURE, PICTURE_FILE = "fig-fisher-steps", BOOK / "_static" / "fisher_space.png"
 
 
 def repository() -> str:
@@ -104,6 +109,16 @@ def complaints(notebook: nbformat.NotebookNode) -> str:
     )
 
 
+def figure(notebook: nbformat.NotebookNode, name: str) -> bytes | None:
+    """The picture of the figure `name`, if the notebook has it."""
+    for cell in notebook.cells:
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name:
+            for output in cell.outputs:
+                if "image/png" in output.get("data", {}):
+                    return base64.b64decode(output.data["image/png"])
+    return None
+
+
 def difference(text: Path) -> str | None:
     """How a chapter's text and its notebook disagree, if they do."""
     notebook = text.with_suffix(".ipynb")
@@ -134,6 +149,8 @@ def rerun(text: Path) -> bool:
         print(f"book/{text.name}: a cell wrote to stderr:\n{written}", file=sys.stderr)
         return False
     nbformat.write(notebook, text.with_suffix(".ipynb"))
+    if picture := figure(notebook, PICTURE):
+        PICTURE_FILE.write_bytes(picture)
     print(f"{text.stem:30s} {time.perf_counter() - start:6.1f} s", flush=True)
     return True
 

@@ -37,10 +37,13 @@ def like(x, reference):
     return namespace(reference).as_tensor(x, device=reference.device)
 
 
-def row_blocks(x):
-    """Slices that walk over the rows of `x` in pieces that fit a cache."""
-    nbytes = 2**30 if is_torch(x) else 2**24
-    step = max(1, nbytes // (8 * max(1, x.shape[1])))
+def row_blocks(x, nbytes=2**22):
+    """Slices that walk over the rows of `x` in pieces of about `nbytes`.
+
+    The default fits a cache; an accelerator gets larger ones.
+    """
+    nbytes = 2**30 if is_torch(x) else nbytes
+    step = max(1, nbytes // (8 * x.shape[1]))
     for start in range(0, x.shape[0], step):
         yield slice(start, start + step)
 
@@ -237,27 +240,43 @@ def class_sums(x, y, n_classes):
     return members @ x
 
 
+def centred(x):
+    """`x` less the mean of its rows, in memory of its own, row after row."""
+    mean = x.mean(0)
+    return x - mean if is_torch(x) else np.subtract(x, mean, order="C")
+
+
 def row_space(x, *, basis=False):
     """Coordinates (N, N) of the rows of `x` (N, D) in an orthonormal basis of their span.
 
     Inner products, hence every discriminant, are unchanged. With `basis`,
-    also returns the basis (D, N), None otherwise.
+    also returns the basis (D, N), None otherwise. May overwrite `x`.
     """
-    qr = namespace(x).linalg.qr
-    if basis or is_torch(x):
-        q, r = qr(x.T, mode="reduced" if basis else "r")
-        return r.T, q if basis else None
-    return qr(x.T, mode="r").T, None
+    if basis:
+        q, r = namespace(x).linalg.qr(x.T)
+        return r.T, q
+    if is_torch(x):
+        return namespace(x).linalg.qr(x.T, mode="r").R.T, None
+    _, r = scipy.linalg.qr(x.T, mode="raw", overwrite_a=True, check_finite=False)
+    return r.T.copy(), None
 
 
 def cholesky(a):
-    """Lower Cholesky factor of `a`; ``numpy.linalg.LinAlgError`` if there is none."""
+    """Lower Cholesky factor of `a`, which it may overwrite.
+
+    What lies above the diagonal is undefined. Raises
+    ``numpy.linalg.LinAlgError`` if there is no factor.
+    """
     if is_torch(a):
         factor, info = namespace(a).linalg.cholesky_ex(a)
-        if int(info):
-            raise np.linalg.LinAlgError("not positive definite")
-        return factor
-    return np.linalg.cholesky(a)
+    else:
+        # a' is a in LAPACK's order: nothing is copied, and the upper factor
+        # it leaves is the lower one in ours.
+        upper, info = scipy.linalg.lapack.dpotrf(a.T, lower=0, clean=0, overwrite_a=1)
+        factor = upper.T
+    if int(info):
+        raise np.linalg.LinAlgError("not positive definite")
+    return factor
 
 
 def solve_lower(factor, b):

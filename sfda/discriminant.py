@@ -21,6 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sfda.arrays import (
+    centred,
     cholesky,
     class_sums,
     log_softmax,
@@ -81,7 +82,8 @@ class LabelledFeatures:
         # factorisations in float64: they cost little, and a scatter that is
         # nearly singular needs it.
         with np.errstate(over="ignore", invalid="ignore"):
-            self.scatter = to_float64(x.T @ x) / len(x)
+            self.scatter = to_float64(x.T @ x)
+            self.scatter /= len(x)
         trace = float(self.scatter.diagonal().sum())
         if not math.isfinite(trace):
             raise ValueError("features: too large, their scatter overflows; rescale them")
@@ -102,7 +104,7 @@ class LabelledFeatures:
         where nothing was reduced.
         """
         n, n_features = x.shape
-        x = x - x.mean(0)
+        x = centred(x)
         row_sums, q = x.sum(1), None
         if n < n_features:
             x, q = row_space(x, basis=basis)
@@ -152,6 +154,7 @@ class LabelledFeatures:
         a = keep * self.scatter
         diagonal = namespace(a).arange(len(a))
         a[diagonal, diagonal] += ridge
+        variances = a.diagonal() + 0.0
         try:
             factor = cholesky(a)
         except np.linalg.LinAlgError:
@@ -159,7 +162,7 @@ class LabelledFeatures:
         # Without a ridge, rounding errors may stand in for pivots that are zero.
         if factor is None or (
             shrinkage < SHRINKAGE_FLOOR
-            and bool((factor.diagonal() ** 2 <= 1e-15 * len(a) * a.diagonal()).any())
+            and bool((factor.diagonal() ** 2 <= 1e-15 * len(a) * variances).any())
         ):
             raise _singular(shrinkage)
         return factor
@@ -200,7 +203,9 @@ class LabelledFeatures:
 
         inner_products = points(whiten, m) if points else samples
         result = []
-        for rows in row_blocks(self.residuals):
+        # Large blocks: NumPy and SciPy bring a BLAS each, and the threads of
+        # one are still spinning when the other is called.
+        for rows in row_blocks(self.residuals, 2**24):
             r, own = whiten(self.residuals[rows]), self.y[rows]
             rm, rr = to_float64(r @ m.T), to_float64(xp.einsum("nd,nd->n", r, r))
             zm, zr = inner_products(rows, r, rm, rr)

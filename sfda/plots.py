@@ -22,6 +22,8 @@ def use_style():
             "axes.spines.right": False,
             "axes.titlesize": "medium",
             "axes.grid": True,
+            "axes.axisbelow": True,
+            "axes.formatter.limits": (-3, 4),
             "grid.alpha": 0.3,
             "legend.frameon": False,
             "font.size": 10,

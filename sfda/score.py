@@ -132,7 +132,9 @@ def _resubstitution(x, y, n_classes, shrinkage, strength):
         shrinkage = adaptive_shrinkage(first.largest_eigenvalue(), strength)
     log_p = first.log_posterior(shrinkage)
     confidence = own_confidence(namespace(x).exp(log_p), y)
-    second = _challenged(first, confidence)
+    x, n_features = _challenged(first, confidence), first.n_features
+    del first  # its scatter and factors, before those of the second pass
+    second = LabelledFeatures(x, y, n_classes, n_features)
     return _mean_probability(second.log_posterior(shrinkage), y)
 
 
@@ -143,8 +145,10 @@ def _leave_one_out(x, y, n_classes, shrinkage):
         shrinkage = first.choose_shrinkage()
     p = xp.exp(first.leave_one_out(shrinkage))
     confidence = own_confidence(p, y)
-    others = other_means(first.means)
-    second = _challenged(first, confidence)
+    others, n_features = other_means(first.means), first.n_features
+    x = _challenged(first, confidence)
+    del first
+    second = LabelledFeatures(x, y, n_classes, n_features)
 
     # With x~ = c x + (1 - c) o_y, the label-free point z = w x + V o becomes
     # a x~ + U o, a = w / c: the mixed samples serve in place of the samples
@@ -172,13 +176,14 @@ def _challenged(first, confidence):
     """ConfMix of the samples, in the place of their residuals (Eq. 7)."""
     x, y, means = first.residuals, first.y, first.means
     others = other_means(means)
-    c = to_dtype(confidence, x.dtype)[:, None]
+    gaps, c = means - others, to_dtype(confidence, x.dtype)[:, None]
     for rows in row_blocks(x):
-        own = y[rows]
-        x[rows] *= c[rows]
-        x[rows] += c[rows] * means[own]
-        x[rows] += (1 - c[rows]) * others[own]
-    return LabelledFeatures(x, y, len(means), first.n_features)
+        # c (r + mu) + (1 - c) o = c (r + mu - o) + o
+        block, own = x[rows], y[rows]
+        block += gaps[own]
+        block *= c[rows]
+        block += others[own]
+    return x
 
 
 def _mean_probability(log_p, y):

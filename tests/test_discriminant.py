@@ -126,7 +126,7 @@ def test_leave_one_out_blocks_meet(monkeypatch):
     y = np.arange(50) % 4
     X = gaussian_classes(2, y, 7)
     whole = FisherDiscriminant(0.2).leave_one_out_proba(X, y)
-    in_blocks = lambda x: (slice(i, i + 9) for i in range(0, len(x), 9))  # noqa: E731
+    in_blocks = lambda x, nbytes=0: (slice(i, i + 9) for i in range(0, len(x), 9))  # noqa: E731
     monkeypatch.setattr("sfda.discriminant.row_blocks", in_blocks)
     assert FisherDiscriminant(0.2).leave_one_out_proba(X, y) == pytest.approx(whole, abs=1e-13)
 

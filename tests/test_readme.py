@@ -45,3 +45,13 @@ def test_linked_files_exist(readme):
         if not re.match(r"[a-z]+:|#", link):
             path = (ROOT / link.split("#")[0]).resolve()
             assert path in files or path.is_dir(), f"README.md: link to {link}, which is not in the repository"
+
+
+def test_picture_is_the_chapters_figure():
+    sys.path.insert(0, str(ROOT / "book"))
+    import nbformat
+    from notebooks import PICTURE, PICTURE_FILE, figure
+
+    notebooks = [nbformat.read(path, as_version=4) for path in (ROOT / "book").glob("*.ipynb")]
+    pictures = [figure(notebook, PICTURE) for notebook in notebooks]
+    assert PICTURE_FILE.read_bytes() in pictures, f"README's picture is not {PICTURE}: run `make chapters`"
