@@ -33,7 +33,7 @@ def confmix(features, labels, confidence):
         Integers (gaps are fine) or strings, at least two classes.
     confidence : array-like of shape (N,)
         :math:`\\hat p_n` in [0, 1]; 1 leaves a sample where it is, 0 puts it
-        on the mean of the other classes. See :func:`confidence_of`.
+        on the mean of the other classes. See :func:`sfda.challenge.confidence_of`.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def expected_confmix(features, labels, posterior):
     Returns
     -------
     array of shape (N, D)
-        As :func:`confmix` returns it.
+        As :func:`sfda.confmix` returns it.
 
     Raises
     ------

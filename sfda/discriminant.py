@@ -341,11 +341,11 @@ class FisherDiscriminant(
         The lambda used.
     coef_ : ndarray of shape (C, D)
     intercept_ : ndarray of shape (C,)
-        The log-probability of class c is coef_[c] @ x + intercept_[c] up to a
+        The log-probability of class c is ``coef_[c] @ x + intercept_[c]`` up to a
         constant; one row a class for two classes, too.
     scalings_ : ndarray of shape (D, min(C - 1, D))
         Fisher directions, most discriminative first, with unit variance
-        within classes: scalings_' S scalings_ = I.
+        within classes: ``scalings_.T @ S @ scalings_ = I``.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only where the features had names.

@@ -12,6 +12,9 @@ from data_sets import CASES, gaussian_classes, labelled_features, reference_case
 from sfda import FisherDiscriminant
 from sfda.discriminant import LabelledFeatures
 
+# scikit-learn warns where most classes are singletons, which is meant here.
+pytestmark = pytest.mark.filterwarnings("ignore:The number of unique classes is greater")
+
 # Solving with S loses about eps * cond(S) digits. The draws below keep lambda
 # above 1e-3 of a spectrum that spans less than 1e4, so cond(S) < 1e7 and the
 # discriminants, of order 10, agree to 1e-8 at worst.
