@@ -4,6 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
+# The pins in requirements.txt alone decide what is installed: a constraints
+# file that a machine sets for all its pip runs would overrule them.
+export PIP_CONSTRAINT := requirements.txt
+
 .DEFAULT_GOAL := help
 .PHONY: help book test chapters benchmark clean
 

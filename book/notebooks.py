@@ -41,7 +41,7 @@ if colab and not os.path.isdir("../sfda"):
                         "--branch=main", url, "sfda-companion"], check=True)
     os.chdir("sfda-companion/book")
 if colab or importlib.util.find_spec("sfda") is None:
-    sys.path.insert(0, os.path.abspath(".."))
+    sys.path[:0] = [os.path.abspath(".."), os.getcwd()]
 """
 
 

@@ -9,9 +9,9 @@ import notebooks
 import pytest
 from tree import CHAPTERS, ENTRIES, NUMBERED, ROOT
 
-# What Colab ships, and what the setup cell brings.
+# What Colab ships, and what the setup cell brings: sfda, and glue.py beside the chapters.
 IMPORTABLE = {"torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "sklearn",
-              "IPython", "sfda"} | sys.stdlib_module_names
+              "IPython", "sfda", "glue"} | sys.stdlib_module_names
 
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 

@@ -70,9 +70,9 @@ OVERFLOW = r"""
   const width = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth <= width) return [];
   const boxed = (element) => {
-    for (let box = element.parentElement; box && box !== document.body; box = box.parentElement) {
+    for (let box = element; box && box !== document.body; box = box.parentElement) {
       const style = getComputedStyle(box);
-      if (style.overflowX !== "visible" || style.position === "fixed") return true;
+      if (style.position === "fixed" || (box !== element && style.overflowX !== "visible")) return true;
     }
     return false;
   };

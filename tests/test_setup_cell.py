@@ -14,7 +14,7 @@ import pytest
 from tree import ADDRESS, ROOT
 
 COLAB = "import sys, types; sys.modules['google.colab'] = types.ModuleType('colab')\n"
-REPORT = "\nimport os, sfda; print(os.getcwd(), sfda.__file__, sys.path.count(os.path.dirname(os.getcwd())), sep='\\n')"
+REPORT = "\nimport glue, os, sfda; print(os.getcwd(), sfda.__file__, sys.path.count(os.path.dirname(os.getcwd())), sep='\\n')"
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def run(source, *options, cwd, env):
 @pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
 def test_colab_gets_a_clone_and_works_in_it(colab, times):
     content, environment = colab
-    # Colab lists its working directory by name on sys.path.
-    start = COLAB + f"sys.path.insert(0, {str(content)!r})\n"
+    # Colab lists its working directory by name on sys.path, not as "".
+    start = COLAB + f"sys.path[:] = [{str(content)!r}, *filter(None, sys.path)]\n"
     cwd, module, _ = run(start + (notebooks.setup_cell() + "\n") * times + REPORT, cwd=content, env=environment)
     clone = content / "sfda-companion"
     assert cwd == str(clone / "book")
