@@ -190,11 +190,12 @@ def test_the_fisher_directions_hold_all_that_separates_the_classes():
     assert literal.softmax(delta) == pytest.approx(fitted.predict_proba(X), abs=1e-9)
 
 
-def test_agrees_with_scikit_learn_without_shrinkage():
-    y = np.arange(200) % 4
-    X = gaussian_classes(7, y, 6)
-    other = LinearDiscriminantAnalysis(solver="lsqr").fit(X, y)
-    proba = FisherDiscriminant(shrinkage=0.0).fit(X, y).predict_proba(X)
+@pytest.mark.parametrize(("N", "D", "shrinkage"), [(200, 6, 0.0), (200, 6, 0.3), (200, 6, 1.0), (40, 60, 0.3)])
+def test_agrees_with_scikit_learn(N, D, shrinkage):
+    y = np.arange(N) % 4
+    X = gaussian_classes(7, y, D)
+    other = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage or None).fit(X, y)
+    proba = FisherDiscriminant(shrinkage).fit(X, y).predict_proba(X)
     assert proba == pytest.approx(other.predict_proba(X), abs=1e-9)
 
 

@@ -1,6 +1,5 @@
 """`sfda.ranking`: values worked by hand, invariances, chance, bad input."""
 
-import doctest
 import itertools
 import math
 import re
@@ -36,10 +35,6 @@ def zoos(draw):
     n = draw(st.integers(2, 9))
     column = st.lists(st.integers(0, 6), min_size=n, max_size=n)
     return draw(column), [value + 1 for value in draw(column)]
-
-
-def test_docstring_examples():
-    assert doctest.testmod(ranking).failed == 0
 
 
 # Correlations
