@@ -6,6 +6,7 @@ on an accelerator stay on it. torch is never imported unless a tensor or a
 ``device`` asks for it.
 """
 
+import numbers
 import sys
 
 import numpy as np
@@ -27,7 +28,10 @@ def namespace(x):
 
 def to_numpy(x):
     """`x` as a NumPy array, copied from an accelerator where it must be."""
-    return x.detach().cpu().numpy() if is_torch(x) else np.asarray(x)
+    if not is_torch(x):
+        return np.asarray(x)
+    x = x.detach().cpu()
+    return (x.float() if x.dtype == namespace(x).bfloat16 else x).numpy()  # NumPy has no bfloat16
 
 
 def like(x, reference):
@@ -61,7 +65,8 @@ def as_features(features, *, name="features", dtype=None, device=None):
     name : str
         What error messages call it.
     dtype : None, "float64" or "float32", or the NumPy or torch dtype
-        Working precision; None means float64.
+        Working precision; None means float64. Numbers beyond the range of
+        float32 are kept in float64.
     device : None, str or torch.device
         Where to compute; None means where the features are.
 
@@ -74,13 +79,18 @@ def as_features(features, *, name="features", dtype=None, device=None):
     Raises
     ------
     ValueError
-        Not two-dimensional, empty, not real numbers, NaN or infinite.
+        Not two-dimensional, empty, sparse or masked, not real numbers, NaN or
+        infinite.
     """
-    dtype = _working_dtype(dtype)
+    dtype, given = _working_dtype(dtype), features
     if device is not None:
-        features = _move(features, device)
+        features = _move(features, name, device)
     if is_torch(features):
         features = _check_shape(features.detach(), name)
+        if features.layout != namespace(features).strided:
+            raise ValueError(f"{name}: expected a dense matrix, got a sparse one; use .to_dense()")
+        if features.is_meta:
+            raise ValueError(f"{name}: expected numbers, got a tensor on the meta device")
         if features.is_complex():
             raise ValueError(f"{name}: expected real numbers, got dtype {features.dtype}")
         # Apple's MPS has no float64, so its tensors are scored on the CPU.
@@ -90,13 +100,16 @@ def as_features(features, *, name="features", dtype=None, device=None):
             features = features.to(getattr(namespace(features), dtype))
     else:
         features = _real_numpy(features, name)
-        features = _check_shape(features, name).astype(dtype, copy=False)
+        with np.errstate(over="ignore"):
+            features = _check_shape(features, name).astype(dtype, copy=False)
     xp = namespace(features)
     # A sum that is finite spares the N x D table of flags.
     with np.errstate(over="ignore", invalid="ignore"):
         suspicious = ~xp.isfinite(features.sum(1))
     if suspicious.any():
         bad = suspicious & ~xp.isfinite(features).all(1)
+        if bad.any() and dtype == "float32":
+            return as_features(given, name=name, device=device)
         if bad.any():
             row = int(np.flatnonzero(to_numpy(bad))[0])
             kind = "NaN" if bool(xp.isnan(features[row]).any()) else "infinity"
@@ -131,6 +144,8 @@ def as_labels(labels, n_samples, *, name="labels"):
     """
     if labels is None:
         raise ValueError(f"{name}: expected one label a row of features, got None")
+    if np.ma.is_masked(labels):
+        raise ValueError(f"{name}: expected one label a row of features, got a masked array")
     if is_torch(labels):
         labels = to_numpy(labels)
     elif isinstance(labels, (list, tuple)) and len({isinstance(v, str) for v in labels}) > 1:
@@ -153,15 +168,16 @@ def as_labels(labels, n_samples, *, name="labels"):
         odd = ~(np.isfinite(labels) & (labels == np.trunc(labels)))
         if odd.any():
             row = int(np.flatnonzero(odd)[0])
-            raise ValueError(
-                f"{name}: expected classes, found {labels[row]} in row {row}; "
-                "a regression target cannot be scored"
-            )
+            raise ValueError(_not_a_class(name, labels[row], row))
     elif labels.dtype.kind not in "iubUSO":
         raise ValueError(f"{name}: expected integers or strings, got dtype {labels.dtype}")
     try:
-        if labels.dtype.kind == "O" and any(v is None or v != v for v in labels):
-            raise TypeError
+        if labels.dtype.kind == "O":
+            if any(v is None or v != v for v in labels):
+                raise TypeError
+            for row, v in enumerate(labels):
+                if isinstance(v, numbers.Real) and not float(v).is_integer():
+                    raise ValueError(_not_a_class(name, v, row))
         classes, y = np.unique(labels, return_inverse=True)
     except TypeError:
         raise ValueError(
@@ -173,6 +189,12 @@ def as_labels(labels, n_samples, *, name="labels"):
             f"{name}: expected at least 2 classes, got 1 ({classes[0]!s}) in {n_samples} rows"
         )
     return y, classes
+
+
+def _not_a_class(name, value, row):
+    return (
+        f"{name}: expected classes, found {value} in row {row}; a regression target cannot be scored"
+    )
 
 
 def _working_dtype(dtype):
@@ -187,11 +209,12 @@ def _working_dtype(dtype):
     return name
 
 
-def _move(features, device):
+def _move(features, name, device):
     if not is_torch(features):
-        if str(device) == "cpu":
+        if str(device).split(":")[0] in ("cpu", "mps"):  # computed by NumPy in either case
             return features
-        features = _real_numpy(features, "features")
+        # torch takes no reversed, foreign-endian or read-only arrays.
+        features = _check_shape(_real_numpy(features, name), name).astype(np.float64, order="C")
     try:
         import torch
 
@@ -204,6 +227,8 @@ def _move(features, device):
 
 
 def _real_numpy(features, name):
+    if np.ma.is_masked(features):
+        raise ValueError(f"{name}: expected all numbers, got a masked array; fill it or drop its rows")
     if scipy.sparse.issparse(features):
         raise ValueError(f"{name}: expected a dense matrix, got a sparse one; use .toarray()")
     try:

@@ -7,6 +7,7 @@ by N); the discriminant uses S = (1 - lambda) S_W + lambda (tr S_W / D) I.
 Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6.
 """
 
+import functools
 import math
 import numbers
 
@@ -62,14 +63,16 @@ class LabelledFeatures:
     Attributes
     ----------
     residuals, means, counts : arrays of shape (N, d), (C, d), (C,)
-    scatter : array of shape (d, d), float64
-        S_W.
+    scatter : array of shape (d, d), float64, or None
+        S_W, until :meth:`factor` overwrites it.
     mean_variance : float
         tr(S_W) / D.
     """
 
     def __init__(self, x, y, n_classes, n_features, row_sums=None):
         self.y, self.n_features = y, n_features
+        limits = namespace(x).finfo(x.dtype)
+        self._eps = float(limits.eps)
         self.counts = to_float64(namespace(x).bincount(y, minlength=n_classes))
         self.means = self._class_means(x)
         if row_sums is not None:
@@ -86,12 +89,14 @@ class LabelledFeatures:
             self.scatter /= len(x)
         trace = float(self.scatter.diagonal().sum())
         if not math.isfinite(trace):
-            raise ValueError("features: too large, their scatter overflows; rescale them")
-        if trace == 0:
-            raise ValueError(
+            raise OutOfPrecision("features: too large, their scatter overflows; rescale them")
+        if not bool((x != 0).any()):
+            raise (ValueError if self._eps < 1e-10 else OutOfPrecision)(
                 "features: expected variation within classes, "
                 "found every sample equal to its class mean"
             )
+        if trace * self._eps <= float(limits.tiny):
+            raise OutOfPrecision("features: too small, their scatter underflows; rescale them")
         self.mean_variance = trace / n_features
         self._eigenvalues = None
 
@@ -112,6 +117,7 @@ class LabelledFeatures:
         self.basis = q
         return self
 
+    @functools.cached_property
     def largest_eigenvalue(self):
         """Sigma of the public code: three double rounds of power iteration.
 
@@ -121,37 +127,40 @@ class LabelledFeatures:
         the public code returns NaN or amplified rounding errors; here the
         column of the largest variance takes their place.
         """
-        s, norm = self.scatter, namespace(self.scatter).linalg.norm
+        s = self.scatter
         x = to_float64(self.residuals.T @ self._residual_sums) / len(self.y)
-        if norm(x) <= 1e-10 * self.mean_variance * self.n_features:
+        if abs(x).max() <= 1e-10 * self.mean_variance * self.n_features:
             x = s[:, s.diagonal().argmax()]
+        x = _unit(x)
         for _ in range(3):
-            y = s @ x
-            y = y / norm(y)
-            x = s @ y
-            x = x / norm(x)
+            y = _unit(s @ x)
+            x = _unit(s @ y)
         return float(x @ (s @ y))
 
     def log_posterior(self, shrinkage):
         """Log-probabilities of the classes for the samples themselves, (N, C); Eqs. 5 and 6."""
         x, m = self.residuals, self.means
-        b = self.coefficients(shrinkage)
+        b = self.coefficients(self.factor(shrinkage))
         own = m @ b
         delta = to_float64(x @ b)
         delta += (own - own.diagonal() / 2)[self.y]
         delta += namespace(x).log(self.counts / len(self.y))
         return log_softmax(delta)
 
-    def coefficients(self, shrinkage):
-        """inv(S) mu_c, one column a class; shape (d, C)."""
-        factor = self.factor(shrinkage)
+    def coefficients(self, factor):
+        """inv(S) mu_c from a factor of S, one column a class; shape (d, C)."""
         b = solve_upper(factor, solve_lower(factor, to_float64(self.means).T))
         return to_dtype(b, self.means.dtype)
 
     def factor(self, shrinkage, *, left_out=0):
-        """Lower Cholesky factor of (1 - lambda) N/(N - left_out) S_W + lambda (tr S_W / D) I."""
+        """Lower Cholesky factor of (1 - lambda) N/(N - left_out) S_W + lambda (tr S_W / D) I.
+
+        It takes the place of the scatter, which is gone then: d x d numbers are
+        as many as the samples' where N is near D.
+        """
         keep, ridge = self._weights(shrinkage, left_out)
-        a = keep * self.scatter
+        a, self.scatter = self.scatter, None
+        a *= keep
         diagonal = namespace(a).arange(len(a))
         a[diagonal, diagonal] += ridge
         variances = a.diagonal() + 0.0
@@ -159,11 +168,10 @@ class LabelledFeatures:
             factor = cholesky(a)
         except np.linalg.LinAlgError:
             factor = None
-        # Without a ridge, rounding errors may stand in for pivots that are zero.
-        if factor is None or (
-            shrinkage < SHRINKAGE_FLOOR
-            and bool((factor.diagonal() ** 2 <= 1e-15 * len(a) * variances).any())
-        ):
+        # Rounding errors may stand in for pivots that are zero: those of products
+        # in float32, and without a ridge those of the factorisation.
+        rounding = 8 * self._eps * len(a) ** 0.5 if self._rounds(shrinkage) else 0
+        if factor is None or bool((factor.diagonal() ** 2 <= rounding * variances).any()):
             raise _singular(shrinkage)
         return factor
 
@@ -203,9 +211,11 @@ class LabelledFeatures:
 
         inner_products = points(whiten, m) if points else samples
         result = []
-        # Large blocks: NumPy and SciPy bring a BLAS each, and the threads of
-        # one are still spinning when the other is called.
-        for rows in row_blocks(self.residuals, 2**24):
+        # Large blocks, though no more than an eighth of the samples: NumPy and
+        # SciPy bring a BLAS each, and the threads of one are still spinning
+        # when the other is called.
+        eighth = n * self.residuals.shape[1]
+        for rows in row_blocks(self.residuals, min(2**24, eighth)):
             r, own = whiten(self.residuals[rows]), self.y[rows]
             rm, rr = to_float64(r @ m.T), to_float64(xp.einsum("nd,nd->n", r, r))
             zm, zr = inner_products(rows, r, rm, rr)
@@ -213,9 +223,9 @@ class LabelledFeatures:
             alpha = (1 - shrinkage) / (n - 1) * n_c / (n_c - 1)
             # inv(A_-n) = inv(A) + g (inv(A) r)(inv(A) r)'
             left = 1 - alpha * rr
-            if shrinkage < SHRINKAGE_FLOOR and bool((left <= 1e-12).any()):
+            if bool((left <= self._least_left(shrinkage)).any()):
                 raise _singular(shrinkage)
-            g = alpha / left.clip(1e-15)
+            g = alpha / left
             delta = zm + (g * zr)[:, None] * rm - (square + g[:, None] * rm**2) / 2 + log_counts
             # The sample's own class has lost it: mean mu - s r, one sample fewer.
             at = xp.arange(len(own)), own
@@ -231,13 +241,13 @@ class LabelledFeatures:
     def choose_shrinkage(self):
         """lambda of the largest leave-one-out likelihood, mean_n log p_-n(y_n | x_n).
 
-        A search over logit(lambda) from -10 to 6, first in steps of 1, then of
+        A search over logit(lambda) from -10 to 6 in steps of 1, then in steps of
         1/4 around the best. One eigendecomposition of S_W serves all of it;
         the samples move to its basis and stay there.
         """
         xp = namespace(self.scatter)
         self._eigenvalues, q = xp.linalg.eigh(self.scatter)
-        self._eigenvalues = self._eigenvalues.clip(0)
+        self.scatter = None
         q = to_dtype(q, self.means.dtype)
         self.means = self.means @ q
         for rows in row_blocks(self.residuals):
@@ -251,6 +261,14 @@ class LabelledFeatures:
         best = max(coarse, key=coarse.get)
         fine = {best + k / 4: likelihood(best + k / 4) for k in (-3, -2, -1, 1, 2, 3)}
         return _sigmoid(max(coarse | fine, key=(coarse | fine).get))
+
+    def _rounds(self, shrinkage):
+        """True where rounding errors may exceed the ridge."""
+        return self._eps > 1e-10 or shrinkage < SHRINKAGE_FLOOR
+
+    def _least_left(self, shrinkage):
+        """What 1 - h must exceed for the leverage h to have digits left to subtract."""
+        return 1e4 * self._eps if self._rounds(shrinkage) else 0
 
     def _weights(self, shrinkage, left_out):
         n = len(self.y)
@@ -283,15 +301,19 @@ def adaptive_shrinkage(sigma, strength=5.0):
     return max(math.exp(-strength * sigma), SHRINKAGE_FLOOR)
 
 
-def check_shrinkage(shrinkage, strength):
-    """Raise ValueError unless both are as :class:`FisherDiscriminant` wants them."""
-    if shrinkage is not None and shrinkage != "leave-one-out":
-        if not isinstance(shrinkage, numbers.Real) or not 0 <= shrinkage <= 1:
-            raise ValueError(
-                "shrinkage: expected None, 'leave-one-out' or a number in [0, 1], "
-                f"got {shrinkage!r}"
-            )
-    if not isinstance(strength, numbers.Real) or not 0 <= strength < math.inf:
+def check_shrinkage(shrinkage, strength, *, names=("leave-one-out",)):
+    """Raise ValueError unless `shrinkage` is None, a number in [0, 1] or one of `names`."""
+
+    def number(value):
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+    named = isinstance(shrinkage, str) and shrinkage in names
+    if not (shrinkage is None or named or (number(shrinkage) and 0 <= shrinkage <= 1)):
+        expected = ", ".join(["None", *map(repr, names)])
+        raise ValueError(
+            f"shrinkage: expected {expected} or a number in [0, 1], got {shrinkage!r}"
+        )
+    if not (number(strength) and 0 <= strength < math.inf):
         raise ValueError(f"strength: expected a finite number >= 0, got {strength!r}")
 
 
@@ -392,15 +414,15 @@ class FisherDiscriminant(
         check_shrinkage(self.shrinkage, self.strength)
         X, y = self._checked(X, y)
         split = LabelledFeatures.from_features(X, y, len(self.classes_), basis=True)
-        self.sigma_ = split.largest_eigenvalue()
+        self.sigma_ = split.largest_eigenvalue
         self.shrinkage_ = self._choose_shrinkage(split, X, y)
 
         self.priors_ = split.counts / len(X)
         self.xbar_ = X.mean(0)
-        coef = split.coefficients(self.shrinkage_)
+        factor = split.factor(self.shrinkage_)
+        coef = split.coefficients(factor)
         self.intercept_ = np.log(self.priors_) - (split.means.T * coef).sum(0) / 2
         # Whitened class means; their principal axes are the Fisher directions.
-        factor = split.factor(self.shrinkage_)
         white = solve_lower(factor, split.means.T * np.sqrt(self.priors_))
         axes = np.linalg.svd(white, full_matrices=False)[0][:, : len(self.classes_) - 1]
         scalings = solve_upper(factor, axes)
@@ -443,7 +465,8 @@ class FisherDiscriminant(
         Exact and in closed form, for the cost of one fit and one product: the
         same as N refits on N - 1 samples, with lambda and the ridge
         lambda tr(S_W) / D held at their values for all samples. Neither needs
-        nor changes a fitted state.
+        nor changes a fitted state. Where N < D, a lambda below about 1e-6 costs
+        digits: choose it larger, or by "leave-one-out".
 
         Parameters
         ----------
@@ -453,7 +476,8 @@ class FisherDiscriminant(
             Their labels; every class at least twice.
         at : array-like of shape (N, D), optional
             Points to judge in place of the samples: row n is judged by the
-            discriminant without sample n.
+            discriminant without sample n. Costs O(D^3) even where N < D, for
+            the points may lie outside the samples' span.
 
         Returns
         -------
@@ -504,7 +528,7 @@ class FisherDiscriminant(
     def _choose_shrinkage(self, split, X, y):
         """lambda by the estimator's rule; leaves `split` as it is."""
         if self.shrinkage is None:
-            return adaptive_shrinkage(split.largest_eigenvalue(), self.strength)
+            return adaptive_shrinkage(split.largest_eigenvalue, self.strength)
         if self.shrinkage == "leave-one-out":
             check_leave_one_out(split.counts, self.classes_)
             # The search rotates its samples, so it is given its own.
@@ -518,11 +542,20 @@ class FisherDiscriminant(
         return X @ self.coef_.T + self.intercept_
 
 
+class OutOfPrecision(ValueError):
+    """The working precision does not bear the computation; a higher one may."""
+
+
 def _singular(shrinkage):
-    return ValueError(
+    return OutOfPrecision(
         f"shrinkage: the within-class scatter is singular at {shrinkage:g}; "
         "expected a larger value"
     )
+
+
+def _unit(x):
+    x = x / abs(x).max()  # its squares neither overflow nor vanish
+    return x / namespace(x).linalg.norm(x)
 
 
 def _sigmoid(t):

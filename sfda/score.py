@@ -9,6 +9,7 @@ from sfda.arrays import as_features, as_labels, like, namespace, row_blocks, to_
 from sfda.challenge import expected_weights, other_means, own_confidence
 from sfda.discriminant import (
     LabelledFeatures,
+    OutOfPrecision,
     adaptive_shrinkage,
     check_leave_one_out,
     check_shrinkage,
@@ -16,7 +17,7 @@ from sfda.discriminant import (
 
 
 class SaturationWarning(UserWarning):
-    """The plain score is at, or will always be near, its maximum of 1."""
+    """The plain score is at its maximum of 1, or can be for any labels."""
 
 
 def sfda_score(
@@ -49,13 +50,15 @@ def sfda_score(
     shrinkage : None or float in [0, 1], default None
         lambda of both passes. None: the paper's adaptive rule for
         "resubstitution", the largest leave-one-out likelihood of the first
-        pass for "leave-one-out".
+        pass for "leave-one-out", where a much smaller one makes the score
+        collapse if N is not much larger than D.
     strength : float, default 5.0
         a of the adaptive rule lambda = max(exp(-a sigma), 1e-10).
     dtype : None, "float64" or "float32", default None
         Precision of the products over samples; None means float64.
         Factorisations are always in float64, and so is everything when
-        N < 2 D, where the scatter may be singular.
+        N < 2 D or where float32 proves not to be enough: features that are
+        linearly dependent, or near the ends of its range.
     device : None, str or torch.device, default None
         Where to compute; None means where the features are.
 
@@ -72,8 +75,8 @@ def sfda_score(
     Warns
     -----
     SaturationWarning
-        The plain score carries no information: N <= D, or a score within 1e-6
-        of 1.
+        The plain score is within 1e-6 of 1, or N <= D, where it may be high
+        for any labels.
 
     Notes
     -----
@@ -99,37 +102,48 @@ def sfda_score(
     >>> sfda_score(weak, y) < sfda_score(strong, y)
     True
     """
-    if posterior not in ("resubstitution", "leave-one-out"):
+    if not isinstance(posterior, str) or posterior not in ("resubstitution", "leave-one-out"):
         raise ValueError(
             f"posterior: expected 'resubstitution' or 'leave-one-out', got {posterior!r}"
         )
-    if shrinkage == "leave-one-out":
-        raise ValueError("shrinkage: expected None or a number in [0, 1], got 'leave-one-out'")
-    check_shrinkage(shrinkage, strength)
+    check_shrinkage(shrinkage, strength, names=())
     x = as_features(features, dtype=dtype, device=device)
     y, classes = as_labels(labels, len(x))
     n, d = x.shape
-    if n < 2 * d:
-        x = as_features(features, device=device)
     if posterior == "leave-one-out":
         check_leave_one_out(namespace(y).bincount(y), classes)
-        return _leave_one_out(x, like(y, x), len(classes), shrinkage)
-    score = _resubstitution(x, like(y, x), len(classes), shrinkage, strength)
-    if n <= d or score >= 1 - 1e-6:
-        reason = f"N = {n} <= D = {d}" if n <= d else f"it is {score:.7f}"
+
+    def score(x):
+        if posterior == "leave-one-out":
+            return _leave_one_out(x, like(y, x), len(classes), shrinkage)
+        return _resubstitution(x, like(y, x), len(classes), shrinkage, strength)
+
+    try:
+        if n < 2 * d and x.dtype != namespace(x).float64:
+            raise OutOfPrecision
+        value = score(x)
+    except OutOfPrecision:
+        if x.dtype == namespace(x).float64:
+            raise
+        value = score(as_features(features, device=device))
+    if posterior == "resubstitution" and (n <= d or value >= 1 - 1e-6):
+        reason = (
+            f"cannot be trusted: N = {n} <= D = {d} samples can be separated whatever their labels"
+            if n <= d
+            else f"has saturated: it is {value:.7f} and cannot tell networks apart"
+        )
         warnings.warn(
-            f"the plain SFDA score has saturated ({reason}) and cannot tell networks apart; "
-            "use posterior='leave-one-out', or more samples",
+            f"the plain SFDA score {reason}; use posterior='leave-one-out', or more samples",
             SaturationWarning,
             stacklevel=2,
         )
-    return score
+    return value
 
 
 def _resubstitution(x, y, n_classes, shrinkage, strength):
     first = LabelledFeatures.from_features(x, y, n_classes)
     if shrinkage is None:
-        shrinkage = adaptive_shrinkage(first.largest_eigenvalue(), strength)
+        shrinkage = adaptive_shrinkage(first.largest_eigenvalue, strength)
     log_p = first.log_posterior(shrinkage)
     confidence = own_confidence(namespace(x).exp(log_p), y)
     x, n_features = _challenged(first, confidence), first.n_features
