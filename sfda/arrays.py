@@ -256,19 +256,32 @@ def _check_shape(features, name):
 # --- kernels ---------------------------------------------------------------
 
 
-def class_sums(x, y, n_classes):
-    """Sum of the rows of `x` in each class, shape (C, D)."""
+def class_sums(x, y, n_classes, weights=None):
+    """Weighted sum of the rows of `x` in each class, in float64; shape (C, D)."""
+    if weights is None:
+        weights = to_float64(namespace(x).ones_like(y))
     if is_torch(x):
-        return x.new_zeros((n_classes, x.shape[1])).index_add_(0, y, x)
-    n = len(y)
-    members = scipy.sparse.csr_array((np.ones(n, x.dtype), (y, np.arange(n))), (n_classes, n))
-    return members @ x
+        sums = to_float64(x.new_zeros((n_classes, x.shape[1])))
+        for rows in row_blocks(x):
+            sums.index_add_(0, y[rows], weights[rows, None] * x[rows])
+        return sums
+    sums = np.zeros((n_classes, x.shape[1]))
+    # Large blocks, for each adds its C x D sums to the total.
+    for rows in row_blocks(x, 2**24):
+        block = y[rows], np.arange(len(y[rows]))
+        members = scipy.sparse.csr_array((weights[rows], block), (n_classes, len(block[0])))
+        sums += members @ x[rows]
+    return sums
 
 
-def centred(x):
-    """`x` less the mean of its rows, in memory of its own, row after row."""
-    mean = x.mean(0)
-    return x - mean if is_torch(x) else np.subtract(x, mean, order="C")
+def class_residuals(x, means, y, *, overwrite=False):
+    """Rows of `x` less their class's mean, in the place of `x` or in memory of their own."""
+    result = x if overwrite else namespace(x).empty_like(x)
+    means = to_dtype(means, x.dtype)
+    for rows in row_blocks(x):
+        result[rows] = x[rows]
+        result[rows] -= means[y[rows]]
+    return result
 
 
 def row_space(x, *, basis=False):

@@ -22,8 +22,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sfda.arrays import (
-    centred,
     cholesky,
+    class_residuals,
     class_sums,
     log_softmax,
     namespace,
@@ -43,44 +43,40 @@ class LabelledFeatures:
     """Samples as class means plus residuals, x_n = mu_{y_n} + r_n.
 
     The working form behind the estimator and the scores. Works on checked
-    arrays (:mod:`sfda.arrays`) and overwrites `x` with the residuals.
+    arrays (:mod:`sfda.arrays`).
 
     Parameters
     ----------
-    x : array of shape (N, d)
-        Features in any orthonormal basis of a space that holds them.
+    residuals : array of shape (N, d)
+        r_n, in any orthonormal basis of a space that holds the features.
+    means : array of shape (C, d)
+        Class means in that basis, from any origin.
     y : integer array of shape (N,)
-        Classes 0..C-1, in the library of `x`.
-    n_classes : int
-        C.
+        Classes 0..C-1, in the library of the residuals.
+    counts : array of shape (C,), float64
+        N_c.
     n_features : int
         D, the dimension of the original features: the ridge shares the trace
         of S_W among all D of them.
-    row_sums : array of shape (N,), optional
-        Sums of the rows in the original basis. Only the power iteration needs
-        them: where it starts depends on the basis.
+    residual_sums : array of shape (N,), optional
+        Sums of the residuals in the original basis. Only the power iteration
+        needs them: where it starts depends on the basis.
 
     Attributes
     ----------
-    residuals, means, counts : arrays of shape (N, d), (C, d), (C,)
     scatter : array of shape (d, d), float64, or None
         S_W, until :meth:`factor` overwrites it.
     mean_variance : float
         tr(S_W) / D.
     """
 
-    def __init__(self, x, y, n_classes, n_features, row_sums=None):
-        self.y, self.n_features = y, n_features
+    def __init__(self, residuals, means, y, counts, n_features, residual_sums=None):
+        self.residuals = x = residuals
+        self.means = to_dtype(means, x.dtype)
+        self.y, self.counts, self.n_features = y, counts, n_features
+        self._residual_sums = residual_sums
         limits = namespace(x).finfo(x.dtype)
         self._eps = float(limits.eps)
-        self.counts = to_float64(namespace(x).bincount(y, minlength=n_classes))
-        self.means = self._class_means(x)
-        if row_sums is not None:
-            row_sums = row_sums - self._class_means(row_sums[:, None])[y, 0]
-        self._residual_sums = row_sums
-        for rows in row_blocks(x):
-            x[rows] -= self.means[y[rows]]
-        self.residuals = x
         # The N x D products run in the working precision, the d x d
         # factorisations in float64: they cost little, and a scatter that is
         # nearly singular needs it.
@@ -90,30 +86,41 @@ class LabelledFeatures:
         trace = float(self.scatter.diagonal().sum())
         if not math.isfinite(trace):
             raise OutOfPrecision("features: too large, their scatter overflows; rescale them")
-        if not bool((x != 0).any()):
-            raise (ValueError if self._eps < 1e-10 else OutOfPrecision)(
+        if trace * self._eps <= float(limits.tiny):
+            if bool((x != 0).any()) or self._eps > 1e-10:
+                raise OutOfPrecision("features: too small, their scatter underflows; rescale them")
+            raise ValueError(
                 "features: expected variation within classes, "
                 "found every sample equal to its class mean"
             )
-        if trace * self._eps <= float(limits.tiny):
-            raise OutOfPrecision("features: too small, their scatter underflows; rescale them")
         self.mean_variance = trace / n_features
         self._eigenvalues = None
 
     @classmethod
-    def from_features(cls, x, y, n_classes, *, basis=False):
-        """From features in their own basis, which are centred and not overwritten.
+    def from_features(cls, x, y, n_classes, *, reduce=True, basis=False):
+        """From features in their own basis, which are not overwritten.
 
-        For N < D all samples lie in an N-dimensional space, and everything is
-        N x N there. With `basis`, ``self.basis`` (D, N) leads back; it is None
-        where nothing was reduced.
+        For N < D all samples lie in an N-dimensional space, and unless
+        `reduce` is False everything is N x N there. With `basis`,
+        ``self.basis`` (D, N) leads back; it is None where nothing was reduced.
+        The class means are taken from the mean of all samples.
         """
         n, n_features = x.shape
-        x = centred(x)
-        row_sums, q = x.sum(1), None
-        if n < n_features:
+        counts = to_float64(namespace(x).bincount(y, minlength=n_classes))
+        reduced, q = reduce and n < n_features, None
+        if reduced:
+            x = x - x.mean(0)
+            row_sums = x.sum(1)
             x, q = row_space(x, basis=basis)
-        self = cls(x, y, n_classes, n_features, row_sums)
+        means = class_sums(x, y, n_classes) / counts[:, None]
+        x = class_residuals(x, means, y, overwrite=reduced)
+        if reduced:
+            sums = class_sums(row_sums[:, None], y, n_classes)[:, 0] / counts
+            residual_sums = row_sums - sums[y]
+        else:
+            residual_sums = x.sum(1)
+        means -= counts / n @ means
+        self = cls(x, means, y, counts, n_features, residual_sums)
         self.basis = q
         return self
 
@@ -128,7 +135,8 @@ class LabelledFeatures:
         column of the largest variance takes their place.
         """
         s = self.scatter
-        x = to_float64(self.residuals.T @ self._residual_sums) / len(self.y)
+        sums = to_dtype(self._residual_sums, self.residuals.dtype)
+        x = to_float64(self.residuals.T @ sums) / len(self.y)
         if abs(x).max() <= 1e-10 * self.mean_variance * self.n_features:
             x = s[:, s.diagonal().argmax()]
         x = _unit(x)
@@ -282,10 +290,6 @@ class LabelledFeatures:
         keep, ridge = self._weights(shrinkage, left_out=1)
         scale = to_dtype((keep * self._eigenvalues + ridge) ** -0.5, self.means.dtype)
         return lambda z: z * scale
-
-    def _class_means(self, x):
-        counts = to_dtype(self.counts, x.dtype)
-        return class_sums(x, self.y, len(self.counts)) / counts[:, None]
 
 
 def adaptive_shrinkage(sigma, strength=5.0):
@@ -503,7 +507,7 @@ class FisherDiscriminant(
             raise ValueError(f"at: expected shape {X.shape}, got {at.shape}")
         # The points may lie outside the samples' row space: no reduction here.
         centre = X.mean(0)
-        split = LabelledFeatures(X - centre, y, len(counts), X.shape[1])
+        split = LabelledFeatures.from_features(X, y, len(counts), reduce=False)
 
         def points(whiten, m):
             def inner_products(rows, r, rm, rr):

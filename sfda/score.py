@@ -5,7 +5,16 @@ Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022.
 
 import warnings
 
-from sfda.arrays import as_features, as_labels, like, namespace, row_blocks, to_dtype, to_float64
+from sfda.arrays import (
+    as_features,
+    as_labels,
+    class_sums,
+    like,
+    namespace,
+    row_blocks,
+    to_dtype,
+    to_float64,
+)
 from sfda.challenge import expected_weights, other_means, own_confidence
 from sfda.discriminant import (
     LabelledFeatures,
@@ -146,9 +155,7 @@ def _resubstitution(x, y, n_classes, shrinkage, strength):
         shrinkage = adaptive_shrinkage(first.largest_eigenvalue, strength)
     log_p = first.log_posterior(shrinkage)
     confidence = own_confidence(namespace(x).exp(log_p), y)
-    x, n_features = _challenged(first, confidence), first.n_features
-    del first  # its scatter and factors, before those of the second pass
-    second = LabelledFeatures(x, y, n_classes, n_features)
+    second = _challenged(first, confidence)
     return _mean_probability(second.log_posterior(shrinkage), y)
 
 
@@ -159,10 +166,8 @@ def _leave_one_out(x, y, n_classes, shrinkage):
         shrinkage = first.choose_shrinkage()
     p = xp.exp(first.leave_one_out(shrinkage))
     confidence = own_confidence(p, y)
-    others, n_features = other_means(first.means), first.n_features
-    x = _challenged(first, confidence)
-    del first
-    second = LabelledFeatures(x, y, n_classes, n_features)
+    others = other_means(first.means)
+    second = _challenged(first, confidence)
 
     # With x~ = c x + (1 - c) o_y, the label-free point z = w x + V o becomes
     # a x~ + U o, a = w / c: the mixed samples serve in place of the samples
@@ -187,17 +192,26 @@ def _leave_one_out(x, y, n_classes, shrinkage):
 
 
 def _challenged(first, confidence):
-    """ConfMix of the samples, in the place of their residuals (Eq. 7)."""
-    x, y, means = first.residuals, first.y, first.means
-    others = other_means(means)
-    gaps, c = means - others, to_dtype(confidence, x.dtype)[:, None]
-    for rows in row_blocks(x):
-        # c (r + mu) + (1 - c) o = c (r + mu - o) + o
-        block, own = x[rows], y[rows]
-        block += gaps[own]
-        block *= c[rows]
-        block += others[own]
-    return x
+    """The samples after ConfMix (Eq. 7), in the memory of their residuals: `first` is used up.
+
+    c (r + mu) + (1 - c) o = c r + c (mu - o) + o, so the class means and the
+    residuals from them follow from the sums of c r and of c in each class.
+    """
+    r, y, counts = first.residuals, first.y, first.counts
+    others = other_means(to_float64(first.means))
+    gaps = to_float64(first.means) - others
+    one = namespace(r).ones_like(confidence)[:, None]
+    share = class_sums(one, y, len(counts), confidence)[:, 0] / counts
+    moved = class_sums(r, y, len(counts), confidence) / counts[:, None]
+    means = moved + share[:, None] * gaps + others
+    c, gaps, moved = (to_dtype(a, r.dtype) for a in (confidence, gaps, moved))
+    extra = to_dtype(confidence - share[y], r.dtype)
+    for rows in row_blocks(r):
+        block, own = r[rows], y[rows]
+        block *= c[rows, None]
+        block += extra[rows, None] * gaps[own]
+        block -= moved[own]
+    return LabelledFeatures(r, means, y, counts, first.n_features)
 
 
 def _mean_probability(log_p, y):
