@@ -1,9 +1,12 @@
 """Checked input and the few kernels that need it, for NumPy and torch alike.
 
-Tensors on the CPU share their memory with NumPy and are computed there, where
-``X.T @ X`` is a symmetric product at half the price of a general one. Tensors
+Tensors on the CPU share their memory with NumPy and are computed there. Tensors
 on an accelerator stay on it. torch is never imported unless a tensor or a
 ``device`` asks for it.
+
+NumPy and SciPy bring a BLAS each, and the idle threads of one keep the cores busy
+for a while when the other is called. Only SciPy's has symmetric products that
+leave one triangle alone, so all linear algebra here goes through it.
 """
 
 import numbers
@@ -256,6 +259,45 @@ def _check_shape(features, name):
 # --- kernels ---------------------------------------------------------------
 
 
+def matmul(a, b):
+    """a b, for a matrix `a` and a matrix or vector `b`."""
+    if is_torch(a):
+        return a @ b
+    function = scipy.linalg.get_blas_funcs("gemv" if b.ndim == 1 else "gemm", (a, b))
+
+    def fortran(m):  # BLAS's order without a copy: the matrix or its transpose
+        return (m, 0) if m.flags.f_contiguous else (m.T, 1)
+
+    if b.ndim == 1:
+        m, trans = fortran(a)
+        return function(1.0, m, b, trans=trans)
+    # (a b)' = b' a' in BLAS's order is a b in ours.
+    (left, trans_a), (right, trans_b) = fortran(b), fortran(a)
+    return function(1.0, left, right, trans_a=1 - trans_a, trans_b=1 - trans_b).T
+
+
+def gram(x):
+    """x'x of rows `x`; of a NumPy array only the lower triangle."""
+    if is_torch(x):
+        return x.T @ x
+    return scipy.linalg.get_blas_funcs("syrk", (x,))(1.0, x.T).T
+
+
+def symmetric_times(a, v):
+    """a v for a symmetric matrix whose lower triangle is given."""
+    return a @ v if is_torch(a) else scipy.linalg.blas.dsymv(1.0, a.T, v, lower=0)
+
+
+def eigh(a):
+    """Eigenvalues and eigenvectors of a symmetric matrix whose lower triangle is given.
+
+    May overwrite the matrix.
+    """
+    if is_torch(a):
+        return namespace(a).linalg.eigh(a)
+    return scipy.linalg.eigh(a.T, lower=False, driver="evd", overwrite_a=True, check_finite=False)
+
+
 def class_sums(x, y, n_classes, weights=None):
     """Weighted sum of the rows of `x` in each class, in float64; shape (C, D)."""
     if weights is None:
@@ -276,7 +318,8 @@ def class_sums(x, y, n_classes, weights=None):
 
 def class_residuals(x, means, y, *, overwrite=False):
     """Rows of `x` less their class's mean, in the place of `x` or in memory of their own."""
-    result = x if overwrite else namespace(x).empty_like(x)
+    xp = namespace(x)
+    result = x if overwrite else xp.empty(x.shape, dtype=x.dtype, device=x.device)
     means = to_dtype(means, x.dtype)
     for rows in row_blocks(x):
         result[rows] = x[rows]
@@ -287,22 +330,23 @@ def class_residuals(x, means, y, *, overwrite=False):
 def row_space(x, *, basis=False):
     """Coordinates (N, N) of the rows of `x` (N, D) in an orthonormal basis of their span.
 
-    Inner products, hence every discriminant, are unchanged. With `basis`,
-    also returns the basis (D, N), None otherwise. May overwrite `x`.
+    Inner products, hence every discriminant, are unchanged. With `basis`, for
+    NumPy only, also returns the basis (D, N), None otherwise. May overwrite `x`.
     """
-    if basis:
-        q, r = namespace(x).linalg.qr(x.T)
-        return r.T, q
     if is_torch(x):
         return namespace(x).linalg.qr(x.T, mode="r").R.T, None
-    _, r = scipy.linalg.qr(x.T, mode="raw", overwrite_a=True, check_finite=False)
-    return r.T.copy(), None
+    options = {"overwrite_a": True, "check_finite": False}
+    if basis:
+        q, r = scipy.linalg.qr(x.T, mode="economic", **options)
+    else:
+        q, (_, r) = None, scipy.linalg.qr(x.T, mode="raw", **options)
+    return r.T.copy(), q
 
 
 def cholesky(a):
-    """Lower Cholesky factor of `a`, which it may overwrite.
+    """Lower Cholesky factor of `a`, of which it may overwrite the lower triangle.
 
-    What lies above the diagonal is undefined. Raises
+    What lies above the diagonal is neither read nor defined. Raises
     ``numpy.linalg.LinAlgError`` if there is no factor.
     """
     if is_torch(a):

@@ -12,6 +12,7 @@ import math
 import numbers
 
 import numpy as np
+import scipy.linalg
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -25,13 +26,17 @@ from sfda.arrays import (
     cholesky,
     class_residuals,
     class_sums,
+    eigh,
+    gram,
     log_softmax,
+    matmul,
     namespace,
     row_blocks,
     row_space,
     softmax,
     solve_lower,
     solve_upper,
+    symmetric_times,
     to_dtype,
     to_float64,
 )
@@ -65,7 +70,7 @@ class LabelledFeatures:
     Attributes
     ----------
     scatter : array of shape (d, d), float64, or None
-        S_W, until :meth:`factor` overwrites it.
+        S_W, its lower triangle alone, until :meth:`factor` overwrites it.
     mean_variance : float
         tr(S_W) / D.
     """
@@ -81,7 +86,7 @@ class LabelledFeatures:
         # factorisations in float64: they cost little, and a scatter that is
         # nearly singular needs it.
         with np.errstate(over="ignore", invalid="ignore"):
-            self.scatter = to_float64(x.T @ x)
+            self.scatter = to_float64(gram(x))
             self.scatter /= len(x)
         trace = float(self.scatter.diagonal().sum())
         if not math.isfinite(trace):
@@ -136,21 +141,23 @@ class LabelledFeatures:
         """
         s = self.scatter
         sums = to_dtype(self._residual_sums, self.residuals.dtype)
-        x = to_float64(self.residuals.T @ sums) / len(self.y)
+        x = to_float64(matmul(self.residuals.T, sums)) / len(self.y)
         if abs(x).max() <= 1e-10 * self.mean_variance * self.n_features:
-            x = s[:, s.diagonal().argmax()]
+            x = namespace(x).zeros_like(x)
+            x[s.diagonal().argmax()] = 1
+            x = symmetric_times(s, x)
         x = _unit(x)
         for _ in range(3):
-            y = _unit(s @ x)
-            x = _unit(s @ y)
-        return float(x @ (s @ y))
+            y = _unit(symmetric_times(s, x))
+            x = _unit(symmetric_times(s, y))
+        return float(x @ symmetric_times(s, y))
 
     def log_posterior(self, shrinkage):
         """Log-probabilities of the classes for the samples themselves, (N, C); Eqs. 5 and 6."""
         x, m = self.residuals, self.means
         b = self.coefficients(self.factor(shrinkage))
-        own = m @ b
-        delta = to_float64(x @ b)
+        own = matmul(m, b)
+        delta = to_float64(matmul(x, b))
         delta += (own - own.diagonal() / 2)[self.y]
         delta += namespace(x).log(self.counts / len(self.y))
         return log_softmax(delta)
@@ -210,7 +217,7 @@ class LabelledFeatures:
         xp, n = namespace(self.residuals), len(self.y)
         whiten = self._whitener(shrinkage)
         m = whiten(self.means)
-        mm = to_float64(m @ m.T)
+        mm = to_float64(matmul(m, m.T))
         square, log_counts = mm.diagonal(), xp.log(self.counts / (n - 1))
 
         def samples(rows, r, rm, rr):
@@ -219,13 +226,12 @@ class LabelledFeatures:
 
         inner_products = points(whiten, m) if points else samples
         result = []
-        # Large blocks, though no more than an eighth of the samples: NumPy and
-        # SciPy bring a BLAS each, and the threads of one are still spinning
-        # when the other is called.
+        # Large blocks keep both cores at work; an eighth of the samples is little
+        # to hold beside them.
         eighth = n * self.residuals.shape[1]
         for rows in row_blocks(self.residuals, min(2**24, eighth)):
             r, own = whiten(self.residuals[rows]), self.y[rows]
-            rm, rr = to_float64(r @ m.T), to_float64(xp.einsum("nd,nd->n", r, r))
+            rm, rr = to_float64(matmul(r, m.T)), to_float64(xp.einsum("nd,nd->n", r, r))
             zm, zr = inner_products(rows, r, rm, rr)
             n_c = self.counts[own]
             alpha = (1 - shrinkage) / (n - 1) * n_c / (n_c - 1)
@@ -254,12 +260,12 @@ class LabelledFeatures:
         the samples move to its basis and stay there.
         """
         xp = namespace(self.scatter)
-        self._eigenvalues, q = xp.linalg.eigh(self.scatter)
+        self._eigenvalues, q = eigh(self.scatter)
         self.scatter = None
         q = to_dtype(q, self.means.dtype)
-        self.means = self.means @ q
+        self.means = matmul(self.means, q)
         for rows in row_blocks(self.residuals):
-            self.residuals[rows] = self.residuals[rows] @ q
+            self.residuals[rows] = matmul(self.residuals[rows], q)
         own = xp.arange(len(self.y)), self.y
 
         def likelihood(logit):
@@ -428,11 +434,11 @@ class FisherDiscriminant(
         self.intercept_ = np.log(self.priors_) - (split.means.T * coef).sum(0) / 2
         # Whitened class means; their principal axes are the Fisher directions.
         white = solve_lower(factor, split.means.T * np.sqrt(self.priors_))
-        axes = np.linalg.svd(white, full_matrices=False)[0][:, : len(self.classes_) - 1]
+        axes = scipy.linalg.svd(white, full_matrices=False)[0][:, : len(self.classes_) - 1]
         scalings = solve_upper(factor, axes)
 
         def back(columns):
-            return columns if split.basis is None else split.basis @ columns
+            return columns if split.basis is None else matmul(split.basis, columns)
 
         self.coef_ = back(coef).T
         self.intercept_ -= self.coef_ @ self.xbar_
@@ -461,7 +467,7 @@ class FisherDiscriminant(
         """Project on the Fisher directions; shape (N, min(C - 1, D))."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        return (X - self.xbar_) @ self.scalings_
+        return matmul(X - self.xbar_, self.scalings_)
 
     def leave_one_out_proba(self, X, y, at=None):
         """Class probabilities of each sample by the discriminant fitted without it.
@@ -512,7 +518,7 @@ class FisherDiscriminant(
         def points(whiten, m):
             def inner_products(rows, r, rm, rr):
                 z = whiten(at[rows] - centre)
-                return z @ m.T, np.einsum("nd,nd->n", z, r)
+                return matmul(z, m.T), np.einsum("nd,nd->n", z, r)
 
             return inner_products
 
@@ -543,7 +549,7 @@ class FisherDiscriminant(
     def _discriminants(self, X):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        return X @ self.coef_.T + self.intercept_
+        return matmul(X, self.coef_.T) + self.intercept_
 
 
 class OutOfPrecision(ValueError):

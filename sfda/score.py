@@ -10,6 +10,7 @@ from sfda.arrays import (
     as_labels,
     class_sums,
     like,
+    matmul,
     namespace,
     row_blocks,
     to_dtype,
@@ -178,13 +179,13 @@ def _leave_one_out(x, y, n_classes, shrinkage):
 
     def points(whiten, m):
         o = whiten(others)
-        mm, om = to_float64(m @ m.T), to_float64(o @ m.T)
+        mm, om = to_float64(matmul(m, m.T)), to_float64(matmul(o, m.T))
 
         def inner_products(rows, r, rm, rr):
             own = y[rows]
-            zm = a[rows, None] * (rm + mm[own]) + u[rows] @ om
+            zm = a[rows, None] * (rm + mm[own]) + matmul(u[rows], om)
             xr = rr + rm[xp.arange(len(own)), own]
-            return zm, a[rows] * xr + (u[rows] * to_float64(r @ o.T)).sum(1)
+            return zm, a[rows] * xr + (u[rows] * to_float64(matmul(r, o.T))).sum(1)
 
         return inner_products
 

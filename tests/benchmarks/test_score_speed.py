@@ -75,6 +75,11 @@ def test_leave_one_out_1000_samples(benchmark, data):
     timed(benchmark, (X[:1000], y[:1000]), posterior="leave-one-out")
 
 
+def test_leave_one_out_as_many_samples_as_features(benchmark, data):
+    X, y = data
+    timed(benchmark, (X[:D], y[:D]), posterior="leave-one-out", rounds=3)
+
+
 def test_leave_one_out(benchmark, data):
     timed(benchmark, data, posterior="leave-one-out", rounds=3)
 
