@@ -20,6 +20,11 @@ book: $(READY)  ## build the book into _build/html, warnings as errors
 	rm -rf _build
 	$(BIN)/jupyter-book build . -n -W --keep-going
 
+# The matrices of tests and chapters are small: threads would mostly wait for
+# each other, and for whatever else the machine does.
+test chapters: export OMP_NUM_THREADS = 1
+test chapters: export OPENBLAS_NUM_THREADS = 1
+
 test: book  ## build the book, then run every test and every chapter
 	$(BIN)/python -m pytest --ignore=tests/benchmarks \
 	    --nbval --nbval-current-env --nbval-cell-timeout=120 \
