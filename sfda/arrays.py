@@ -6,6 +6,7 @@ on an accelerator stay on it. torch is never imported unless a tensor or a
 ``device`` asks for it.
 """
 
+import math
 import sys
 
 import numpy as np
@@ -311,3 +312,130 @@ def softmax(x):
 def log_softmax(x):
     """Logarithm of the softmax of each row, without overflow."""
     return namespace(x).log_softmax(x, 1) if is_torch(x) else scipy.special.log_softmax(x, axis=1)
+
+
+# --- for the rival metrics -------------------------------------------------
+
+
+def as_labelled(features, labels):
+    """Checked features (float64) with their classes, in one library.
+
+    Parameters
+    ----------
+    features : array-like of shape (N, D)
+    labels : array-like of shape (N,)
+
+    Returns
+    -------
+    x : array of shape (N, D)
+        As :func:`as_features` returns it: never write to it.
+    y : integer array of shape (N,)
+        Classes 0..C-1, in the library and on the device of `x`.
+    n_classes : int
+        C.
+
+    Raises
+    ------
+    ValueError
+        As :func:`as_features` and :func:`as_labels`.
+    """
+    x = as_features(features)
+    y, classes = as_labels(labels, len(x))
+    return x, like(y, x), len(classes)
+
+
+def class_means(x, y, n_classes):
+    """Class means (C, D) and class sizes (C,), both in the dtype of `x`."""
+    counts = to_dtype(namespace(x).bincount(y, minlength=n_classes), x.dtype)
+    return class_sums(x, y, n_classes) / counts[:, None], counts
+
+
+def gram(x):
+    """X'X (D, D) where N > D, X X' (N, N) elsewhere: the smaller of the two.
+
+    Raises ValueError where it overflows.
+    """
+    n, d = x.shape
+    with np.errstate(over="ignore", invalid="ignore"):
+        g = x.T @ x if n > d else x @ x.T
+        trace = float(g.diagonal().sum())
+    if not math.isfinite(trace):
+        raise ValueError("features: too large, their scatter overflows; rescale them")
+    return g
+
+
+def eigh_of_rank(a, shape):
+    """Eigenvalues of `a` that are not rounding errors, and their vectors; largest first.
+
+    `a` is the Gram matrix of a matrix of this `shape`. Eigenvalues up to
+    max(shape) times the machine precision of the largest count as zero; the
+    vectors come as columns.
+    """
+    eigenvalues, vectors = namespace(a).linalg.eigh(a)
+    cut = eigenvalues[-1] * max(shape) * np.finfo(np.float64).eps
+    rank = int((eigenvalues > max(float(cut), 0.0)).sum())
+    kept = namespace(a).arange(len(eigenvalues) - 1, len(eigenvalues) - rank - 1, -1)
+    return eigenvalues[kept], vectors[:, like(to_numpy(kept), a)]
+
+
+def left_coordinates(x, project):
+    """Squared singular values of `x` and the targets in its left singular vectors.
+
+    With X = U S V' of rank k, from the Gram matrix of the smaller side: no
+    N x D factor is formed.
+
+    Parameters
+    ----------
+    x : array of shape (N, D)
+    project : callable
+        ``project(a)`` is T'a for the targets T (N, K) and any a of N rows.
+
+    Returns
+    -------
+    s : array of shape (k,)
+        The squares S_i^2.
+    z : array of shape (K, k)
+        T'U.
+    """
+    n, d = x.shape
+    s, vectors = eigh_of_rank(gram(x), x.shape)
+    if n > d:
+        return s, project(x) @ vectors / s**0.5
+    return s, project(vectors)
+
+
+def principal_components(x, n_components=None, *, variance=None):
+    """Coordinates of the rows of `x` along their principal axes.
+
+    Exact, from the Gram matrix of the smaller side.
+
+    Parameters
+    ----------
+    x : array of shape (N, D)
+    n_components : int, optional
+        At most so many; fewer where the rank of the centred features is lower.
+    variance : float, optional
+        As many as hold more than this share of the variance.
+
+    Returns
+    -------
+    coordinates : array of shape (N, k)
+    variances : array of shape (k,)
+        Of the coordinates, divided by N - 1.
+
+    Raises
+    ------
+    ValueError
+        All rows are equal.
+    """
+    n, d = x.shape
+    x = centred(x)
+    s, vectors = eigh_of_rank(gram(x), x.shape)
+    if not len(s):
+        raise ValueError("features: expected variation, found every row the same")
+    k = len(s) if n_components is None else min(n_components, len(s))
+    if variance is not None:
+        shares = to_numpy(s).cumsum() / to_numpy(s).sum()
+        k = min(int(np.searchsorted(shares, variance, side="right")) + 1, len(s))
+    s, vectors = s[:k], vectors[:, :k]
+    return (x @ vectors if n > d else vectors * s**0.5), s / (n - 1)
