@@ -344,10 +344,14 @@ def as_labelled(features, labels):
     return x, like(y, x), len(classes)
 
 
+def class_sizes(y, x, n_classes):
+    """Numbers of samples of the classes (C,), in the dtype of `x`."""
+    return to_dtype(namespace(x).bincount(y, minlength=n_classes), x.dtype)
+
+
 def class_means(x, y, n_classes):
-    """Class means (C, D) and class sizes (C,), both in the dtype of `x`."""
-    counts = to_dtype(namespace(x).bincount(y, minlength=n_classes), x.dtype)
-    return class_sums(x, y, n_classes) / counts[:, None], counts
+    """Means of the classes, shape (C, D)."""
+    return class_sums(x, y, n_classes) / class_sizes(y, x, n_classes)[:, None]
 
 
 def gram(x):
@@ -376,32 +380,6 @@ def eigh_of_rank(a, shape):
     rank = int((eigenvalues > max(float(cut), 0.0)).sum())
     kept = namespace(a).arange(len(eigenvalues) - 1, len(eigenvalues) - rank - 1, -1)
     return eigenvalues[kept], vectors[:, like(to_numpy(kept), a)]
-
-
-def left_coordinates(x, project):
-    """Squared singular values of `x` and the targets in its left singular vectors.
-
-    With X = U S V' of rank k, from the Gram matrix of the smaller side: no
-    N x D factor is formed.
-
-    Parameters
-    ----------
-    x : array of shape (N, D)
-    project : callable
-        ``project(a)`` is T'a for the targets T (N, K) and any a of N rows.
-
-    Returns
-    -------
-    s : array of shape (k,)
-        The squares S_i^2.
-    z : array of shape (K, k)
-        T'U.
-    """
-    n, d = x.shape
-    s, vectors = eigh_of_rank(gram(x), x.shape)
-    if n > d:
-        return s, project(x) @ vectors / s**0.5
-    return s, project(vectors)
 
 
 def principal_components(x, n_components=None, *, variance=None):

@@ -17,13 +17,13 @@ import numpy as np
 from sfda.arrays import (
     as_features,
     as_labelled,
+    class_sizes,
     class_sums,
     eigh_of_rank,
     gram,
     is_torch,
     like,
     namespace,
-    to_dtype,
     to_numpy,
 )
 
@@ -89,8 +89,8 @@ def logme(features, labels, *, as_published=False):
     True
     """
     x, y, n_classes = as_labelled(features, labels)
-    squares = to_dtype(namespace(x).bincount(y, minlength=n_classes), x.dtype)
-    return _evidence(x, lambda a: class_sums(a, y, n_classes), squares, as_published)
+    sizes = class_sizes(y, x, n_classes)
+    return _evidence(x, lambda a: class_sums(a, y, n_classes), sizes, as_published)
 
 
 def logme_regression(features, targets, *, as_published=False):
