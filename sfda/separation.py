@@ -68,10 +68,10 @@ def h_score(features, labels):
     invertible linear map of the features, and it is C - 1 for all features in
     general position as soon as N <= D: then it says nothing.
 
-    Where the features are linearly dependent, directions without variation
-    are left out. Public code cuts the pseudo-inverse at 1e-15, below the
-    rounding errors, and divides by them: published scores above C - 1 come
-    from that.
+    Directions with less variance than max(N, D) times the machine precision
+    of the largest are rounding errors and left out. Public code cuts its
+    pseudo-inverse at 1e-15, which in single precision divides by rounding
+    errors: scores above C - 1 can come from that.
 
     References
     ----------
