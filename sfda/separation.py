@@ -443,9 +443,12 @@ def transrate(features, labels, *, epsilon=1e-4, normalised=False):
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sfda.separation import transrate
-    >>> X = [[0.0, 1.0], [0.1, 1.1], [1.0, 0.0], [1.1, 0.1]]
-    >>> transrate(X, ["cat", "cat", "dog", "dog"]) > transrate(X, ["cat", "dog", "cat", "dog"])
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(90) % 3
+    >>> noise = rng.standard_normal((90, 4))
+    >>> transrate(noise + np.eye(3, 4)[y], y) < transrate(noise + 5 * np.eye(3, 4)[y], y)
     True
     """
     if not isinstance(epsilon, numbers.Real) or not 0 < epsilon < math.inf:
