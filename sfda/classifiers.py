@@ -20,9 +20,9 @@ from sfda.arrays import (
     as_labelled,
     as_labels,
     centred,
+    is_torch,
     like,
     namespace,
-    row_blocks,
     to_numpy,
 )
 from sfda.discriminant import (
@@ -31,6 +31,9 @@ from sfda.discriminant import (
     check_leave_one_out,
     check_shrinkage,
 )
+
+
+BLOCK_BYTES = (2**24, 2**30)  # of distances: on the CPU, on an accelerator
 
 
 def nearest_neighbours(features, labels, *, k=1):
@@ -87,16 +90,13 @@ def nearest_neighbours(features, labels, *, k=1):
     # Distances up to a constant of the row: |x_j|^2 / 2 - x_i x_j.
     half_squares = xp.einsum("nd,nd->n", x, x) / 2
     correct = 0
-    for rows in row_blocks(x.T, 2**24):
-        distances = x[rows] @ x.T
-        distances *= -1
-        distances += half_squares
+    step = max(1, BLOCK_BYTES[is_torch(x)] // (8 * n))
+    for start in range(0, n, step):
+        rows = slice(start, start + step)
+        distances = half_squares - x[rows] @ x.T
         at = xp.arange(len(distances))
-        distances[at, at + rows.start] = np.inf
-        if k == 1:
-            votes = y[distances.argmin(1)]
-        else:
-            votes = _vote(y[_nearest(distances, k)])
+        distances[at, at + start] = np.inf
+        votes = y[distances.argmin(1)] if k == 1 else _vote(y[_nearest(distances, k)])
         correct += int((votes == y[rows]).sum())
     return correct / n
 

@@ -36,6 +36,7 @@ from sfda.discriminant import LabelledFeatures, adaptive_shrinkage
 # A squared pivot of the correlation matrix below this calls for eigenvectors.
 SMALL_PIVOT = 1e-8
 VARIANCE_FLOOR = 1e-4  # of GBC's public code
+BLOCK_BYTES = 2**23  # of PARC's correlations
 
 
 def h_score(features, labels):
@@ -280,7 +281,7 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
     x /= np.where(lengths > 1e-12 * math.sqrt(x.shape[1]), lengths, np.inf)[:, None] / 1e6
 
     similarity, same = np.empty(n * (n - 1) // 2), []
-    filled, step = 0, max(1, 2**20 // n)
+    filled, step = 0, max(1, BLOCK_BYTES // (8 * n))
     for start in range(0, n, step):
         block = x[start : start + step] @ x[start:].T
         for i, row in enumerate(block, start):

@@ -9,7 +9,7 @@ import pytest
 
 import sfda
 from data_sets import gaussian_classes
-from sfda import METRICS, SaturationWarning, arrays, classifiers, leep, logme, score, separation
+from sfda import METRICS, SaturationWarning, arrays, classifiers, discriminant, leep, score, separation
 from sfda.baselines import RIVALS, Metric
 
 torch = pytest.importorskip("torch")
@@ -128,6 +128,22 @@ def test_the_path_of_accelerators(name, shape, monkeypatch):
     assert type(value) is float
     assert value == pytest.approx(expected, rel=1e-9, abs=1e-9)
     assert torch.equal(tensor, before)
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_in_small_blocks(name, monkeypatch):
+    # As large data are scored: block by block.
+    metric = RIVALS[name]
+    expected = metric(first_argument(metric), Y)
+
+    def row_blocks(x, nbytes=None):
+        return [slice(start, start + 7) for start in range(0, len(x), 7)]
+
+    for module in (leep.__globals__, vars(separation), vars(discriminant), vars(score)):
+        monkeypatch.setitem(module, "row_blocks", row_blocks)
+    monkeypatch.setattr(classifiers, "BLOCK_BYTES", (7 * 8 * 90,) * 2)
+    monkeypatch.setattr(separation, "BLOCK_BYTES", 7 * 8 * 90)
+    assert metric(first_argument(metric), Y) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", [leep, sfda.nce])
