@@ -84,6 +84,7 @@ _GHOLAMI = "Gholami et al., ICCV"
 _OURS = "this package"
 _FISHER = "Fisher, Annals of Eugenics"
 
+#: All metrics by name, those that need more than features included.
 RIVALS = {
     metric.name: metric
     for metric in (
@@ -191,4 +192,5 @@ RIVALS = {
     )
 }  # fmt: skip
 
+#: The metrics that are called as ``metric(features, labels)``, by name; also ``sfda.METRICS``.
 METRICS = {name: metric for name, metric in RIVALS.items() if metric.needs == _FEATURES}

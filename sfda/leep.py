@@ -83,10 +83,10 @@ def nce(source_probabilities, labels):
     Parameters
     ----------
     source_probabilities : array-like of shape (N, Z)
-        As in :func:`leep`; only the largest entry of each row matters, the
+        As in :func:`sfda.leep`; only the largest entry of each row matters, the
         first one where several are equal.
     labels : array-like of shape (N,)
-        As in :func:`leep`.
+        As in :func:`sfda.leep`.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def nce(source_probabilities, labels):
     Raises
     ------
     ValueError
-        As :func:`leep`.
+        As :func:`sfda.leep`.
 
     Notes
     -----
@@ -131,7 +131,7 @@ def nleep(
     The features are reduced to the principal components that hold `variance`
     of their variance, a mixture with `components_per_class` components for each
     class is fitted to them without labels, and its responsibilities take the
-    place of theta in :func:`leep`.
+    place of theta in :func:`sfda.leep`.
 
     Parameters
     ----------

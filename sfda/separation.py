@@ -392,8 +392,7 @@ def gbc(features, labels, *, covariance="spherical", components=None, log=False)
             distances = ((means[i] - means[i + 1 :]) ** 2 / average).sum(1)
             brackets = xp.log(average).sum(1) - (log_sums[i] + log_sums[i + 1 :]) / 2
             b[i, i + 1 :] = b[i + 1 :, i] = distances / 8 + brackets / 2
-    other = xp.arange(n_classes)[:, None] != xp.arange(n_classes)
-    exponents = -to_numpy(b)[other]
+    exponents = -to_numpy(b)[~np.eye(n_classes, dtype=bool)]
     largest = exponents.max()
     log_sum = largest + math.log(np.exp(exponents - largest).sum())
     return float(-log_sum if log else -math.exp(log_sum))
@@ -559,8 +558,8 @@ def etran_discriminant(features, labels, *, as_published=False):
     The authors' code hands the matrix inv(S) S_B, which is not symmetric, to a
     solver for symmetric ones. Whatever that returns is orthonormal, so
     V V' = I, the coefficients are the class means themselves, and both scatters
-    drop out: a softmax of -|x - mu_c|^2 / 2 + log q_c, which classifies by
-    Euclidean distance to the class means. Published scores are this.
+    drop out: a softmax of log q_c less half the squared Euclidean distance to
+    the class mean. Published scores are this.
 
     References
     ----------

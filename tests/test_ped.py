@@ -74,6 +74,14 @@ def test_classes_in_the_same_place_stay_together():
     assert np.array_equal(moved, X)
 
 
+def test_in_small_blocks(monkeypatch):
+    X, y = reference_case("C")
+    expected = ped(X, y)
+    blocks = [slice(start, start + 7) for start in range(0, len(X), 7)]
+    monkeypatch.setitem(ped.__globals__, "row_blocks", lambda x: blocks)
+    assert ped(X, y) == pytest.approx(expected, abs=1e-12)
+
+
 def test_stops():
     X, y = reference_case("C")
     assert np.array_equal(ped(X, y, max_steps=0), X)
