@@ -323,7 +323,8 @@ def _vote(votes):
     """Most frequent entry of each row, the first one among equals."""
     xp = namespace(votes)
     counts = (votes[:, :, None] == votes[:, None, :]).sum(2)
-    # The order of the columns decides among equal counts.
+    # The order of the columns decides among equal counts, which torch's argmax
+    # alone does not promise.
     k = votes.shape[1]
     first = (counts * (k + 1) - like(np.arange(k), votes)).argmax(1)
     return votes[xp.arange(len(votes)), first]

@@ -86,6 +86,11 @@ def test_h_score_does_not_divide_by_rounding_errors():
     dependent = np.c_[X, X @ np.random.default_rng(0).standard_normal((30, 20))]
     value = h_score(X, y)
     assert h_score(dependent, y) == pytest.approx(value, rel=1e-9)
+    # What little is left of a column, 1e-15 of its variance, is not counted either.
+    for seed in range(8):
+        noise = np.random.default_rng(seed).standard_normal((200, 1))
+        almost = np.c_[X, X @ noise[:30], X[:, :1] + 1e-8 * noise]
+        assert h_score(almost, y) == pytest.approx(value, rel=1e-6)
     # A cut at 1e-15 is not enough in single precision.
     single = gaussian_classes(1, y, 250, 0.5).astype("float32")
     assert h_score(single, y) == pytest.approx(4)
