@@ -105,9 +105,10 @@ def ped(
     if not isinstance(max_steps, numbers.Integral) or max_steps < 0:
         raise ValueError(f"max_steps: expected an integer >= 0, got {max_steps!r}")
     xp, d = namespace(x), x.shape[1]
-    mean = x.mean(0) if mean is None else like(_as_vector(mean, "mean", d), x)
+    centre = x.mean(0)
+    mean = centre if mean is None else like(_as_vector(mean, "mean", d), x)
     if std is None:
-        std = (sum(((x[rows] - mean) ** 2).sum(0) for rows in row_blocks(x)) / len(x)) ** 0.5
+        std = (sum(((x[rows] - centre) ** 2).sum(0) for rows in row_blocks(x)) / len(x)) ** 0.5
     else:
         std = like(_as_vector(std, "std", d, least=0), x)
     std = std.clip(STD_FLOOR)
@@ -119,9 +120,9 @@ def ped(
         spread += xp.bincount(y[rows], (residuals * residuals).sum(1), minlength=n_classes)
     radii = (spread / class_sizes(y, x, n_classes)) ** 0.5
     means = start = (own - mean) / std
-    first = None
+    first, fraction = None, min(min(time_step, 2) ** 2 / 2, 1)
     for _ in range(max_steps):
-        move = min(time_step**2 / 2, 1.0) * _push(means, nsigma * (radii[:, None] + radii))
+        move = fraction * _push(means, nsigma * (radii[:, None] + radii))
         size = float(abs(move).sum())
         first = size if first is None else first
         if size <= exit_ratio * first:

@@ -42,6 +42,11 @@ def test_equals_its_steps(data, nsigma, dt):
     expected = literal.ped(X, y, *other, nsigma, dt)
     moved = ped(X, y, mean=other[0], std=other[1], nsigma=nsigma, time_step=dt)
     assert moved == pytest.approx(expected, abs=1e-8)
+    # One of them given, the other is still that of the features.
+    expected = literal.ped(X, y, mean, other[1], nsigma, dt)
+    assert ped(X, y, std=other[1], nsigma=nsigma, time_step=dt) == pytest.approx(expected, abs=1e-8)
+    expected = literal.ped(X, y, other[0], std, nsigma, dt)
+    assert ped(X, y, mean=other[0], nsigma=nsigma, time_step=dt) == pytest.approx(expected, abs=1e-8)
     assert np.array_equal(X, before)
 
 
