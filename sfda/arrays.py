@@ -1,12 +1,16 @@
 """Checked input and the few kernels that need it, for NumPy and torch alike.
 
-Tensors on the CPU share their memory with NumPy and are computed there, where
-``X.T @ X`` is a symmetric product at half the price of a general one. Tensors
+Tensors on the CPU share their memory with NumPy and are computed there. Tensors
 on an accelerator stay on it. torch is never imported unless a tensor or a
 ``device`` asks for it.
+
+NumPy and SciPy bring a BLAS each, and the idle threads of one keep the cores busy
+for a while when the other is called. Only SciPy's has symmetric products that
+leave one triangle alone, so all linear algebra here goes through it.
 """
 
 import math
+import numbers
 import sys
 
 import numpy as np
@@ -28,7 +32,10 @@ def namespace(x):
 
 def to_numpy(x):
     """`x` as a NumPy array, copied from an accelerator where it must be."""
-    return x.detach().cpu().numpy() if is_torch(x) else np.asarray(x)
+    if not is_torch(x):
+        return np.asarray(x)
+    x = x.detach().cpu()
+    return (x.float() if x.dtype == namespace(x).bfloat16 else x).numpy()  # NumPy has no bfloat16
 
 
 def like(x, reference):
@@ -62,7 +69,8 @@ def as_features(features, *, name="features", dtype=None, device=None):
     name : str
         What error messages call it.
     dtype : None, "float64" or "float32", or the NumPy or torch dtype
-        Working precision; None means float64.
+        Working precision; None means float64. Numbers beyond the range of
+        float32 are kept in float64.
     device : None, str or torch.device
         Where to compute; None means where the features are.
 
@@ -75,13 +83,18 @@ def as_features(features, *, name="features", dtype=None, device=None):
     Raises
     ------
     ValueError
-        Not two-dimensional, empty, not real numbers, NaN or infinite.
+        Not two-dimensional, empty, sparse or masked, not real numbers, NaN or
+        infinite.
     """
-    dtype = _working_dtype(dtype)
+    dtype, given = _working_dtype(dtype), features
     if device is not None:
-        features = _move(features, device)
+        features = _move(features, name, device)
     if is_torch(features):
         features = _check_shape(features.detach(), name)
+        if features.layout != namespace(features).strided:
+            raise ValueError(f"{name}: expected a dense matrix, got a sparse one; use .to_dense()")
+        if features.is_meta:
+            raise ValueError(f"{name}: expected numbers, got a tensor on the meta device")
         if features.is_complex():
             raise ValueError(f"{name}: expected real numbers, got dtype {features.dtype}")
         # Apple's MPS has no float64, so its tensors are scored on the CPU.
@@ -91,13 +104,16 @@ def as_features(features, *, name="features", dtype=None, device=None):
             features = features.to(getattr(namespace(features), dtype))
     else:
         features = _real_numpy(features, name)
-        features = _check_shape(features, name).astype(dtype, copy=False)
+        with np.errstate(over="ignore"):
+            features = _check_shape(features, name).astype(dtype, copy=False)
     xp = namespace(features)
     # A sum that is finite spares the N x D table of flags.
     with np.errstate(over="ignore", invalid="ignore"):
         suspicious = ~xp.isfinite(features.sum(1))
     if suspicious.any():
         bad = suspicious & ~xp.isfinite(features).all(1)
+        if bad.any() and dtype == "float32":
+            return as_features(given, name=name, device=device)
         if bad.any():
             row = int(np.flatnonzero(to_numpy(bad))[0])
             kind = "NaN" if bool(xp.isnan(features[row]).any()) else "infinity"
@@ -132,6 +148,8 @@ def as_labels(labels, n_samples, *, name="labels"):
     """
     if labels is None:
         raise ValueError(f"{name}: expected one label a row of features, got None")
+    if np.ma.is_masked(labels):
+        raise ValueError(f"{name}: expected one label a row of features, got a masked array")
     if is_torch(labels):
         labels = to_numpy(labels)
     elif isinstance(labels, (list, tuple)) and len({isinstance(v, str) for v in labels}) > 1:
@@ -154,15 +172,16 @@ def as_labels(labels, n_samples, *, name="labels"):
         odd = ~(np.isfinite(labels) & (labels == np.trunc(labels)))
         if odd.any():
             row = int(np.flatnonzero(odd)[0])
-            raise ValueError(
-                f"{name}: expected classes, found {labels[row]} in row {row}; "
-                "a regression target cannot be scored"
-            )
+            raise ValueError(_not_a_class(name, labels[row], row))
     elif labels.dtype.kind not in "iubUSO":
         raise ValueError(f"{name}: expected integers or strings, got dtype {labels.dtype}")
     try:
-        if labels.dtype.kind == "O" and any(v is None or v != v for v in labels):
-            raise TypeError
+        if labels.dtype.kind == "O":
+            if any(v is None or v != v for v in labels):
+                raise TypeError
+            for row, v in enumerate(labels):
+                if isinstance(v, numbers.Real) and not float(v).is_integer():
+                    raise ValueError(_not_a_class(name, v, row))
         classes, y = np.unique(labels, return_inverse=True)
     except TypeError:
         raise ValueError(
@@ -174,6 +193,12 @@ def as_labels(labels, n_samples, *, name="labels"):
             f"{name}: expected at least 2 classes, got 1 ({classes[0]!s}) in {n_samples} rows"
         )
     return y, classes
+
+
+def _not_a_class(name, value, row):
+    return (
+        f"{name}: expected classes, found {value} in row {row}; a regression target cannot be scored"
+    )
 
 
 def _working_dtype(dtype):
@@ -188,11 +213,12 @@ def _working_dtype(dtype):
     return name
 
 
-def _move(features, device):
+def _move(features, name, device):
     if not is_torch(features):
-        if str(device) == "cpu":
+        if str(device).split(":")[0] in ("cpu", "mps"):  # computed by NumPy in either case
             return features
-        features = _real_numpy(features, "features")
+        # torch takes no reversed, foreign-endian or read-only arrays.
+        features = _check_shape(_real_numpy(features, name), name).astype(np.float64, order="C")
     try:
         import torch
 
@@ -205,6 +231,8 @@ def _move(features, device):
 
 
 def _real_numpy(features, name):
+    if np.ma.is_masked(features):
+        raise ValueError(f"{name}: expected all numbers, got a masked array; fill it or drop its rows")
     if scipy.sparse.issparse(features):
         raise ValueError(f"{name}: expected a dense matrix, got a sparse one; use .toarray()")
     try:
@@ -232,40 +260,94 @@ def _check_shape(features, name):
 # --- kernels ---------------------------------------------------------------
 
 
-def class_sums(x, y, n_classes):
-    """Sum of the rows of `x` in each class, shape (C, D)."""
+def matmul(a, b):
+    """a b, for a matrix `a` and a matrix or vector `b`."""
+    if is_torch(a):
+        return a @ b
+    function = scipy.linalg.get_blas_funcs("gemv" if b.ndim == 1 else "gemm", (a, b))
+
+    def fortran(m):  # BLAS's order without a copy: the matrix or its transpose
+        return (m, 0) if m.flags.f_contiguous else (m.T, 1)
+
+    if b.ndim == 1:
+        m, trans = fortran(a)
+        return function(1.0, m, b, trans=trans)
+    # (a b)' = b' a' in BLAS's order is a b in ours.
+    (left, trans_a), (right, trans_b) = fortran(b), fortran(a)
+    return function(1.0, left, right, trans_a=1 - trans_a, trans_b=1 - trans_b).T
+
+
+def gram(x):
+    """x'x of rows `x`; of a NumPy array only the lower triangle."""
     if is_torch(x):
-        return x.new_zeros((n_classes, x.shape[1])).index_add_(0, y, x)
-    n = len(y)
-    members = scipy.sparse.csr_array((np.ones(n, x.dtype), (y, np.arange(n))), (n_classes, n))
-    return members @ x
+        return x.T @ x
+    return scipy.linalg.get_blas_funcs("syrk", (x,))(1.0, x.T).T
 
 
-def centred(x):
-    """`x` less the mean of its rows, in memory of its own, row after row."""
-    mean = x.mean(0)
-    return x - mean if is_torch(x) else np.subtract(x, mean, order="C")
+def symmetric_times(a, v):
+    """a v for a symmetric matrix whose lower triangle is given."""
+    return a @ v if is_torch(a) else scipy.linalg.blas.dsymv(1.0, a.T, v, lower=0)
+
+
+def eigh(a):
+    """Eigenvalues and eigenvectors of a symmetric matrix whose lower triangle is given.
+
+    May overwrite the matrix.
+    """
+    if is_torch(a):
+        return namespace(a).linalg.eigh(a)
+    return scipy.linalg.eigh(a.T, lower=False, driver="evd", overwrite_a=True, check_finite=False)
+
+
+def class_sums(x, y, n_classes, weights=None):
+    """Weighted sum of the rows of `x` in each class, in float64; shape (C, D)."""
+    if weights is None:
+        weights = to_float64(namespace(x).ones_like(y))
+    if is_torch(x):
+        sums = to_float64(x.new_zeros((n_classes, x.shape[1])))
+        for rows in row_blocks(x):
+            sums.index_add_(0, y[rows], weights[rows, None] * x[rows])
+        return sums
+    sums = np.zeros((n_classes, x.shape[1]))
+    # Large blocks, for each adds its C x D sums to the total.
+    for rows in row_blocks(x, 2**24):
+        block = y[rows], np.arange(len(y[rows]))
+        members = scipy.sparse.csr_array((weights[rows], block), (n_classes, len(block[0])))
+        sums += members @ x[rows]
+    return sums
+
+
+def class_residuals(x, means, y, *, overwrite=False):
+    """Rows of `x` less their class's mean, in the place of `x` or in memory of their own."""
+    xp = namespace(x)
+    result = x if overwrite else xp.empty(x.shape, dtype=x.dtype, device=x.device)
+    means = to_dtype(means, x.dtype)
+    for rows in row_blocks(x):
+        result[rows] = x[rows]
+        result[rows] -= means[y[rows]]
+    return result
 
 
 def row_space(x, *, basis=False):
     """Coordinates (N, N) of the rows of `x` (N, D) in an orthonormal basis of their span.
 
-    Inner products, hence every discriminant, are unchanged. With `basis`,
-    also returns the basis (D, N), None otherwise. May overwrite `x`.
+    Inner products, hence every discriminant, are unchanged. With `basis`, for
+    NumPy only, also returns the basis (D, N), None otherwise. May overwrite `x`.
     """
-    if basis:
-        q, r = namespace(x).linalg.qr(x.T)
-        return r.T, q
     if is_torch(x):
         return namespace(x).linalg.qr(x.T, mode="r").R.T, None
-    _, r = scipy.linalg.qr(x.T, mode="raw", overwrite_a=True, check_finite=False)
-    return r.T.copy(), None
+    options = {"overwrite_a": True, "check_finite": False}
+    if basis:
+        q, r = scipy.linalg.qr(x.T, mode="economic", **options)
+    else:
+        q, (_, r) = None, scipy.linalg.qr(x.T, mode="raw", **options)
+    return r.T.copy(), q
 
 
 def cholesky(a):
-    """Lower Cholesky factor of `a`, which it may overwrite.
+    """Lower Cholesky factor of `a`, of which it may overwrite the lower triangle.
 
-    What lies above the diagonal is undefined. Raises
+    What lies above the diagonal is neither read nor defined. Raises
     ``numpy.linalg.LinAlgError`` if there is no factor.
     """
     if is_torch(a):

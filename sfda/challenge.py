@@ -39,7 +39,8 @@ def confmix(features, labels, confidence):
     -------
     array of shape (N, D)
         The mixed features, in the library, device and floating dtype of
-        `features` (float64 for integers), computed in float64.
+        `features` (float64 for integers), computed in float64; gradients do
+        not pass.
 
     Raises
     ------
@@ -83,15 +84,15 @@ def expected_confmix(features, labels, posterior):
     Raises
     ------
     ValueError
-        Bad features or labels, or a posterior of another shape.
+        Bad features or labels, or a posterior of another shape or whose rows
+        are not probabilities.
     """
     x = as_features(features)
     y, classes = as_labels(labels, len(x))
     p = as_features(posterior, name="posterior")
-    if tuple(p.shape) != (len(x), len(classes)):
-        raise ValueError(
-            f"posterior: expected shape ({len(x)}, {len(classes)}), got {tuple(p.shape)}"
-        )
+    _check_posterior(p, len(classes))
+    if len(p) != len(x):
+        raise ValueError(f"posterior: expected {len(x)} rows, got {len(p)}")
     y, p = like(y, x), like(to_numpy(p), x)
     others = other_means(class_sums(x, y, len(classes)) / _counts(y, x)[:, None])
     kept, mixed_in = expected_weights(p)
@@ -119,14 +120,12 @@ def confidence_of(posterior, labels):
     Raises
     ------
     ValueError
-        Bad labels, or a posterior that has not one column for each class.
+        Bad labels, or a posterior that has not one column for each class or
+        whose rows are not probabilities.
     """
     p = as_features(posterior, name="posterior")
     y, classes = as_labels(labels, len(p))
-    if p.shape[1] != len(classes):
-        raise ValueError(
-            f"posterior: expected {len(classes)} columns, one a class, got {p.shape[1]}"
-        )
+    _check_posterior(p, len(classes))
     return _returned(own_confidence(p, like(y, p)), posterior)
 
 
@@ -151,6 +150,20 @@ def expected_weights(posterior):
 
 def _counts(y, x):
     return namespace(x).bincount(y)
+
+
+def _check_posterior(p, n_classes):
+    if p.shape[1] != n_classes:
+        raise ValueError(
+            f"posterior: expected {n_classes} columns, one a class, got {p.shape[1]}"
+        )
+    # Half-precision rows sum to 1 up to about a hundredth.
+    odd = to_numpy((p < 0).any(1) | (abs(p.sum(1) - 1) > 0.01))
+    if odd.any():
+        row = int(np.flatnonzero(odd)[0])
+        raise ValueError(
+            f"posterior: expected rows of probabilities that sum to 1, found otherwise in row {row}"
+        )
 
 
 def _as_confidence(confidence, n_samples):

@@ -7,10 +7,12 @@ by N); the discriminant uses S = (1 - lambda) S_W + lambda (tr S_W / D) I.
 Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6.
 """
 
+import functools
 import math
 import numbers
 
 import numpy as np
+import scipy.linalg
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -21,16 +23,20 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sfda.arrays import (
-    centred,
     cholesky,
+    class_residuals,
     class_sums,
+    eigh,
+    gram,
     log_softmax,
+    matmul,
     namespace,
     row_blocks,
     row_space,
     softmax,
     solve_lower,
     solve_upper,
+    symmetric_times,
     to_dtype,
     to_float64,
 )
@@ -42,52 +48,52 @@ class LabelledFeatures:
     """Samples as class means plus residuals, x_n = mu_{y_n} + r_n.
 
     The working form behind the estimator and the scores. Works on checked
-    arrays (:mod:`sfda.arrays`) and overwrites `x` with the residuals.
+    arrays (:mod:`sfda.arrays`).
 
     Parameters
     ----------
-    x : array of shape (N, d)
-        Features in any orthonormal basis of a space that holds them.
+    residuals : array of shape (N, d)
+        r_n, in any orthonormal basis of a space that holds the features.
+    means : array of shape (C, d)
+        Class means in that basis, from any origin.
     y : integer array of shape (N,)
-        Classes 0..C-1, in the library of `x`.
-    n_classes : int
-        C.
+        Classes 0..C-1, in the library of the residuals.
+    counts : array of shape (C,), float64
+        N_c.
     n_features : int
         D, the dimension of the original features: the ridge shares the trace
         of S_W among all D of them.
-    row_sums : array of shape (N,), optional
-        Sums of the rows in the original basis. Only the power iteration needs
-        them: where it starts depends on the basis.
+    residual_sums : array of shape (N,), optional
+        Sums of the residuals in the original basis. Only the power iteration
+        needs them: where it starts depends on the basis.
 
     Attributes
     ----------
-    residuals, means, counts : arrays of shape (N, d), (C, d), (C,)
-    scatter : array of shape (d, d), float64
-        S_W.
+    scatter : array of shape (d, d), float64, or None
+        S_W, its lower triangle alone, until :meth:`factor` overwrites it.
     mean_variance : float
         tr(S_W) / D.
     """
 
-    def __init__(self, x, y, n_classes, n_features, row_sums=None):
-        self.y, self.n_features = y, n_features
-        self.counts = to_float64(namespace(x).bincount(y, minlength=n_classes))
-        self.means = self._class_means(x)
-        if row_sums is not None:
-            row_sums = row_sums - self._class_means(row_sums[:, None])[y, 0]
-        self._residual_sums = row_sums
-        for rows in row_blocks(x):
-            x[rows] -= self.means[y[rows]]
-        self.residuals = x
+    def __init__(self, residuals, means, y, counts, n_features, residual_sums=None):
+        self.residuals = x = residuals
+        self.means = to_dtype(means, x.dtype)
+        self.y, self.counts, self.n_features = y, counts, n_features
+        self._residual_sums = residual_sums
+        limits = namespace(x).finfo(x.dtype)
+        self._eps = float(limits.eps)
         # The N x D products run in the working precision, the d x d
         # factorisations in float64: they cost little, and a scatter that is
         # nearly singular needs it.
         with np.errstate(over="ignore", invalid="ignore"):
-            self.scatter = to_float64(x.T @ x)
+            self.scatter = to_float64(gram(x))
             self.scatter /= len(x)
         trace = float(self.scatter.diagonal().sum())
         if not math.isfinite(trace):
-            raise ValueError("features: too large, their scatter overflows; rescale them")
-        if trace == 0:
+            raise OutOfPrecision("features: too large, their scatter overflows; rescale them")
+        if trace * self._eps <= float(limits.tiny):
+            if bool((x != 0).any()) or self._eps > 1e-10:
+                raise OutOfPrecision("features: too small, their scatter underflows; rescale them")
             raise ValueError(
                 "features: expected variation within classes, "
                 "found every sample equal to its class mean"
@@ -96,22 +102,34 @@ class LabelledFeatures:
         self._eigenvalues = None
 
     @classmethod
-    def from_features(cls, x, y, n_classes, *, basis=False):
-        """From features in their own basis, which are centred and not overwritten.
+    def from_features(cls, x, y, n_classes, *, reduce=True, basis=False):
+        """From features in their own basis, which are not overwritten.
 
-        For N < D all samples lie in an N-dimensional space, and everything is
-        N x N there. With `basis`, ``self.basis`` (D, N) leads back; it is None
-        where nothing was reduced.
+        For N < D all samples lie in an N-dimensional space, and unless
+        `reduce` is False everything is N x N there. With `basis`,
+        ``self.basis`` (D, N) leads back; it is None where nothing was reduced.
+        The class means are taken from the mean of all samples.
         """
         n, n_features = x.shape
-        x = centred(x)
-        row_sums, q = x.sum(1), None
-        if n < n_features:
+        counts = to_float64(namespace(x).bincount(y, minlength=n_classes))
+        reduced, q = reduce and n < n_features, None
+        if reduced:
+            x = x - x.mean(0)
+            row_sums = x.sum(1)
             x, q = row_space(x, basis=basis)
-        self = cls(x, y, n_classes, n_features, row_sums)
+        means = class_sums(x, y, n_classes) / counts[:, None]
+        x = class_residuals(x, means, y, overwrite=reduced)
+        if reduced:
+            sums = class_sums(row_sums[:, None], y, n_classes)[:, 0] / counts
+            residual_sums = row_sums - sums[y]
+        else:
+            residual_sums = x.sum(1)
+        means -= counts / n @ means
+        self = cls(x, means, y, counts, n_features, residual_sums)
         self.basis = q
         return self
 
+    @functools.cached_property
     def largest_eigenvalue(self):
         """Sigma of the public code: three double rounds of power iteration.
 
@@ -121,37 +139,43 @@ class LabelledFeatures:
         the public code returns NaN or amplified rounding errors; here the
         column of the largest variance takes their place.
         """
-        s, norm = self.scatter, namespace(self.scatter).linalg.norm
-        x = to_float64(self.residuals.T @ self._residual_sums) / len(self.y)
-        if norm(x) <= 1e-10 * self.mean_variance * self.n_features:
-            x = s[:, s.diagonal().argmax()]
+        s = self.scatter
+        sums = to_dtype(self._residual_sums, self.residuals.dtype)
+        x = to_float64(matmul(self.residuals.T, sums)) / len(self.y)
+        if abs(x).max() <= 1e-10 * self.mean_variance * self.n_features:
+            x = namespace(x).zeros_like(x)
+            x[s.diagonal().argmax()] = 1
+            x = symmetric_times(s, x)
+        x = _unit(x)
         for _ in range(3):
-            y = s @ x
-            y = y / norm(y)
-            x = s @ y
-            x = x / norm(x)
-        return float(x @ (s @ y))
+            y = _unit(symmetric_times(s, x))
+            x = _unit(symmetric_times(s, y))
+        return float(x @ symmetric_times(s, y))
 
     def log_posterior(self, shrinkage):
         """Log-probabilities of the classes for the samples themselves, (N, C); Eqs. 5 and 6."""
         x, m = self.residuals, self.means
-        b = self.coefficients(shrinkage)
-        own = m @ b
-        delta = to_float64(x @ b)
+        b = self.coefficients(self.factor(shrinkage))
+        own = matmul(m, b)
+        delta = to_float64(matmul(x, b))
         delta += (own - own.diagonal() / 2)[self.y]
         delta += namespace(x).log(self.counts / len(self.y))
         return log_softmax(delta)
 
-    def coefficients(self, shrinkage):
-        """inv(S) mu_c, one column a class; shape (d, C)."""
-        factor = self.factor(shrinkage)
+    def coefficients(self, factor):
+        """inv(S) mu_c from a factor of S, one column a class; shape (d, C)."""
         b = solve_upper(factor, solve_lower(factor, to_float64(self.means).T))
         return to_dtype(b, self.means.dtype)
 
     def factor(self, shrinkage, *, left_out=0):
-        """Lower Cholesky factor of (1 - lambda) N/(N - left_out) S_W + lambda (tr S_W / D) I."""
+        """Lower Cholesky factor of (1 - lambda) N/(N - left_out) S_W + lambda (tr S_W / D) I.
+
+        It takes the place of the scatter, which is gone then: d x d numbers are
+        as many as the samples' where N is near D.
+        """
         keep, ridge = self._weights(shrinkage, left_out)
-        a = keep * self.scatter
+        a, self.scatter = self.scatter, None
+        a *= keep
         diagonal = namespace(a).arange(len(a))
         a[diagonal, diagonal] += ridge
         variances = a.diagonal() + 0.0
@@ -159,11 +183,10 @@ class LabelledFeatures:
             factor = cholesky(a)
         except np.linalg.LinAlgError:
             factor = None
-        # Without a ridge, rounding errors may stand in for pivots that are zero.
-        if factor is None or (
-            shrinkage < SHRINKAGE_FLOOR
-            and bool((factor.diagonal() ** 2 <= 1e-15 * len(a) * variances).any())
-        ):
+        # Rounding errors may stand in for pivots that are zero: those of products
+        # in float32, and without a ridge those of the factorisation.
+        rounding = 8 * self._eps * len(a) ** 0.5 if self._rounds(shrinkage) else 0
+        if factor is None or bool((factor.diagonal() ** 2 <= rounding * variances).any()):
             raise _singular(shrinkage)
         return factor
 
@@ -194,7 +217,7 @@ class LabelledFeatures:
         xp, n = namespace(self.residuals), len(self.y)
         whiten = self._whitener(shrinkage)
         m = whiten(self.means)
-        mm = to_float64(m @ m.T)
+        mm = to_float64(matmul(m, m.T))
         square, log_counts = mm.diagonal(), xp.log(self.counts / (n - 1))
 
         def samples(rows, r, rm, rr):
@@ -203,19 +226,20 @@ class LabelledFeatures:
 
         inner_products = points(whiten, m) if points else samples
         result = []
-        # Large blocks: NumPy and SciPy bring a BLAS each, and the threads of
-        # one are still spinning when the other is called.
-        for rows in row_blocks(self.residuals, 2**24):
+        # Large blocks keep both cores at work; an eighth of the samples is little
+        # to hold beside them.
+        eighth = n * self.residuals.shape[1]
+        for rows in row_blocks(self.residuals, min(2**24, eighth)):
             r, own = whiten(self.residuals[rows]), self.y[rows]
-            rm, rr = to_float64(r @ m.T), to_float64(xp.einsum("nd,nd->n", r, r))
+            rm, rr = to_float64(matmul(r, m.T)), to_float64(xp.einsum("nd,nd->n", r, r))
             zm, zr = inner_products(rows, r, rm, rr)
             n_c = self.counts[own]
             alpha = (1 - shrinkage) / (n - 1) * n_c / (n_c - 1)
             # inv(A_-n) = inv(A) + g (inv(A) r)(inv(A) r)'
             left = 1 - alpha * rr
-            if shrinkage < SHRINKAGE_FLOOR and bool((left <= 1e-12).any()):
+            if bool((left <= self._least_left(shrinkage)).any()):
                 raise _singular(shrinkage)
-            g = alpha / left.clip(1e-15)
+            g = alpha / left
             delta = zm + (g * zr)[:, None] * rm - (square + g[:, None] * rm**2) / 2 + log_counts
             # The sample's own class has lost it: mean mu - s r, one sample fewer.
             at = xp.arange(len(own)), own
@@ -231,17 +255,17 @@ class LabelledFeatures:
     def choose_shrinkage(self):
         """lambda of the largest leave-one-out likelihood, mean_n log p_-n(y_n | x_n).
 
-        A search over logit(lambda) from -10 to 6, first in steps of 1, then of
+        A search over logit(lambda) from -10 to 6 in steps of 1, then in steps of
         1/4 around the best. One eigendecomposition of S_W serves all of it;
         the samples move to its basis and stay there.
         """
         xp = namespace(self.scatter)
-        self._eigenvalues, q = xp.linalg.eigh(self.scatter)
-        self._eigenvalues = self._eigenvalues.clip(0)
+        self._eigenvalues, q = eigh(self.scatter)
+        self.scatter = None
         q = to_dtype(q, self.means.dtype)
-        self.means = self.means @ q
+        self.means = matmul(self.means, q)
         for rows in row_blocks(self.residuals):
-            self.residuals[rows] = self.residuals[rows] @ q
+            self.residuals[rows] = matmul(self.residuals[rows], q)
         own = xp.arange(len(self.y)), self.y
 
         def likelihood(logit):
@@ -251,6 +275,14 @@ class LabelledFeatures:
         best = max(coarse, key=coarse.get)
         fine = {best + k / 4: likelihood(best + k / 4) for k in (-3, -2, -1, 1, 2, 3)}
         return _sigmoid(max(coarse | fine, key=(coarse | fine).get))
+
+    def _rounds(self, shrinkage):
+        """True where rounding errors may exceed the ridge."""
+        return self._eps > 1e-10 or shrinkage < SHRINKAGE_FLOOR
+
+    def _least_left(self, shrinkage):
+        """What 1 - h must exceed for the leverage h to have digits left to subtract."""
+        return 1e4 * self._eps if self._rounds(shrinkage) else 0
 
     def _weights(self, shrinkage, left_out):
         n = len(self.y)
@@ -264,10 +296,6 @@ class LabelledFeatures:
         keep, ridge = self._weights(shrinkage, left_out=1)
         scale = to_dtype((keep * self._eigenvalues + ridge) ** -0.5, self.means.dtype)
         return lambda z: z * scale
-
-    def _class_means(self, x):
-        counts = to_dtype(self.counts, x.dtype)
-        return class_sums(x, self.y, len(self.counts)) / counts[:, None]
 
 
 def adaptive_shrinkage(sigma, strength=5.0):
@@ -283,15 +311,19 @@ def adaptive_shrinkage(sigma, strength=5.0):
     return max(math.exp(-strength * sigma), SHRINKAGE_FLOOR)
 
 
-def check_shrinkage(shrinkage, strength):
-    """Raise ValueError unless both are as :class:`FisherDiscriminant` wants them."""
-    if shrinkage is not None and shrinkage != "leave-one-out":
-        if not isinstance(shrinkage, numbers.Real) or not 0 <= shrinkage <= 1:
-            raise ValueError(
-                "shrinkage: expected None, 'leave-one-out' or a number in [0, 1], "
-                f"got {shrinkage!r}"
-            )
-    if not isinstance(strength, numbers.Real) or not 0 <= strength < math.inf:
+def check_shrinkage(shrinkage, strength, *, names=("leave-one-out",)):
+    """Raise ValueError unless `shrinkage` is None, a number in [0, 1] or one of `names`."""
+
+    def number(value):
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+    named = isinstance(shrinkage, str) and shrinkage in names
+    if not (shrinkage is None or named or (number(shrinkage) and 0 <= shrinkage <= 1)):
+        expected = ", ".join(["None", *map(repr, names)])
+        raise ValueError(
+            f"shrinkage: expected {expected} or a number in [0, 1], got {shrinkage!r}"
+        )
+    if not (number(strength) and 0 <= strength < math.inf):
         raise ValueError(f"strength: expected a finite number >= 0, got {strength!r}")
 
 
@@ -392,21 +424,21 @@ class FisherDiscriminant(
         check_shrinkage(self.shrinkage, self.strength)
         X, y = self._checked(X, y)
         split = LabelledFeatures.from_features(X, y, len(self.classes_), basis=True)
-        self.sigma_ = split.largest_eigenvalue()
+        self.sigma_ = split.largest_eigenvalue
         self.shrinkage_ = self._choose_shrinkage(split, X, y)
 
         self.priors_ = split.counts / len(X)
         self.xbar_ = X.mean(0)
-        coef = split.coefficients(self.shrinkage_)
+        factor = split.factor(self.shrinkage_)
+        coef = split.coefficients(factor)
         self.intercept_ = np.log(self.priors_) - (split.means.T * coef).sum(0) / 2
         # Whitened class means; their principal axes are the Fisher directions.
-        factor = split.factor(self.shrinkage_)
         white = solve_lower(factor, split.means.T * np.sqrt(self.priors_))
-        axes = np.linalg.svd(white, full_matrices=False)[0][:, : len(self.classes_) - 1]
+        axes = scipy.linalg.svd(white, full_matrices=False)[0][:, : len(self.classes_) - 1]
         scalings = solve_upper(factor, axes)
 
         def back(columns):
-            return columns if split.basis is None else split.basis @ columns
+            return columns if split.basis is None else matmul(split.basis, columns)
 
         self.coef_ = back(coef).T
         self.intercept_ -= self.coef_ @ self.xbar_
@@ -435,7 +467,7 @@ class FisherDiscriminant(
         """Project on the Fisher directions; shape (N, min(C - 1, D))."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        return (X - self.xbar_) @ self.scalings_
+        return matmul(X - self.xbar_, self.scalings_)
 
     def leave_one_out_proba(self, X, y, at=None):
         """Class probabilities of each sample by the discriminant fitted without it.
@@ -443,7 +475,8 @@ class FisherDiscriminant(
         Exact and in closed form, for the cost of one fit and one product: the
         same as N refits on N - 1 samples, with lambda and the ridge
         lambda tr(S_W) / D held at their values for all samples. Neither needs
-        nor changes a fitted state.
+        nor changes a fitted state. Where N < D, a lambda below about 1e-6 costs
+        digits: choose it larger, or by "leave-one-out".
 
         Parameters
         ----------
@@ -453,7 +486,8 @@ class FisherDiscriminant(
             Their labels; every class at least twice.
         at : array-like of shape (N, D), optional
             Points to judge in place of the samples: row n is judged by the
-            discriminant without sample n.
+            discriminant without sample n. Costs O(D^3) even where N < D, for
+            the points may lie outside the samples' span.
 
         Returns
         -------
@@ -479,12 +513,12 @@ class FisherDiscriminant(
             raise ValueError(f"at: expected shape {X.shape}, got {at.shape}")
         # The points may lie outside the samples' row space: no reduction here.
         centre = X.mean(0)
-        split = LabelledFeatures(X - centre, y, len(counts), X.shape[1])
+        split = LabelledFeatures.from_features(X, y, len(counts), reduce=False)
 
         def points(whiten, m):
             def inner_products(rows, r, rm, rr):
                 z = whiten(at[rows] - centre)
-                return z @ m.T, np.einsum("nd,nd->n", z, r)
+                return matmul(z, m.T), np.einsum("nd,nd->n", z, r)
 
             return inner_products
 
@@ -504,7 +538,7 @@ class FisherDiscriminant(
     def _choose_shrinkage(self, split, X, y):
         """lambda by the estimator's rule; leaves `split` as it is."""
         if self.shrinkage is None:
-            return adaptive_shrinkage(split.largest_eigenvalue(), self.strength)
+            return adaptive_shrinkage(split.largest_eigenvalue, self.strength)
         if self.shrinkage == "leave-one-out":
             check_leave_one_out(split.counts, self.classes_)
             # The search rotates its samples, so it is given its own.
@@ -515,14 +549,23 @@ class FisherDiscriminant(
     def _discriminants(self, X):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        return X @ self.coef_.T + self.intercept_
+        return matmul(X, self.coef_.T) + self.intercept_
+
+
+class OutOfPrecision(ValueError):
+    """The working precision does not bear the computation; a higher one may."""
 
 
 def _singular(shrinkage):
-    return ValueError(
+    return OutOfPrecision(
         f"shrinkage: the within-class scatter is singular at {shrinkage:g}; "
         "expected a larger value"
     )
+
+
+def _unit(x):
+    x = x / abs(x).max()  # its squares neither overflow nor vanish
+    return x / namespace(x).linalg.norm(x)
 
 
 def _sigmoid(t):

@@ -5,10 +5,21 @@ Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022.
 
 import warnings
 
-from sfda.arrays import as_features, as_labels, like, namespace, row_blocks, to_dtype, to_float64
+from sfda.arrays import (
+    as_features,
+    as_labels,
+    class_sums,
+    like,
+    matmul,
+    namespace,
+    row_blocks,
+    to_dtype,
+    to_float64,
+)
 from sfda.challenge import expected_weights, other_means, own_confidence
 from sfda.discriminant import (
     LabelledFeatures,
+    OutOfPrecision,
     adaptive_shrinkage,
     check_leave_one_out,
     check_shrinkage,
@@ -16,7 +27,7 @@ from sfda.discriminant import (
 
 
 class SaturationWarning(UserWarning):
-    """The plain score is at, or will always be near, its maximum of 1."""
+    """The plain score is at its maximum of 1, or can be for any labels."""
 
 
 def sfda_score(
@@ -49,13 +60,15 @@ def sfda_score(
     shrinkage : None or float in [0, 1], default None
         lambda of both passes. None: the paper's adaptive rule for
         "resubstitution", the largest leave-one-out likelihood of the first
-        pass for "leave-one-out".
+        pass for "leave-one-out", where a much smaller one makes the score
+        collapse if N is not much larger than D.
     strength : float, default 5.0
         a of the adaptive rule lambda = max(exp(-a sigma), 1e-10).
     dtype : None, "float64" or "float32", default None
         Precision of the products over samples; None means float64.
         Factorisations are always in float64, and so is everything when
-        N < 2 D, where the scatter may be singular.
+        N < 2 D or where float32 proves not to be enough: features that are
+        linearly dependent, or near the ends of its range.
     device : None, str or torch.device, default None
         Where to compute; None means where the features are.
 
@@ -72,8 +85,8 @@ def sfda_score(
     Warns
     -----
     SaturationWarning
-        The plain score carries no information: N <= D, or a score within 1e-6
-        of 1.
+        The plain score is within 1e-6 of 1, or N <= D, where it may be high
+        for any labels.
 
     Notes
     -----
@@ -99,42 +112,51 @@ def sfda_score(
     >>> sfda_score(weak, y) < sfda_score(strong, y)
     True
     """
-    if posterior not in ("resubstitution", "leave-one-out"):
+    if not isinstance(posterior, str) or posterior not in ("resubstitution", "leave-one-out"):
         raise ValueError(
             f"posterior: expected 'resubstitution' or 'leave-one-out', got {posterior!r}"
         )
-    if shrinkage == "leave-one-out":
-        raise ValueError("shrinkage: expected None or a number in [0, 1], got 'leave-one-out'")
-    check_shrinkage(shrinkage, strength)
+    check_shrinkage(shrinkage, strength, names=())
     x = as_features(features, dtype=dtype, device=device)
     y, classes = as_labels(labels, len(x))
     n, d = x.shape
-    if n < 2 * d:
-        x = as_features(features, device=device)
     if posterior == "leave-one-out":
         check_leave_one_out(namespace(y).bincount(y), classes)
-        return _leave_one_out(x, like(y, x), len(classes), shrinkage)
-    score = _resubstitution(x, like(y, x), len(classes), shrinkage, strength)
-    if n <= d or score >= 1 - 1e-6:
-        reason = f"N = {n} <= D = {d}" if n <= d else f"it is {score:.7f}"
+
+    def score(x):
+        if posterior == "leave-one-out":
+            return _leave_one_out(x, like(y, x), len(classes), shrinkage)
+        return _resubstitution(x, like(y, x), len(classes), shrinkage, strength)
+
+    try:
+        if n < 2 * d and x.dtype != namespace(x).float64:
+            raise OutOfPrecision
+        value = score(x)
+    except OutOfPrecision:
+        if x.dtype == namespace(x).float64:
+            raise
+        value = score(as_features(features, device=device))
+    if posterior == "resubstitution" and (n <= d or value >= 1 - 1e-6):
+        reason = (
+            f"cannot be trusted: N = {n} <= D = {d} samples can be separated whatever their labels"
+            if n <= d
+            else f"has saturated: it is {value:.7f} and cannot tell networks apart"
+        )
         warnings.warn(
-            f"the plain SFDA score has saturated ({reason}) and cannot tell networks apart; "
-            "use posterior='leave-one-out', or more samples",
+            f"the plain SFDA score {reason}; use posterior='leave-one-out', or more samples",
             SaturationWarning,
             stacklevel=2,
         )
-    return score
+    return value
 
 
 def _resubstitution(x, y, n_classes, shrinkage, strength):
     first = LabelledFeatures.from_features(x, y, n_classes)
     if shrinkage is None:
-        shrinkage = adaptive_shrinkage(first.largest_eigenvalue(), strength)
+        shrinkage = adaptive_shrinkage(first.largest_eigenvalue, strength)
     log_p = first.log_posterior(shrinkage)
     confidence = own_confidence(namespace(x).exp(log_p), y)
-    x, n_features = _challenged(first, confidence), first.n_features
-    del first  # its scatter and factors, before those of the second pass
-    second = LabelledFeatures(x, y, n_classes, n_features)
+    second = _challenged(first, confidence)
     return _mean_probability(second.log_posterior(shrinkage), y)
 
 
@@ -145,10 +167,8 @@ def _leave_one_out(x, y, n_classes, shrinkage):
         shrinkage = first.choose_shrinkage()
     p = xp.exp(first.leave_one_out(shrinkage))
     confidence = own_confidence(p, y)
-    others, n_features = other_means(first.means), first.n_features
-    x = _challenged(first, confidence)
-    del first
-    second = LabelledFeatures(x, y, n_classes, n_features)
+    others = other_means(first.means)
+    second = _challenged(first, confidence)
 
     # With x~ = c x + (1 - c) o_y, the label-free point z = w x + V o becomes
     # a x~ + U o, a = w / c: the mixed samples serve in place of the samples
@@ -159,13 +179,13 @@ def _leave_one_out(x, y, n_classes, shrinkage):
 
     def points(whiten, m):
         o = whiten(others)
-        mm, om = to_float64(m @ m.T), to_float64(o @ m.T)
+        mm, om = to_float64(matmul(m, m.T)), to_float64(matmul(o, m.T))
 
         def inner_products(rows, r, rm, rr):
             own = y[rows]
-            zm = a[rows, None] * (rm + mm[own]) + u[rows] @ om
+            zm = a[rows, None] * (rm + mm[own]) + matmul(u[rows], om)
             xr = rr + rm[xp.arange(len(own)), own]
-            return zm, a[rows] * xr + (u[rows] * to_float64(r @ o.T)).sum(1)
+            return zm, a[rows] * xr + (u[rows] * to_float64(matmul(r, o.T))).sum(1)
 
         return inner_products
 
@@ -173,17 +193,26 @@ def _leave_one_out(x, y, n_classes, shrinkage):
 
 
 def _challenged(first, confidence):
-    """ConfMix of the samples, in the place of their residuals (Eq. 7)."""
-    x, y, means = first.residuals, first.y, first.means
-    others = other_means(means)
-    gaps, c = means - others, to_dtype(confidence, x.dtype)[:, None]
-    for rows in row_blocks(x):
-        # c (r + mu) + (1 - c) o = c (r + mu - o) + o
-        block, own = x[rows], y[rows]
-        block += gaps[own]
-        block *= c[rows]
-        block += others[own]
-    return x
+    """The samples after ConfMix (Eq. 7), in the memory of their residuals: `first` is used up.
+
+    c (r + mu) + (1 - c) o = c r + c (mu - o) + o, so the class means and the
+    residuals from them follow from the sums of c r and of c in each class.
+    """
+    r, y, counts = first.residuals, first.y, first.counts
+    others = other_means(to_float64(first.means))
+    gaps = to_float64(first.means) - others
+    one = namespace(r).ones_like(confidence)[:, None]
+    share = class_sums(one, y, len(counts), confidence)[:, 0] / counts
+    moved = class_sums(r, y, len(counts), confidence) / counts[:, None]
+    means = moved + share[:, None] * gaps + others
+    c, gaps, moved = (to_dtype(a, r.dtype) for a in (confidence, gaps, moved))
+    extra = to_dtype(confidence - share[y], r.dtype)
+    for rows in row_blocks(r):
+        block, own = r[rows], y[rows]
+        block *= c[rows, None]
+        block += extra[rows, None] * gaps[own]
+        block -= moved[own]
+    return LabelledFeatures(r, means, y, counts, first.n_features)
 
 
 def _mean_probability(log_p, y):

@@ -15,9 +15,9 @@ from sfda.discriminant import LabelledFeatures
 # scikit-learn warns where most classes are singletons, which is meant here.
 pytestmark = pytest.mark.filterwarnings("ignore:The number of unique classes is greater")
 
-# Solving with S loses about eps * cond(S) digits. The draws below keep lambda
-# above 1e-3 of a spectrum that spans less than 1e4, so cond(S) < 1e7 and the
-# discriminants, of order 10, agree to 1e-8 at worst.
+# S = (1 - lambda) S_W + lambda tr(S_W)/D I has cond(S) <= D / lambda. The draws
+# have D <= 40 and lambda >= 1e-3, so at most 4e4; two ways of solving with S then
+# differ by about 1e-16 * 4e4 of discriminants of order 10, well below 1e-8.
 SHRINKAGES = st.floats(1e-3, 1.0)
 
 
@@ -89,6 +89,9 @@ def test_sigma_where_the_row_sums_of_the_scatter_vanish(exactly):
     exact = np.linalg.eigvalsh(literal.within_scatter(X, y))[-1]
     sigma = FisherDiscriminant(shrinkage=0.5).fit(X, y).sigma_
     assert 0.9 * exact < sigma <= exact * (1 + 1e-12)
+    # Not rounding errors amplified: another order of summation gives the same.
+    again = FisherDiscriminant(shrinkage=0.5).fit(X[::-1], y[::-1]).sigma_
+    assert again == pytest.approx(sigma, rel=1e-9)
 
 
 @given(labelled_features(max_classes=6, max_features=12, min_per_class=2), SHRINKAGES)
@@ -110,18 +113,27 @@ def test_leave_one_out_at_other_points_equals_refitting(data, shrinkage):
     assert proba == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("D", [5, 80])
-def test_chosen_shrinkage_has_the_largest_leave_one_out_likelihood(D):
-    y = np.arange(60) % 3
-    X = gaussian_classes(1, y, D, separation=0.5)
+# The optima lie at both ends of the search and on both sides of a whole logit.
+@pytest.mark.parametrize(
+    ("seed", "N", "D", "separation", "logit"),
+    [(0, 60, 80, 0.5, 0.5), (0, 60, 5, 0.5, -1.25), (2, 60, 10, 0.0, 0.75), (1, 300, 8, 1.0, -10.75),
+     (4, 60, 300, None, 6.75)],
+)  # fmt: skip
+def test_chosen_shrinkage_has_the_largest_leave_one_out_likelihood(seed, N, D, separation, logit):
+    y = np.arange(N) % 3
+    if separation is None:  # round noise: the more shrinkage the better
+        X = np.random.default_rng(seed).standard_normal((N, D))
+    else:
+        X = gaussian_classes(seed, y, D, separation=separation)
 
     def likelihood(shrinkage):
         proba = FisherDiscriminant(shrinkage).leave_one_out_proba(X, y)
         with np.errstate(divide="ignore"):  # a probability may underflow to 0
-            return np.log(proba[np.arange(60), y]).mean()
+            return np.log(proba[np.arange(N), y]).mean()
 
     chosen = FisherDiscriminant(shrinkage="leave-one-out").fit(X, y).shrinkage_
-    grid = 1 / (1 + np.exp(-np.linspace(-10, 6, 65)))
+    assert np.log(chosen / (1 - chosen)) == pytest.approx(logit, abs=1e-9)
+    grid = 1 / (1 + np.exp(-np.linspace(-10.75, 6.75, 71)))
     assert likelihood(chosen) >= max(likelihood(value) for value in grid) - 1e-9
 
 
@@ -178,6 +190,7 @@ def test_fisher_directions(D):
     assert U.T @ S @ U == pytest.approx(np.eye(k), abs=1e-9)
     assert U.T @ S_B @ U == pytest.approx(np.diag(ratios), abs=1e-9)
     assert np.all(np.diff(ratios) <= 0)
+    assert np.all(U[np.abs(U).argmax(0), np.arange(k)] > 0)
     assert fitted.transform(X) == pytest.approx((X - X.mean(0)) @ U)
 
 

@@ -4,7 +4,9 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import sfda
 from tree import ADDRESS, COLAB, ROOT, tracked_files
 
 
@@ -21,6 +23,26 @@ def test_code_runs(readme):
     # One script: a later block may use what an earlier one made.
     result = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, f"README.md: its code fails; mend it:\n{result.stderr}"
+    # What the README says of its output: six networks, ranked, and the columns disagree.
+    columns = [[float(value) for value in line.split() if re.fullmatch(r"[01]\.\d{3}", value)]
+               for line in result.stdout.splitlines()]
+    held_out, challenged = zip(*columns, strict=True)
+    assert len(held_out) == 6
+    assert list(held_out) == sorted(held_out, reverse=True)
+    assert list(challenged) != sorted(challenged, reverse=True)
+
+
+def test_the_published_score_is_one_for_all_six(readme):
+    assert "is 1.000 for all six: five have more features" in readme
+    flowers = np.load(ROOT / "data" / "features" / "flowers.npz")
+    fit = flowers["split"] == 0
+    wide = 0
+    for name in (k for k in flowers if flowers[k].dtype == np.float16):
+        X = flowers[name][fit]
+        wide += X.shape[1] > len(X)
+        with pytest.warns(sfda.SaturationWarning):
+            assert f"{sfda.sfda_score(X, flowers['labels'][fit]):.3f}" == "1.000"
+    assert wide == 5
 
 
 @pytest.mark.parametrize("command", ["make book", "make test"])

@@ -1,0 +1,80 @@
+"""What data/README.md says of the feature files, and the limits set for the speed, computed again."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tree import ROOT
+
+README = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+COLUMNS = {"flowers": 1, "cifar10": 2}
+PROBED = [
+    (name, network, float(row[COLUMNS[name]]))
+    for row in re.findall(r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]*) ?\|$", README, flags=re.M)
+    for name in COLUMNS
+    if (network := row[0]) and row[COLUMNS[name]]
+]
+
+
+def features(name):
+    return np.load(ROOT / "data" / "features" / f"{name}.npz")
+
+
+def test_the_table_is_there():
+    assert len(PROBED) == 10
+
+
+@pytest.mark.parametrize(("name", "network", "stated"), PROBED)
+def test_linear_probe(name, network, stated):
+    data = features(name)
+    X, y, test = data[network].astype(float), data["labels"], data["split"] == 1
+    probe = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
+        {"logisticregression__C": [0.0001, 0.001, 0.01, 0.1, 1]},
+    ).fit(X[~test], y[~test])
+    # One image more or fewer may fall on the other side on another machine.
+    assert probe.score(X[test], y[test]) == pytest.approx(stated, abs=1.5 / test.sum())
+
+
+def test_sizes():
+    for name, images in (("flowers", (300, 100)), ("cifar10", (600, 200))):
+        assert tuple(np.bincount(features(name)["split"])) == images
+    networks = pd.read_csv(ROOT / "data" / "networks.csv", index_col="name")
+    for network, row in networks.iterrows():
+        assert features("flowers")[network].shape == (400, row["feature_dimension"])
+
+
+def test_dead_features():
+    data = features("flowers")
+    X = data["mobilenetv3_large_minimal_r224"]
+    stated = re.search(r"(\d+) % of those of `mobilenetv3.*?where (\d+) of the ([\d,]+)", README, re.S)
+    share, dead, columns = (int(number.replace(",", "")) for number in stated.groups())
+    assert round(100 * (X == 0).mean()) == share
+    assert (np.ptp(X[data["split"] == 0], axis=0) == 0).sum() == dead
+    assert X.shape[1] == columns
+    assert all((data[k] >= 0).all() for k in data.files if data[k].dtype == np.float16)
+
+
+# The limits that the module was built to; `make benchmark` measures and writes the table.
+@pytest.mark.parametrize(
+    ("name", "column", "limit"),
+    [
+        ("plain", "ratio_to_product", 2.5),
+        ("plain_1000_samples", "ratio_to_product", 0.6),
+        ("leave_one_out_given_shrinkage", "ratio_to_plain", 3),
+        ("leave_one_out", "ratio_to_plain", 8),
+        ("plain", "peak_copies", 3),
+        ("plain_float32", "peak_copies", 3),
+        ("plain_1000_samples", "peak_copies", 3),
+        ("leave_one_out_given_shrinkage", "peak_copies", 3),
+        ("leave_one_out", "peak_copies", 3),
+    ],
+)
+def test_measured_speed_keeps_its_limits(name, column, limit):
+    timings = pd.read_csv(ROOT / "data" / "timings" / "score.csv", index_col="name")
+    assert timings.loc[name, column] <= limit
