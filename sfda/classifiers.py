@@ -15,22 +15,14 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sfda.arrays import (
-    as_features,
-    as_labelled,
-    as_labels,
-    centred,
-    is_torch,
-    like,
-    namespace,
-    to_numpy,
-)
+from sfda.arrays import as_features, as_labels, is_torch, like, namespace, to_numpy
 from sfda.discriminant import (
     LabelledFeatures,
     adaptive_shrinkage,
     check_leave_one_out,
     check_shrinkage,
 )
+from sfda.moments import as_labelled, centred
 
 
 BLOCK_BYTES = (2**24, 2**30)  # of distances: on the CPU, on an accelerator
@@ -300,7 +292,7 @@ def _log_posterior(features, labels, posterior, shrinkage, strength):
     y = like(y, x)
     split = LabelledFeatures.from_features(x, y, len(classes))
     if shrinkage is None:
-        shrinkage = adaptive_shrinkage(split.largest_eigenvalue(), strength)
+        shrinkage = adaptive_shrinkage(split.largest_eigenvalue, strength)
     elif shrinkage == "leave-one-out":
         shrinkage = split.choose_shrinkage()
         if not left_out:

@@ -14,16 +14,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from sfda.arrays import (
-    as_features,
-    as_labels,
-    class_sums,
-    like,
-    namespace,
-    principal_components,
-    row_blocks,
-    to_numpy,
-)
+from sfda.arrays import as_features, as_labels, class_sums, like, namespace, row_blocks, to_numpy
+from sfda.moments import principal_components
 
 SUM_TOLERANCE = 1e-2  # float16 and bfloat16 softmaxes stay within it, logits do not
 

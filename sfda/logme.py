@@ -14,18 +14,8 @@ import math
 
 import numpy as np
 
-from sfda.arrays import (
-    as_features,
-    as_labelled,
-    class_sizes,
-    class_sums,
-    eigh_of_rank,
-    gram,
-    is_torch,
-    like,
-    namespace,
-    to_numpy,
-)
+from sfda.arrays import as_features, class_sums, is_torch, like, namespace, to_numpy
+from sfda.moments import as_labelled, class_sizes, eigh_of_rank, gram
 
 MAX_ROUNDS = 11
 TOLERANCE = 1e-3  # relative change of alpha / beta

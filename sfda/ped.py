@@ -11,8 +11,9 @@ import numbers
 
 import numpy as np
 
-from sfda.arrays import as_labelled, class_means, class_sizes, like, namespace, row_blocks, to_numpy
+from sfda.arrays import like, namespace, row_blocks, to_numpy
 from sfda.challenge import _returned
+from sfda.moments import as_labelled, class_means, class_sizes
 
 STD_FLOOR = 1e-3  # of the public code
 

@@ -15,23 +15,25 @@ from sklearn.preprocessing import StandardScaler
 
 from sfda.arrays import (
     as_features,
-    as_labelled,
-    centred,
     cholesky,
-    class_means,
-    class_sizes,
     class_sums,
-    eigh_of_rank,
-    gram,
     like,
     log_softmax,
     namespace,
-    principal_components,
     row_blocks,
     solve_lower,
     to_numpy,
 )
 from sfda.discriminant import LabelledFeatures, adaptive_shrinkage
+from sfda.moments import (
+    as_labelled,
+    centred,
+    class_means,
+    class_sizes,
+    eigh_of_rank,
+    gram,
+    principal_components,
+)
 
 # A squared pivot of the correlation matrix below this calls for eigenvectors.
 SMALL_PIVOT = 1e-8
@@ -579,7 +581,7 @@ def etran_discriminant(features, labels, *, as_published=False):
     own = xp.arange(len(y)), y
     if not as_published:
         split = LabelledFeatures.from_features(x, y, n_classes)
-        log_p = split.log_posterior(adaptive_shrinkage(split.largest_eigenvalue()))
+        log_p = split.log_posterior(adaptive_shrinkage(split.largest_eigenvalue))
         return float(xp.exp(log_p[own]).mean())
     # Distances do not change with the origin, rounding errors do.
     centre = x.mean(0)

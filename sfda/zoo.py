@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from sfda.arrays import as_features, as_labels, principal_components, to_numpy
+from sfda.arrays import as_features, as_labels, to_numpy
+from sfda.moments import principal_components
 from sfda.separation import etran_discriminant, etran_energy
 
 COMPONENTS = 64
