@@ -81,12 +81,15 @@ def test_bounds_and_invariances(data, seed):
     rng = np.random.default_rng(seed)
     order, columns = rng.permutation(len(y)), rng.permutation(theta.shape[1])
     renamed = rng.permutation(y.max() + 1)[y]
+    # NCE takes the first of equally probable source classes.
+    ties = bool(((theta == theta.max(1, keepdims=True)).sum(1) > 1).any())
     for metric in (leep, nce):
         value = metric(theta, y)
         assert value <= 1e-12
         assert metric(theta[order], y[order]) == pytest.approx(value, abs=1e-12)
         assert metric(theta, renamed) == pytest.approx(value, abs=1e-12)
-        assert metric(theta[:, columns], y) == pytest.approx(value, abs=1e-12)
+        if metric is leep or not ties:
+            assert metric(theta[:, columns], y) == pytest.approx(value, abs=1e-12)
         assert metric(np.c_[theta, np.zeros(len(y))], y) == pytest.approx(value, abs=1e-12)
     assert nce(theta, y) >= -np.log(y.max() + 1) - 1e-12
 
