@@ -183,6 +183,59 @@ def parc_oracles():
     return _read("parc_oracles.csv")
 
 
+def dataset_sizes():
+    """Numbers of images of the 11 data sets of the SFDA paper.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``dataset``, ``n_classes``, ``train_val`` (images for training and
+        validation together), ``test`` and ``source``. The usual splits; that the
+        SFDA authors' files have the same sizes is assumed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the table is not there.
+    """
+    return _read("dataset_sizes.csv")
+
+
+def feature_dimensions():
+    """Length of the feature vector that a network hands to its last layer.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``model``, ``feature_dimension`` and ``source``: the 11 networks of
+        'supervised' and the 10 of `independent_scores`, 17 in all, read off the
+        definitions of the networks in torchvision and timm.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the table is not there.
+    """
+    return _read("feature_dimensions.csv")
+
+
+def statements():
+    """Single numbers that the SFDA paper, its code or its users state.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``item``, ``value``, ``unit``, ``knowledge`` ('read' in the source
+        itself, or 'second-hand' from reading notes) and ``source``. 5 rows.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the table is not there.
+    """
+    return _read("statements.csv")
+
+
 def _read(name):
     path = FOLDER / name
     if not path.is_file():

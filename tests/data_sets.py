@@ -16,10 +16,23 @@ LABELS = {
 
 def reference_case(name):
     """Features and labels of a case of reference_scores.json, by its recipe."""
+    return _reference_case(name)[:2]
+
+
+def reference_source_probabilities(name):
+    """Its source-class probabilities, shape (N, n_source)."""
+    return _reference_case(name)[2]
+
+
+def _reference_case(name):
     p, y = CASES[name]["parameters"], LABELS[name]
     rng = np.random.default_rng(p["seed"])
     mu = p["separation"] * rng.standard_normal((p["C"], p["D"]))
-    return mu[y] + rng.standard_normal((p["N"], p["D"])), y
+    X = mu[y] + rng.standard_normal((p["N"], p["D"]))
+    n_source = p["n_source"]
+    logits = 1.5 * np.eye(n_source)[(2 * y) % n_source] + rng.standard_normal((p["N"], n_source))
+    theta = np.exp(logits - logits.max(1, keepdims=True))
+    return X, y, theta / theta.sum(1, keepdims=True)
 
 
 def gaussian_classes(seed, y, D, separation=1.0, scale=1.0):

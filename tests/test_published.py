@@ -15,6 +15,9 @@ ROWS = {
     published.independent_scores: 1540,
     published.logme_zoo: 1030,
     published.parc_oracles: 196,
+    published.dataset_sizes: 11,
+    published.feature_dimensions: 17,
+    published.statements: 5,
 }
 # What one row is about; no two rows of a table share it.
 KEYS = {
@@ -25,6 +28,9 @@ KEYS = {
     published.independent_scores: ["dataset", "model", "metric"],
     published.logme_zoo: ["dataset", "model", "metric", "source"],
     published.parc_oracles: ["architecture", "source_dataset", "target_dataset"],
+    published.dataset_sizes: ["dataset"],
+    published.feature_dimensions: ["model"],
+    published.statements: ["item"],
 }
 RANGES = [
     (published.accuracies, "accuracy", 50, 100),
@@ -35,6 +41,9 @@ RANGES = [
     (published.independent_scores, "n_classes", 2, 397),
     (published.logme_zoo, "finetune_accuracy", 50, 100),
     (published.parc_oracles, "oracle_accuracy", 30, 100),
+    (published.dataset_sizes, "train_val", 2000, 80000),
+    (published.dataset_sizes, "test", 1000, 30000),
+    (published.feature_dimensions, "feature_dimension", 384, 2208),
 ]
 SHAPES = {
     "supervised": (11, 11),
@@ -117,6 +126,49 @@ def test_logme_zoo_has_one_accuracy_per_network_and_data_set():
     zoo = published.logme_zoo()
     assert (zoo.groupby(["dataset", "model"])["finetune_accuracy"].nunique() == 1).all()
     assert zoo[["dataset", "model"]].drop_duplicates().shape[0] == 80
+
+
+def test_sizes_and_dimensions_cover_the_tables_they_explain():
+    supervised = published.accuracy_table("supervised")
+    sizes = published.dataset_sizes()
+    assert set(sizes["dataset"]) == set(supervised.columns)
+    networks = set(published.feature_dimensions()["model"])
+    assert networks == set(supervised.index) | set(published.independent_scores()["model"])
+
+
+def test_sizes_agree_with_the_class_counts_of_the_independent_benchmark():
+    counts = published.independent_scores().groupby("dataset")["n_classes"].first()
+    sizes = published.dataset_sizes().set_index("dataset")["n_classes"]
+    names = {"flowers102": "flowers", "oxfordpets": "pets", "stanfordcars": "cars"}
+    common = counts.rename(index=names).loc[lambda c: c.index.isin(sizes.index)]
+    assert len(common) == 8
+    assert (sizes[common.index] == common).all()
+
+
+def test_feature_dimensions_are_those_of_torchvision():
+    models = pytest.importorskip("torchvision").models
+    torch = pytest.importorskip("torch")
+    dimension = published.feature_dimensions().set_index("model")["feature_dimension"]
+    for name in ("resnet34", "resnet50", "densenet161", "mobilenet_v2"):
+        with torch.device("meta"):
+            network = models.get_model(name, weights=None)
+        last = [m for m in network.modules() if isinstance(m, torch.nn.Linear)][-1]
+        assert last.in_features == dimension[name]
+
+
+def test_second_ground_truth_agrees_only_in_part():
+    zoo = published.logme_zoo().drop_duplicates(["dataset", "model"])
+    second = zoo.pivot(index="model", columns="dataset", values="finetune_accuracy")
+    first = published.accuracy_table("supervised").loc[second.index]
+    taus = [weighted_tau(first[dataset], second[dataset]) for dataset in second]
+    assert sum(taus) / len(taus) == pytest.approx(0.541, abs=0.0005)
+
+
+def test_statements_of_the_paper():
+    table = published.statements().set_index("item")
+    assert set(table["knowledge"]) == {"read", "second-hand"}
+    assert table.loc["gain of SFDA over NLEEP", "value"] == 59.1
+    assert table.loc["a in the public code", "value"] != table.loc["a in Algorithm 1", "value"]
 
 
 def test_parc_oracles_leave_out_the_source_as_target():

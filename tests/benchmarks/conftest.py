@@ -6,34 +6,58 @@ import os
 import platform
 from pathlib import Path
 
-TABLE = Path(__file__).parents[2] / "data" / "timings" / "score.csv"
+TABLES = Path(__file__).parents[2] / "data" / "timings"
 
 
 def pytest_sessionfinish(session):
     benchmarks = getattr(session.config, "_benchmarksession", None)
     timed = [b for b in benchmarks.benchmarks if b] if benchmarks else []
+    if session.exitstatus:
+        return
     seconds = {b.name.removeprefix("test_"): b.stats.min for b in timed}
     memory = {b.name.removeprefix("test_"): b.extra_info.get("peak_copies") for b in timed}
-    if "product" not in seconds or session.exitstatus:
-        return
-    rows = [
-        {
-            "name": name,
-            "seconds": f"{value:.3f}",
-            "ratio_to_product": f"{value / seconds['product']:.2f}",
-            "ratio_to_plain": f"{value / seconds['plain']:.2f}" if "plain" in seconds else "",
-            "peak_copies": f"{memory[name]:.2f}" if memory[name] else "",
-            "cores": os.cpu_count(),
-            "machine": platform.machine(),
-            "date": datetime.date.today().isoformat(),
-        }
-        for name, value in seconds.items()
-    ]
-    TABLE.parent.mkdir(exist_ok=True)
-    with TABLE.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+    if "product" in seconds:
+        mine = {name: value for name, value in seconds.items() if "[" not in name}
+        write("score.csv", (score_row(name, mine, memory) for name in mine))
+    if "ours[SFDA]" in seconds:
+        names = [name[5:-1] for name in seconds if name.startswith("ours[")]
+        write("rivals.csv", (rival_row(name, seconds) for name in names))
+
+
+def score_row(name, seconds, memory):
+    return {
+        "name": name,
+        "seconds": f"{seconds[name]:.3f}",
+        "ratio_to_product": f"{seconds[name] / seconds['product']:.2f}",
+        "ratio_to_plain": f"{seconds[name] / seconds['plain']:.2f}" if "plain" in seconds else "",
+        "peak_copies": f"{memory[name]:.2f}" if memory[name] else "",
+    }
+
+
+def rival_row(name, seconds):
+    ours, literal = seconds[f"ours[{name}]"], seconds.get(f"literal[{name}]")
+    return {
+        "name": name,
+        "seconds": f"{ours:.4f}",
+        "literal_seconds": f"{literal:.4f}" if literal else "",
+        "ratio": f"{ours / literal:.3f}" if literal else "",
+        "ratio_to_sfda": f"{ours / seconds['ours[SFDA]']:.3f}",
+    }
+
+
+def write(file, rows):
+    measured = {
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "date": datetime.date.today().isoformat(),
+    }
+    rows = [row | measured for row in rows]
+    TABLES.mkdir(exist_ok=True)
+    with (TABLES / file).open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     print()
     for row in rows:
-        print("  ".join(f"{row[k]:>18}" for k in list(row)[:5]))
+        first, *others = list(row)[:5]
+        print(f"{row[first]:<32}" + "  ".join(f"{row[k]:>16}" for k in others))

@@ -1,0 +1,196 @@
+"""The catalogue: SFDA and its rivals, by name.
+
+``RIVALS`` lists all of them; ``METRICS`` those that can be called as
+``metric(features, labels)``, which the others cannot: LEEP and NCE need the
+probabilities of the network's own classifier, NCTI and ETran the features of
+every network that is compared.
+
+Options of a metric beyond its defaults are arguments of its function, for
+example :func:`sfda.separation.gbc`; entries with other options are listed
+separately where published numbers depend on them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from sfda.classifiers import (
+    discriminant_accuracy,
+    discriminant_log_likelihood,
+    discriminant_probability,
+    linear_probe,
+    nearest_neighbours,
+)
+from sfda.leep import leep, nce, nleep
+from sfda.logme import logme
+from sfda.score import sfda_score
+from sfda.separation import (
+    etran_discriminant,
+    etran_energy,
+    gbc,
+    h_score,
+    parc,
+    regularised_h_score,
+    transrate,
+)
+from sfda.zoo import etran, ncti
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One transferability metric: larger is better.
+
+    Call it as ``metric(features, labels)``, or with what `needs` says in the
+    place of the features; keyword arguments go to the function.
+
+    Attributes
+    ----------
+    name : str
+        Key in ``METRICS`` and ``RIVALS``.
+    paper : str
+        Short citation; "this package" for our own.
+    year : int
+    cost : str
+        Leading terms in N samples, D features, C classes, with N >= D and
+        without constants; M = min(N, D).
+    needs : {"features", "source probabilities", "zoo"}
+        The first argument: features of one network; the probabilities its
+        classifier gives its source classes; or a mapping from the names of all
+        networks to their features, where the result is a dict of scores.
+    bounds : tuple of two
+        Smallest and largest possible value: a number, an expression in N and C
+        as a string, or None where there is none.
+    function : callable
+    """
+
+    name: str
+    paper: str
+    year: int
+    cost: str
+    needs: str
+    bounds: tuple
+    function: Callable
+
+    def __call__(self, features, labels, **options):
+        return self.function(features, labels, **options)
+
+
+_FEATURES, _SOURCE, _ZOO = "features", "source probabilities", "zoo"
+_SHAO = "Shao et al., ECCV"
+_YOU = "You et al., ICML"
+_BOLYA = "Bolya et al., NeurIPS"
+_PANDY = "Pandy et al., CVPR"
+_GHOLAMI = "Gholami et al., ICCV"
+_OURS = "this package"
+_FISHER = "Fisher, Annals of Eugenics"
+
+#: All metrics by name, those that need more than features included.
+RIVALS = {
+    metric.name: metric
+    for metric in (
+        Metric("SFDA", _SHAO, 2022, "N D^2 + D^3", _FEATURES, (0, 1), sfda_score),
+        Metric(
+            "SFDA leave-one-out", _OURS, 2026, "N D^2 + D^3", _FEATURES, (0, 1),
+            partial(sfda_score, posterior="leave-one-out"),
+        ),
+        Metric(
+            "LEEP", "Nguyen et al., ICML", 2020, "N Z for Z source classes", _SOURCE, (None, 0),
+            leep,
+        ),
+        Metric(
+            "NCE", "Tran et al., ICCV", 2019, "N Z for Z source classes", _SOURCE, ("-log(C)", 0),
+            nce,
+        ),
+        Metric(
+            "NLEEP", "Li et al., CVPR", 2021, "N D^2 + D^3 + rounds * N C d^2 for d components",
+            _FEATURES, (None, 0), nleep,
+        ),
+        Metric("LogME", _YOU, 2021, "N D M + M^3 + M C", _FEATURES, (None, None), logme),
+        Metric(
+            "LogME as published", _YOU, 2021, "N D M + M^3 + M C", _FEATURES, (None, None),
+            partial(logme, as_published=True),
+        ),
+        Metric(
+            "H-score", "Bao et al., ICIP", 2019, "N D M + M^3 + M^2 C", _FEATURES, (0, "C - 1"),
+            h_score,
+        ),
+        Metric(
+            "regularised H-score", "Ibrahim et al., ECML PKDD", 2022, "N D M + M^3 + M^2 C",
+            _FEATURES, (0, "(C - 1) * N / (N - 1)"), regularised_h_score,
+        ),
+        Metric("PARC", _BOLYA, 2021, "N^2 D + N^2 log N", _FEATURES, (-100, 100), parc),
+        Metric(
+            "PARC 32 components", _BOLYA, 2021, "N D + N^2 log N", _FEATURES, (-100, 100),
+            partial(parc, components=32),
+        ),
+        Metric(
+            "PARC 32 components as published", _BOLYA, 2021, "N D + N^2 log N", _FEATURES,
+            (-100, 100), partial(parc, components=32, as_published=True),
+        ),
+        Metric("GBC", _PANDY, 2022, "N D + C^2 D", _FEATURES, ("-C * (C - 1)", 0), gbc),
+        Metric(
+            "GBC diagonal", _PANDY, 2022, "N D + C^2 D", _FEATURES, ("-C * (C - 1)", 0),
+            partial(gbc, covariance="diagonal"),
+        ),
+        Metric(
+            "GBC log", _PANDY, 2022, "N D + C^2 D", _FEATURES, ("-log(C * (C - 1))", None),
+            partial(gbc, log=True),
+        ),
+        Metric(
+            "TransRate", "Huang et al., ICML", 2022, "N D M + M^3", _FEATURES, (None, None),
+            transrate,
+        ),
+        Metric(
+            "TransRate normalised", "Huang et al., ICML", 2022, "N D M + M^3", _FEATURES,
+            (0, None), partial(transrate, normalised=True),
+        ),
+        Metric("ETran energy", _GHOLAMI, 2023, "N D", _FEATURES, (None, None), etran_energy),
+        Metric(
+            "ETran discriminant", _GHOLAMI, 2023, "N D^2 + D^3", _FEATURES, (0, 1),
+            etran_discriminant,
+        ),
+        Metric(
+            "ETran discriminant as published", _GHOLAMI, 2023, "N D C", _FEATURES, (0, 1),
+            partial(etran_discriminant, as_published=True),
+        ),
+        Metric("ETran", _GHOLAMI, 2023, "N D^2 + D^3 a network", _ZOO, (0, 1), etran),
+        Metric(
+            "ETran as published", _GHOLAMI, 2023, "N D C a network", _ZOO, (0, 1),
+            partial(etran, as_published=True),
+        ),
+        Metric(
+            "NCTI", "Wang et al., ICCV", 2023, "N D M + M^3 a network", _ZOO, (-1, 2), ncti
+        ),
+        Metric(
+            "nearest neighbour", "Cover and Hart, IEEE Trans. Inf. Theory", 1967, "N^2 D", _FEATURES, (0, 1),
+            nearest_neighbours,
+        ),
+        Metric(
+            "linear probe", "Alain and Bengio, ICLR workshop", 2017, "folds * rounds * N D C", _FEATURES, (0, 1),
+            linear_probe,
+        ),
+        Metric(
+            "discriminant accuracy", _FISHER, 1936, "N D^2 + D^3", _FEATURES, (0, 1),
+            discriminant_accuracy,
+        ),
+        Metric(
+            "discriminant probability", _FISHER, 1936, "N D^2 + D^3", _FEATURES, (0, 1),
+            discriminant_probability,
+        ),
+        Metric(
+            "left-out accuracy", _OURS, 2026, "N D^2 + D^3", _FEATURES, (0, 1),
+            partial(discriminant_accuracy, posterior="leave-one-out"),
+        ),
+        Metric(
+            "left-out probability", _OURS, 2026, "N D^2 + D^3", _FEATURES, (0, 1),
+            partial(discriminant_probability, posterior="leave-one-out"),
+        ),
+        Metric(
+            "left-out log-likelihood", _OURS, 2026, "N D^2 + D^3", _FEATURES, (None, 0),
+            partial(discriminant_log_likelihood, posterior="leave-one-out"),
+        ),
+    )
+}  # fmt: skip
+
+#: The metrics that are called as ``metric(features, labels)``, by name; also ``sfda.METRICS``.
+METRICS = {name: metric for name, metric in RIVALS.items() if metric.needs == _FEATURES}

@@ -1,0 +1,115 @@
+"""Means, Gram matrices and principal axes: what the rival metrics share."""
+
+import math
+
+import numpy as np
+
+from sfda.arrays import as_features, as_labels, class_sums, like, namespace, to_dtype, to_numpy
+
+
+def as_labelled(features, labels):
+    """Checked features (float64) with their classes, in one library.
+
+    Parameters
+    ----------
+    features : array-like of shape (N, D)
+    labels : array-like of shape (N,)
+
+    Returns
+    -------
+    x : array of shape (N, D)
+        As :func:`as_features` returns it: never write to it.
+    y : integer array of shape (N,)
+        Classes 0..C-1, in the library and on the device of `x`.
+    n_classes : int
+        C.
+
+    Raises
+    ------
+    ValueError
+        As :func:`as_features` and :func:`as_labels`.
+    """
+    x = as_features(features)
+    y, classes = as_labels(labels, len(x))
+    return x, like(y, x), len(classes)
+
+
+def centred(x):
+    """`x` less the mean of its rows, in memory of its own, row after row."""
+    mean = x.mean(0)
+    return np.subtract(x, mean, order="C") if namespace(x) is np else x - mean
+
+
+def class_sizes(y, x, n_classes):
+    """Numbers of samples of the classes (C,), in the dtype of `x`."""
+    return to_dtype(namespace(x).bincount(y, minlength=n_classes), x.dtype)
+
+
+def class_means(x, y, n_classes):
+    """Means of the classes, shape (C, D)."""
+    return class_sums(x, y, n_classes) / class_sizes(y, x, n_classes)[:, None]
+
+
+def gram(x):
+    """X'X (D, D) where N > D, X X' (N, N) elsewhere: the smaller of the two.
+
+    Raises ValueError where it overflows.
+    """
+    n, d = x.shape
+    with np.errstate(over="ignore", invalid="ignore"):
+        g = x.T @ x if n > d else x @ x.T
+        trace = float(g.diagonal().sum())
+    if not math.isfinite(trace):
+        raise ValueError("features: too large, their scatter overflows; rescale them")
+    return g
+
+
+def eigh_of_rank(a, shape):
+    """Eigenvalues of `a` that are not rounding errors, and their vectors; largest first.
+
+    `a` is the Gram matrix of a matrix of this `shape`. Eigenvalues up to
+    max(shape) times the machine precision of the largest count as zero; the
+    vectors come as columns.
+    """
+    eigenvalues, vectors = namespace(a).linalg.eigh(a)
+    cut = eigenvalues[-1] * max(shape) * np.finfo(np.float64).eps
+    rank = int((eigenvalues > max(float(cut), 0.0)).sum())
+    kept = namespace(a).arange(len(eigenvalues) - 1, len(eigenvalues) - rank - 1, -1)
+    return eigenvalues[kept], vectors[:, like(to_numpy(kept), a)]
+
+
+def principal_components(x, n_components=None, *, variance=None):
+    """Coordinates of the rows of `x` along their principal axes.
+
+    Exact, from the Gram matrix of the smaller side.
+
+    Parameters
+    ----------
+    x : array of shape (N, D)
+    n_components : int, optional
+        At most so many; fewer where the rank of the centred features is lower.
+    variance : float, optional
+        As many as hold more than this share of the variance.
+
+    Returns
+    -------
+    coordinates : array of shape (N, k)
+    variances : array of shape (k,)
+        Of the coordinates, divided by N - 1.
+
+    Raises
+    ------
+    ValueError
+        All rows are equal.
+    """
+    n, d = x.shape
+    x = centred(x)
+    s, vectors = eigh_of_rank(gram(x), x.shape)
+    if not len(s):
+        raise ValueError("features: expected variation, found every row the same")
+    k = len(s) if n_components is None else min(n_components, len(s))
+    if variance is not None:
+        shares = to_numpy(s).cumsum() / to_numpy(s).sum()
+        k = min(int(np.searchsorted(shares, variance, side="right")) + 1, len(s))
+    s, vectors = s[:k], vectors[:, :k]
+    return (x @ vectors if n > d else vectors * s**0.5), s / (n - 1)

@@ -1,0 +1,98 @@
+"""What the rival metrics cost: ours, a literal transcription of the original, and plain SFDA.
+
+The fastest round counts; see data/timings/rivals.csv. Nothing is asserted but
+that both versions agree, so that the same thing is timed. Features with a
+spectrum that decays as those of real networks do: NLEEP's mixture takes hours
+in the hundreds of dimensions that 80 % of white noise needs.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import literal
+import literal_rivals
+from sfda.baselines import RIVALS
+from sfda.ped import ped
+from sfda.zoo import ncti_terms
+
+N, D, C, SOURCES = 5_000, 1_024, 50, 1_000
+
+OURS = {name: m for name, m in RIVALS.items() if m.needs != "zoo"}
+OURS |= {"NCTI terms": ncti_terms, "PED": ped}
+
+
+def _posterior_mean(X, y):
+    shrinkage = literal.adaptive(literal.within_scatter(X, y))
+    return literal.posterior(X, y, shrinkage)[np.arange(len(y)), y].mean()
+
+
+def _posterior_accuracy(X, y):
+    shrinkage = literal.adaptive(literal.within_scatter(X, y))
+    return (literal.posterior(X, y, shrinkage).argmax(1) == y).mean()
+
+
+LITERAL = {
+    "SFDA": literal.score,
+    "LEEP": literal_rivals.leep,
+    "NCE": literal_rivals.nce,
+    "NLEEP": literal_rivals.nleep,
+    "LogME": lambda X, y: literal_rivals.logme(X, y, direct=False),
+    "H-score": literal_rivals.h_score,
+    "regularised H-score": literal_rivals.regularised_h_score,
+    "PARC": lambda X, y: literal_rivals.parc(X, y, rounded=False),
+    "PARC 32 components": lambda X, y: literal_rivals.parc(X, y, 32, rounded=False),
+    "GBC": literal_rivals.gbc,
+    "GBC diagonal": lambda X, y: literal_rivals.gbc(X, y, spherical=False),
+    "TransRate": literal_rivals.transrate,
+    "TransRate normalised": lambda X, y: literal_rivals.transrate(X, y, normalised=True),
+    "ETran energy": lambda X, y: literal_rivals.etran_energy(X),
+    "ETran discriminant": _posterior_mean,
+    "ETran discriminant as published": lambda X, y: literal_rivals.etran_discriminant(X, y, 0.1),
+    "NCTI terms": lambda X, y: literal_rivals.ncti_terms(X, y, solver="auto"),
+    "nearest neighbour": literal_rivals.nearest_neighbours,
+    "linear probe": literal_rivals.linear_probe,
+    "discriminant accuracy": _posterior_accuracy,
+    "discriminant probability": _posterior_mean,
+    "PED": lambda X, y: literal_rivals.ped(X, y, X.mean(0), X.std(0)),
+}
+# PARC ranks rounding errors of the labels, NCTI's solver is random.
+AGREES = {"PARC": 0.05, "PARC 32 components": 0.05, "NCTI terms": 0.01}
+SLOW = {"NLEEP", "linear probe"}
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.arange(N) % C)
+    X = rng.standard_normal((N, D)) + 0.7 * rng.standard_normal((C, D))[y]
+    X *= np.arange(1, D + 1) ** -0.65
+    X = X @ np.linalg.qr(rng.standard_normal((D, D)))[0]
+    theta = rng.dirichlet(np.full(SOURCES, 0.05), N)
+    return X, theta, y, {}
+
+
+def timed(benchmark, data, name, metric, rounds, warmup):
+    X, theta, y, values = data
+    first = theta if name in ("LEEP", "NCE") else X
+
+    def run():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # saturation, mixtures that have not converged
+            return metric(first, y)
+
+    value = benchmark.pedantic(run, rounds=rounds, warmup_rounds=warmup)
+    expected = values.setdefault(name, value)
+    assert value == pytest.approx(expected, rel=AGREES.get(name, 1e-5), abs=1e-8)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ours(benchmark, data, name):
+    slow = name in SLOW
+    timed(benchmark, data, name, OURS[name], 1 if slow else 3, 0 if slow else 1)
+
+
+@pytest.mark.parametrize("name", LITERAL)
+def test_literal(benchmark, data, name):
+    timed(benchmark, data, name, LITERAL[name], 1, 0)
