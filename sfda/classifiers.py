@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sfda.arrays import as_features, as_labels, is_torch, like, namespace, to_numpy
+from sfda.arrays import as_features, as_labels, is_torch, like, matmul, namespace, to_numpy
 from sfda.discriminant import (
     LabelledFeatures,
     adaptive_shrinkage,
@@ -85,7 +85,7 @@ def nearest_neighbours(features, labels, *, k=1):
     step = max(1, BLOCK_BYTES[is_torch(x)] // (8 * n))
     for start in range(0, n, step):
         rows = slice(start, start + step)
-        distances = half_squares - x[rows] @ x.T
+        distances = half_squares - matmul(x[rows], x.T)
         at = xp.arange(len(distances))
         distances[at, at + start] = np.inf
         votes = y[distances.argmin(1)] if k == 1 else _vote(y[_nearest(distances, k)])

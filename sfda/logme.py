@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from sfda.arrays import as_features, class_sums, is_torch, like, namespace, to_numpy
+from sfda.arrays import as_features, class_sums, is_torch, like, matmul, namespace, to_numpy
 from sfda.moments import as_labelled, class_sizes, eigh_of_rank, gram
 
 MAX_ROUNDS = 11
@@ -130,7 +130,7 @@ def logme_regression(features, targets, *, as_published=False):
             f"targets: expected one row for each of the {len(x)} rows of features, got {len(t)}"
         )
     t = like(to_numpy(t), x)
-    return _evidence(x, lambda a: t.T @ a, (t * t).sum(0), as_published)
+    return _evidence(x, lambda a: matmul(t.T, a), (t * t).sum(0), as_published)
 
 
 def _evidence(x, project, squares, as_published):
@@ -139,12 +139,13 @@ def _evidence(x, project, squares, as_published):
     g = gram(x)
     if not bool(g.diagonal().any()):
         raise ValueError("features: expected a value other than zero")
+    nonzero_columns = int((g.diagonal() > 0).sum())
     s, vectors = eigh_of_rank(g, x.shape)
-    z = project(x) @ vectors / s**0.5 if n > d else project(vectors)
+    z = matmul(project(x), vectors) / s**0.5 if n > d else project(vectors)
     # The log-determinant has a term log(alpha) for every direction the
     # features do not span. The published sum has those of N <= D directions,
     # and for N > D those of the columns that are not exactly zero.
-    published = int((g.diagonal() > 0).sum()) if n > d else n
+    published = nonzero_columns if n > d else n
     unspanned = (max(published, len(s)) if as_published else d) - len(s)
     z2 = z * z
     outside = (squares - z2.sum(1)).clip(0)

@@ -4,7 +4,19 @@ import math
 
 import numpy as np
 
-from sfda.arrays import as_features, as_labels, class_sums, like, namespace, to_dtype, to_numpy
+from sfda import arrays
+from sfda.arrays import (
+    as_features,
+    as_labels,
+    class_sums,
+    eigh,
+    is_torch,
+    like,
+    matmul,
+    namespace,
+    to_dtype,
+    to_numpy,
+)
 
 
 def as_labelled(features, labels):
@@ -57,7 +69,9 @@ def gram(x):
     """
     n, d = x.shape
     with np.errstate(over="ignore", invalid="ignore"):
-        g = x.T @ x if n > d else x @ x.T
+        g = arrays.gram(x if n > d else x.T)
+        if not is_torch(g):
+            g += np.tril(g, -1).T
         trace = float(g.diagonal().sum())
     if not math.isfinite(trace):
         raise ValueError("features: too large, their scatter overflows; rescale them")
@@ -69,9 +83,9 @@ def eigh_of_rank(a, shape):
 
     `a` is the Gram matrix of a matrix of this `shape`. Eigenvalues up to
     max(shape) times the machine precision of the largest count as zero; the
-    vectors come as columns.
+    vectors come as columns. May overwrite `a`.
     """
-    eigenvalues, vectors = namespace(a).linalg.eigh(a)
+    eigenvalues, vectors = eigh(a)
     cut = eigenvalues[-1] * max(shape) * np.finfo(np.float64).eps
     rank = int((eigenvalues > max(float(cut), 0.0)).sum())
     kept = namespace(a).arange(len(eigenvalues) - 1, len(eigenvalues) - rank - 1, -1)
@@ -112,4 +126,4 @@ def principal_components(x, n_components=None, *, variance=None):
         shares = to_numpy(s).cumsum() / to_numpy(s).sum()
         k = min(int(np.searchsorted(shares, variance, side="right")) + 1, len(s))
     s, vectors = s[:k], vectors[:, :k]
-    return (x @ vectors if n > d else vectors * s**0.5), s / (n - 1)
+    return (matmul(x, vectors) if n > d else vectors * s**0.5), s / (n - 1)

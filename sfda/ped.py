@@ -11,7 +11,7 @@ import numbers
 
 import numpy as np
 
-from sfda.arrays import like, namespace, row_blocks, to_numpy
+from sfda.arrays import like, matmul, namespace, row_blocks, to_numpy
 from sfda.challenge import _returned
 from sfda.moments import as_labelled, class_means, class_sizes
 
@@ -140,7 +140,7 @@ def _push(means, reach):
     # close to each other, where those would cancel.
     d = xp.stack([((means - m) ** 2).sum(1) ** 0.5 for m in means])
     force = (reach - d).clip(0) / xp.where(d > 0, d, np.inf)
-    return force.sum(1)[:, None] * means - force @ means
+    return force.sum(1)[:, None] * means - matmul(force, means)
 
 
 def _check_number(name, value, expected, holds):

@@ -19,6 +19,7 @@ from sfda.arrays import (
     class_sums,
     like,
     log_softmax,
+    matmul,
     namespace,
     row_blocks,
     solve_lower,
@@ -104,7 +105,7 @@ def h_score(features, labels):
             white = solve_lower(factor, offsets.T)
         else:
             s, vectors = eigh_of_rank(g, x.shape)
-            white = offsets @ vectors / s**0.5
+            white = matmul(offsets, vectors) / s**0.5
     else:
         x /= _units(xp.amax(abs(x), 0))
         _, vectors = eigh_of_rank(gram(x), x.shape)
@@ -189,7 +190,7 @@ def regularised_h_score(features, labels):
         targets = xp.zeros_like(g[:, :n_classes])
         targets[xp.arange(n), y] = 1 / roots[y]
         white = solve_lower(factor, targets)
-        total = float((white * solve_lower(factor, g @ targets)).sum())
+        total = float((white * solve_lower(factor, matmul(g, targets))).sum())
     return (1 - shrinkage) * total / (n - 1)
 
 
@@ -285,7 +286,7 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
     similarity, same = np.empty(n * (n - 1) // 2), []
     filled, step = 0, max(1, BLOCK_BYTES // (8 * n))
     for start in range(0, n, step):
-        block = x[start : start + step] @ x[start:].T
+        block = matmul(x[start : start + step], x[start:].T)
         for i, row in enumerate(block, start):
             pairs = similarity[filled : filled + n - 1 - i]
             np.rint(row[i + 1 - start :], out=pairs)
@@ -383,7 +384,7 @@ def gbc(features, labels, *, covariance="spherical", components=None, log=False)
     if covariance == "spherical":
         v = variances.mean(1)
         average = (v[:, None] + v) / 2
-        product = means @ means.T
+        product = matmul(means, means.T)
         square = product.diagonal()
         distances = ((square[:, None] - product) + (square - product)).clip(0)
         brackets = xp.log(average) - (xp.log(v)[:, None] + xp.log(v)) / 2
@@ -586,7 +587,7 @@ def etran_discriminant(features, labels, *, as_published=False):
     # Distances do not change with the origin, rounding errors do.
     centre = x.mean(0)
     means = class_means(x, y, n_classes) - centre
-    delta = xp.concatenate([(x[rows] - centre) @ means.T for rows in row_blocks(x)])
+    delta = xp.concatenate([matmul(x[rows] - centre, means.T) for rows in row_blocks(x)])
     priors = class_sizes(y, x, n_classes) / len(x)
     delta += xp.log(priors) - (means * means).sum(1) / 2
     return float(xp.exp(log_softmax(delta)[own]).mean())
