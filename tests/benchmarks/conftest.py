@@ -19,8 +19,8 @@ def pytest_sessionfinish(session):
     if "product" in seconds:
         mine = {name: value for name, value in seconds.items() if "[" not in name}
         write("score.csv", (score_row(name, mine, memory) for name in mine))
-    if "ours[SFDA]" in seconds:
-        names = [name[5:-1] for name in seconds if name.startswith("ours[")]
+    if "speed[ours-SFDA]" in seconds:
+        names = [name[11:-1] for name in seconds if name.startswith("speed[ours-")]
         write("rivals.csv", (rival_row(name, seconds) for name in names))
 
 
@@ -35,13 +35,13 @@ def score_row(name, seconds, memory):
 
 
 def rival_row(name, seconds):
-    ours, literal = seconds[f"ours[{name}]"], seconds.get(f"literal[{name}]")
+    ours, literal = seconds[f"speed[ours-{name}]"], seconds.get(f"speed[literal-{name}]")
     return {
         "name": name,
         "seconds": f"{ours:.4f}",
         "literal_seconds": f"{literal:.4f}" if literal else "",
         "ratio": f"{ours / literal:.3f}" if literal else "",
-        "ratio_to_sfda": f"{ours / seconds['ours[SFDA]']:.3f}",
+        "ratio_to_sfda": f"{ours / seconds['speed[ours-SFDA]']:.3f}",
     }
 
 
