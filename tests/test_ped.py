@@ -29,24 +29,25 @@ def test_reference_cases(name):
 
 
 # The literal version standardises and restores all samples in every step,
-# six times: a few rounding errors of the features.
-@given(labelled_features(max_classes=8), st.sampled_from([0.3, 0.6, 2.0]), st.sampled_from([0.1, 1.0, 2.0]))
+# six times: a few rounding errors of the features. Steps end by a comparison,
+# and with few classes on a line and a round fraction both sides may be equal
+# but for rounding: no ratio of such draws is 0.47.
+@given(
+    labelled_features(max_classes=8),
+    st.sampled_from([0.3, 0.6, 2.0]),
+    st.sampled_from([0.1, 0.9, 2.0]),
+)
 @settings(max_examples=50, deadline=None)
 def test_equals_its_steps(data, nsigma, dt):
     X, y = data
-    mean, std = X.mean(0), X.std(0)
-    expected = literal.ped(X, y, mean, std, nsigma, dt)
-    before = X.copy()
-    assert ped(X, y, nsigma=nsigma, time_step=dt) == pytest.approx(expected, abs=1e-8)
+    statistics = {"mean": X.mean(0), "std": X.std(0)}
     other = np.abs(np.random.default_rng(0).standard_normal((2, X.shape[1])))
-    expected = literal.ped(X, y, *other, nsigma, dt)
-    moved = ped(X, y, mean=other[0], std=other[1], nsigma=nsigma, time_step=dt)
-    assert moved == pytest.approx(expected, abs=1e-8)
-    # One of them given, the other is still that of the features.
-    expected = literal.ped(X, y, mean, other[1], nsigma, dt)
-    assert ped(X, y, std=other[1], nsigma=nsigma, time_step=dt) == pytest.approx(expected, abs=1e-8)
-    expected = literal.ped(X, y, other[0], std, nsigma, dt)
-    assert ped(X, y, mean=other[0], nsigma=nsigma, time_step=dt) == pytest.approx(expected, abs=1e-8)
+    options = {"nsigma": nsigma, "exit_ratio": 0.47}
+    before = X.copy()
+    # Where only one of them is given, the other is that of the features.
+    for given_ in ({}, {"mean": other[0]}, {"std": other[1]}, {"mean": other[0], "std": other[1]}):
+        expected = literal.ped(X, y, **(statistics | given_), **options, dt=dt)
+        assert ped(X, y, **given_, **options, time_step=dt) == pytest.approx(expected, abs=1e-8)
     assert np.array_equal(X, before)
 
 
