@@ -8,7 +8,7 @@ metrics it is compared with.
 from sfda.baselines import METRICS
 from sfda.challenge import confmix
 from sfda.discriminant import FisherDiscriminant
-from sfda.leep import leep, nce
+from sfda.source_classes import leep, nce
 from sfda.ranking import weighted_tau
 from sfda.score import SaturationWarning, sfda_score
 

@@ -256,6 +256,16 @@ def _check_shape(features, name):
     return features
 
 
+def as_given(result, features):
+    """`result` as the caller gave `features`: library, device, floating dtype."""
+    if is_torch(features):
+        torch = namespace(features)
+        dtype = features.dtype if features.dtype.is_floating_point else torch.float64
+        return torch.as_tensor(result).to(device=features.device, dtype=dtype)
+    dtype = getattr(features, "dtype", None)
+    return result.astype(dtype, copy=False) if getattr(dtype, "kind", "") == "f" else result
+
+
 # --- kernels ---------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from sfda.classifiers import (
     linear_probe,
     nearest_neighbours,
 )
-from sfda.leep import leep, nce, nleep
+from sfda.source_classes import leep, nce, nleep
 from sfda.logme import logme
 from sfda.score import sfda_score
 from sfda.separation import (

@@ -7,6 +7,7 @@ import numpy as np
 
 from sfda.arrays import (
     as_features,
+    as_given,
     as_labels,
     class_sums,
     is_torch,
@@ -53,7 +54,7 @@ def confmix(features, labels, confidence):
     p = _as_confidence(confidence, len(x))
     y, p = like(y, x), like(p, x)
     others = other_means(class_sums(x, y, len(classes)) / _counts(y, x)[:, None])
-    return _returned(p[:, None] * x + (1 - p)[:, None] * others[y], features)
+    return as_given(p[:, None] * x + (1 - p)[:, None] * others[y], features)
 
 
 def expected_confmix(features, labels, posterior):
@@ -96,7 +97,7 @@ def expected_confmix(features, labels, posterior):
     y, p = like(y, x), like(to_numpy(p), x)
     others = other_means(class_sums(x, y, len(classes)) / _counts(y, x)[:, None])
     kept, mixed_in = expected_weights(p)
-    return _returned(kept[:, None] * x + mixed_in @ others, features)
+    return as_given(kept[:, None] * x + mixed_in @ others, features)
 
 
 def confidence_of(posterior, labels):
@@ -126,7 +127,7 @@ def confidence_of(posterior, labels):
     p = as_features(posterior, name="posterior")
     y, classes = as_labels(labels, len(p))
     _check_posterior(p, len(classes))
-    return _returned(own_confidence(p, like(y, p)), posterior)
+    return as_given(own_confidence(p, like(y, p)), posterior)
 
 
 # The formulas, on checked arrays.
@@ -180,13 +181,3 @@ def _as_confidence(confidence, n_samples):
         row = int(np.flatnonzero(outside)[0])
         raise ValueError(f"confidence: expected values in [0, 1], found {p[row]} in row {row}")
     return p
-
-
-def _returned(result, features):
-    """`result` as the caller gave `features`: library, device, floating dtype."""
-    if is_torch(features):
-        torch = namespace(features)
-        dtype = features.dtype if features.dtype.is_floating_point else torch.float64
-        return torch.as_tensor(result).to(device=features.device, dtype=dtype)
-    dtype = getattr(features, "dtype", None)
-    return result.astype(dtype, copy=False) if getattr(dtype, "kind", "") == "f" else result

@@ -11,8 +11,7 @@ import numbers
 
 import numpy as np
 
-from sfda.arrays import like, matmul, namespace, row_blocks, to_numpy
-from sfda.challenge import _returned
+from sfda.arrays import as_given, like, matmul, namespace, row_blocks, to_numpy
 from sfda.moments import as_labelled, class_means, class_sizes
 
 STD_FLOOR = 1e-3  # of the public code
@@ -130,7 +129,7 @@ def ped(
             break
         means = means + move
     shift = (means - start) * std
-    return _returned(x + shift[y], features)
+    return as_given(x + shift[y], features)
 
 
 def _push(means, reach):

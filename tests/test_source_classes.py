@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import literal_rivals as literal
 from data_sets import CASES, gaussian_classes, reference_case, reference_source_probabilities
 from sfda import leep, nce
-from sfda.leep import nleep
+from sfda.source_classes import nleep
 
 torch = pytest.importorskip("torch")
 

@@ -167,7 +167,7 @@ def nleep(
     Examples
     --------
     >>> import numpy as np
-    >>> from sfda.leep import nleep
+    >>> from sfda.source_classes import nleep
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(90) % 3
     >>> noise = rng.standard_normal((90, 4))
