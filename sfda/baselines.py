@@ -102,7 +102,7 @@ RIVALS = {
             nce,
         ),
         Metric(
-            "NLEEP", "Li et al., CVPR", 2021, "N D^2 + D^3 + rounds * N C d^2 for d components",
+            "NLEEP", "Li et al., CVPR", 2021, "N D^2 + D^3 + rounds * N C d^2 for d principal components",
             _FEATURES, (None, 0), nleep,
         ),
         Metric("LogME", _YOU, 2021, "N D M + M^3 + M C", _FEATURES, (None, None), logme),
