@@ -84,6 +84,13 @@ OVERFLOW = r"""
 }
 """
 
+# On a wide screen an equation must be seen whole, without scrolling.
+CUT_EQUATIONS = r"""
+() => [...document.querySelectorAll('mjx-container[display="true"]')]
+  .filter((box) => box.scrollWidth > box.clientWidth + 1)
+  .map((box) => `equation ${box.scrollWidth} pixels wide in ${box.clientWidth}; break it: ` + box.textContent.slice(0, 60))
+"""
+
 
 # Closed with this module: while Playwright runs, its event loop would be in the way of nbval's.
 @pytest.fixture(scope="module")
@@ -148,6 +155,8 @@ def test_page_is_sound(browser, name, scheme):
         try:
             page.goto((BUILT / name).as_uri())
             problems += page.evaluate(INSPECT, scheme)
+            page.set_viewport_size({"width": 1400, "height": 900})
+            problems += page.evaluate(CUT_EQUATIONS)
             page.set_viewport_size({"width": 360, "height": 740})
             problems += page.evaluate(OVERFLOW)
         except Error as error:
