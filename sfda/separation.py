@@ -318,11 +318,11 @@ def gbc(features, labels, *, covariance="spherical", components=None, log=False)
     """Gaussian Bhattacharyya coefficient: how little Gaussians at the classes overlap.
 
     .. math:: -\\sum_{i \\ne j} e^{-B_{ij}}, \\qquad
-              B_{ij} = \\frac18 \\sum_d \\frac{(\\mu_{id} - \\mu_{jd})^2}{v_d}
-              + \\frac12 \\sum_d \\Big[\\log v_d - \\frac{\\log v_{id} + \\log v_{jd}}{2}\\Big],
-              \\quad v = \\frac{v_i + v_j}{2},
+              B_{ij} = \\sum_d \\Big[\\frac{(\\mu_{id} - \\mu_{jd})^2}{8\\, v_d}
+              + \\frac12 \\log \\frac{v_d}{\\sqrt{v_{id}\\, v_{jd}}}\\Big],
 
-    with the variances v_i of class i. Every pair is counted in both orders.
+    with the variances v_i of class i and v = (v_i + v_j) / 2. Every pair is
+    counted in both orders.
 
     Parameters
     ----------
