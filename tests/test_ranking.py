@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sfda import ranking
 from sfda.ranking import (
     bootstrap_interval,
     chance_level,
