@@ -60,7 +60,7 @@ def pretrain(
     dimension : int
         Number of features.
     objective : str
-        A key of :data:`OBJECTIVES`.
+        A key of ``OBJECTIVES``.
     images : uint8 array or tensor of shape (N, 3, 32, 32)
         The source, at least two. Not modified.
     labels : int array or tensor of shape (N,), optional
@@ -576,7 +576,7 @@ class InstanceDiscrimination(_Task):
 
 @dataclass(frozen=True)
 class Objective:
-    """What a name in :data:`OBJECTIVES` stands for.
+    """What a name in ``OBJECTIVES`` stands for.
 
     Parameters
     ----------
@@ -603,6 +603,7 @@ class Objective:
         return {"sgd": self.sgd, "adamw": self.adamw}
 
 
+#: What a network can be pre-trained for, by name.
 OBJECTIVES = {
     objective.name: objective
     for objective in (

@@ -1,0 +1,128 @@
+"""Scores of the pocket zoo: every metric, network and task, from the training images alone."""
+
+import time
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from sfda import models, tasks
+from sfda.baselines import RIVALS
+from sfda.benchmark import add_rows, encoder_of, resolve_device
+from sfda.finetune import features
+from sfda.score import SaturationWarning
+
+COLUMNS = ["metric", "model", "task", "score", "seconds"]
+
+
+def score_zoo(
+    names, task_names, *, metrics=None, table, images=None, weights=None, untrained=False,
+    device="auto", progress=print,
+):
+    """Score networks on tasks and add the scores to a table, task by task.
+
+    Metrics that compare networks (``needs == "zoo"``) are computed within each
+    group; those of source probabilities for networks whose head was trained.
+
+    Parameters
+    ----------
+    names, task_names : sequences of str
+        Keys of :data:`sfda.models.POCKET` and :data:`sfda.tasks.TASKS`.
+    metrics : sequence of str, optional
+        Keys of ``sfda.baselines.RIVALS``; all by default.
+    table : path
+        A CSV file with the columns metric, model, task, score, seconds. What it
+        holds is not computed again. The time is that of the metric alone; of
+        metrics that compare networks, an equal share.
+    images, weights : path, optional
+        As in :func:`sfda.tasks.load_task` and :func:`sfda.models.pretrained`.
+    untrained : bool, default False
+        Score the networks' twins; LEEP and NCE are left out then.
+    device : str, default "auto"
+        Of the forward pass. The scores are computed on the CPU.
+    progress : callable, default print
+        Called with one line a task.
+
+    Returns
+    -------
+    int
+        Number of scores computed now.
+
+    Raises
+    ------
+    ValueError
+        Unknown names; or a metric refuses the features: the message names
+        metric, network and task.
+    FileNotFoundError
+        Weights or images are missing.
+    """
+    device, table = resolve_device(device), Path(table)
+    for name in metrics or ():
+        if name not in RIVALS:
+            raise ValueError(f"metrics: expected some of {', '.join(RIVALS)}, got {name!r}")
+    chosen = [RIVALS[name] for name in metrics or RIVALS]
+    groups = {name: models.find(name).group for name in names}
+    done = set()
+    if table.exists():
+        rows = pd.read_csv(table)[COLUMNS[:3]]
+        done = set(rows.itertuples(index=False, name=None))
+    computed = 0
+    for task_name in task_names:
+        start = time.perf_counter()
+        part = tasks.load_task(task_name, images).train
+        labels = part.labels.numpy()
+        kept, rows = {}, []
+
+        def of(name):
+            if name not in kept:
+                encoder = encoder_of(name, folder=weights, untrained=untrained)
+                kept[name] = features(encoder, part.images, device=device)
+            return kept[name]
+
+        for metric in chosen:
+            missing = [n for n in names if (metric.name, n, task_name) not in done]
+            if metric.needs == "features":
+                for name in missing:
+                    score, seconds = _timed(metric, of(name).numpy(), labels, name, task_name)
+                    rows.append((metric.name, name, task_name, score, seconds))
+            elif metric.needs == "source probabilities" and not untrained:
+                for name in missing:
+                    if models.find(name).objective == "supervised":
+                        theta = _source_probabilities(name, of(name), weights)
+                        score, seconds = _timed(metric, theta, labels, name, task_name)
+                        rows.append((metric.name, name, task_name, score, seconds))
+            elif metric.needs == "zoo":
+                for group in dict.fromkeys(groups.values()):
+                    zoo = [n for n in names if groups[n] == group]
+                    if len(zoo) < 2 or not set(zoo) & set(missing):
+                        continue
+                    scores, seconds = _timed(
+                        metric, {n: of(n).numpy() for n in zoo}, labels, group, task_name
+                    )
+                    rows += [(metric.name, n, task_name, scores[n], seconds / len(zoo)) for n in zoo]
+        if rows:
+            add_rows(pd.DataFrame(rows, columns=COLUMNS).round({"seconds": 4}), table)
+            computed += len(rows)
+        progress(f"{task_name}: {len(rows)} scores in {time.perf_counter() - start:.0f} s")
+    return computed
+
+
+def _timed(metric, argument, labels, name, task):
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        # The table shows which scores have saturated.
+        warnings.simplefilter("ignore", SaturationWarning)
+        try:
+            score = metric(argument, labels)
+        except ValueError as error:
+            raise ValueError(f"{metric.name} of {name} on {task}: {error}") from error
+    return score, time.perf_counter() - start
+
+
+def _source_probabilities(name, x, folder):
+    network = models.pretrained(name, folder=folder)
+    layer: nn.Linear = models.head(name, network)
+    with torch.inference_mode():
+        return layer(x).softmax(1).double().numpy()

@@ -1,0 +1,86 @@
+"""The command line: what it passes on, and how it speaks of errors."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sfda import benchmark, models, pocket, scoring, tasks
+from sfda.__main__ import main
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Calls of the functions that do the work, which do nothing."""
+    made = []
+    for module, name in ((benchmark, "run"), (benchmark, "collect"), (scoring, "score_zoo"),
+                         (pocket, "make"), (pocket, "facts")):  # fmt: skip
+        def record(*arguments, name=name, **options):
+            made.append((name, arguments, options))
+            return {"seconds": 1.0} if name == "make" else {}
+
+        monkeypatch.setattr(module, name, record)
+    return made
+
+
+def test_it_is_a_command():
+    run = subprocess.run([sys.executable, "-m", "sfda", "--help"], capture_output=True, text=True)
+    assert run.returncode == 0 and run.stdout.startswith("usage: python -m sfda") and not run.stderr
+
+
+@pytest.mark.parametrize("command", ["benchmark", "pretrain", "score"])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main([command, "--help"])
+    assert f"python -m sfda {command} [-h]" in capsys.readouterr().out
+
+
+def test_benchmark_measures_everything_by_default(calls):
+    assert main(["benchmark"]) == 0
+    (run, arguments, options), (collect, *_) = calls
+    assert (run, collect) == ("run", "collect")
+    assert arguments == (list(models.POCKET), list(tasks.TASKS), [0, 1])
+    assert options["tables"] is not None and not options["untrained"]
+
+
+def test_again_leaves_the_tables_alone(calls):
+    assert main(["benchmark", "--again", "--models", "byol", "--tasks", "digits"]) == 0
+    assert [(name, options["tables"]) for name, _, options in calls] == [("run", None)]
+
+
+def test_collect_measures_nothing(calls):
+    assert main(["benchmark", "--collect"]) == 0
+    assert [name for name, *_ in calls] == ["collect"]
+
+
+def test_pretrain_passes_over_what_is_there(calls, tmp_path):
+    (tmp_path / "byol.json").write_text("{}")
+    assert main(["pretrain", "--models", "byol", "swav", "--weights", str(tmp_path)]) == 0
+    assert [(name, arguments[0]) for name, arguments, _ in calls] == [
+        ("make", "swav"), ("facts", tmp_path),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["benchmark", "--models", "resnet_1000"], "model: expected one of resnet_10, "),
+        (["benchmark", "--jobs", "0"], "jobs: expected 1 or more, got 0"),
+        (["benchmark", "--tasks", "imagenet"], "imagenet"),
+        (["pretrain", "--models", "resnet_1000"], "model: expected one of resnet_10, "),
+        (["score", "--metrics", "SFDB"], "metrics: expected some of SFDA, "),
+    ],
+)
+def test_an_error_is_one_line(command, message, capsys):
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("python -m sfda: ") and error.count("\n") == 1
+
+
+def test_stopped_by_hand(monkeypatch, capsys):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "run", stop)
+    assert main(["benchmark"]) == 130
+    assert "what was finished is kept" in capsys.readouterr().err

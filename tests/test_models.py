@@ -1,0 +1,160 @@
+"""The pocket zoo: every network builds, and its weights survive the file they are kept in."""
+
+from collections import Counter
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+pytest.importorskip("torchvision")
+pytest.importorskip("safetensors")
+
+from torch import nn
+
+from sfda import models
+from sfda.models import POCKET
+from sfda.pretrain import OBJECTIVES
+
+# A network for each class whose head lies elsewhere.
+HEADS = ["resnet_10", "densenet_26", "mobilenet_v2", "vit_tiny", "swin_tiny", "googlenet"]
+
+
+def equal(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    return list(one) == list(other) and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def left_out(name):
+    """What `save` has to leave out: heads that have learnt nothing."""
+    return "" if POCKET[name].objective == "supervised" else POCKET[name].head
+
+
+def test_groups():
+    groups = Counter(network.group for network in POCKET.values())
+    assert groups == {"supervised": 11, "self-supervised": 12, "transformer": 10}
+    assert list(POCKET) == [network.name for network in POCKET.values()]
+    assert all(network.objective in OBJECTIVES for network in POCKET.values())
+    assert {network.name for network in POCKET.values() if network.views == "strong"} == {
+        "deit_tiny", "deit_small"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", POCKET)
+def test_network_and_its_encoder(name):
+    network, images = models.untrained(name, n_classes=7), torch.rand(2, 3, 32, 32)
+    assert not network.training and all(p.requires_grad for p in network.parameters())
+    with torch.inference_mode():
+        logits = network(images)
+        assert logits.shape == (2, 7) and logits.isfinite().all()
+        head = models.head(name, network)
+        assert isinstance(head, nn.Linear) and head.out_features == 7
+        total = models.parameters(network)
+        assert models.replace_head(name, network, nn.Identity()) is head
+        features = network(images)
+        assert features.shape == (2, head.in_features)
+        assert models.parameters(network) + models.parameters(head) == total
+        # The head is the last layer: nothing comes after it.
+        torch.testing.assert_close(head(features), logits)
+        models.replace_head(name, network, head)
+        assert torch.equal(network(images), logits)
+
+
+@pytest.mark.parametrize("name", POCKET)
+def test_seed_fixes_the_initial_weights(name):
+    torch.manual_seed(4)  # must not matter
+    state = torch.random.get_rng_state()
+    network = models.untrained(name)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    torch.manual_seed(5)
+    assert equal(network, models.untrained(name))
+    other = models.untrained(name, seed=1)
+    assert not torch.equal(models.head(name, network).weight, models.head(name, other).weight)
+
+
+def test_the_self_supervised_networks_are_one_architecture():
+    shapes = [
+        {key: value.shape for key, value in models.untrained(name).state_dict().items()}
+        for name, network in POCKET.items() if network.group == "self-supervised"
+    ]  # fmt: skip
+    assert all(shape == shapes[0] for shape in shapes)
+
+
+def test_all_weights_are_small(tmp_path):
+    for name in POCKET:
+        models.save(models.untrained(name), tmp_path / f"{name}.safetensors", without=left_out(name))
+    assert len(list(tmp_path.iterdir())) == 33
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 13e6
+
+
+@pytest.mark.parametrize("name", [*HEADS, "simclr", "dino_small", "moco_v3_small"])
+def test_weights_survive_the_file(name, tmp_path):
+    network = models.untrained(name, seed=3)
+    path = tmp_path / "new" / f"{name}.safetensors"
+    models.save(network, path, without=left_out(name))
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    read, twin = models.pretrained(name, folder=path.parent), models.untrained(name)
+    assert not read.training and list(read.state_dict()) == list(network.state_dict())
+    for key, value in read.state_dict().items():
+        source = twin if left_out(name) and key.startswith(left_out(name) + ".") else network
+        expected = source.state_dict()[key]
+        if source is network and expected.is_floating_point():
+            expected = expected.half().float()
+        assert value.dtype == expected.dtype and torch.equal(value, expected), key
+    # Written again, not a byte changes.
+    first = path.read_bytes()
+    models.save(read, path, without=left_out(name))
+    assert path.read_bytes() == first
+
+
+def test_a_failure_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "vit_tiny.safetensors"
+    models.save(models.untrained("vit_tiny"), path)
+    before = path.read_bytes()
+    (tmp_path / "vit_tiny.part").mkdir()  # nothing can be written there
+    with pytest.raises(Exception, match="(?i)directory"):
+        models.save(models.untrained("vit_tiny", seed=1), path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("value", [1e6, float("nan")])
+def test_numbers_that_float16_cannot_hold(value, tmp_path):
+    network = models.untrained("resnet_10")
+    network.bn1.running_var[0] = value
+    with pytest.raises(ValueError) as error:
+        models.save(network, tmp_path / "resnet_10.safetensors")
+    assert str(error.value) == (
+        "bn1.running_var holds numbers that float16 cannot, NaN or above 65504"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_weights(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        models.pretrained("byol", folder=tmp_path)
+    path = tmp_path / "byol.safetensors"
+    assert str(error.value) == f"{path} is missing: `python -m sfda pretrain byol` makes it"
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "without", "wrong"),
+    [
+        ("resnet_10", "vit_tiny", "", "conv1.weight, bn1.weight, bn1.bias"),
+        ("resnet_10", "resnet_18", "", "layer1.0.conv1.weight, layer1.0.bn1.weight, layer1.0.bn1.bias"),
+        ("resnet_10", "resnet_10", "fc", "fc.weight, fc.bias"),
+        ("byol", "byol", "bn1", "bn1.weight, bn1.bias, bn1.running_mean"),
+        ("vit_tiny", "vit_small", "head", "cls_token, pos_embed, patch_embed.proj.weight"),
+    ],
+)
+def test_weights_of_another_network(name, other, without, wrong, tmp_path):
+    path = tmp_path / f"{name}.safetensors"
+    models.save(models.untrained(other), path, without=without)
+    with pytest.raises(ValueError) as error:
+        models.pretrained(name, folder=tmp_path)
+    assert str(error.value) == f"{path}: not the weights of {name}: {wrong}"
+
+
+@pytest.mark.parametrize("function", [models.find, models.untrained, models.pretrained])
+def test_unknown_network(function):
+    with pytest.raises(ValueError) as error:
+        function("resnet_50")
+    assert str(error.value) == f"model: expected one of {', '.join(POCKET)}, got 'resnet_50'"

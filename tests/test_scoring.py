@@ -1,0 +1,80 @@
+"""Scores of the pocket zoo: what is computed, by which metric, and only once."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sfda import METRICS, models, tasks
+from sfda.benchmark import encoder_of
+from sfda.finetune import features
+from sfda.scoring import COLUMNS, score_zoo
+
+NAMES = ["googlenet", "swin_tiny", "vit_tiny"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Networks of another seed than the twins', as if they had been trained."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name in [*NAMES, "simclr"]:
+        without = models.find(name).head if name == "simclr" else ""
+        models.save(models.untrained(name, seed=7), folder / f"{name}.safetensors", without=without)
+    return folder
+
+
+def score(table, weights, names=NAMES, metrics=("SFDA", "NCTI", "LEEP"), **options):
+    lines = []
+    count = score_zoo(
+        names, ["digits"], metrics=metrics, table=table, weights=weights, device="cpu",
+        progress=lines.append, **options,
+    )  # fmt: skip
+    assert len(lines) == 1 and lines[0].startswith("digits: ")
+    return count, pd.read_csv(table)
+
+
+def test_a_score_is_the_metric_of_the_training_features(weights, tmp_path):
+    count, table = score(tmp_path / "scores.csv", weights)
+    assert list(table) == COLUMNS and count == len(table)
+    part = tasks.load_task("digits").train
+    x = features(encoder_of("googlenet", folder=weights), part.images).numpy()
+    expected = METRICS["SFDA"](x, part.labels.numpy())
+    found = table.query("metric == 'SFDA' and model == 'googlenet'")["score"].item()
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_zoo_metrics_compare_within_a_group(weights, tmp_path):
+    # googlenet is alone in its group, and nothing to compare.
+    _, table = score(tmp_path / "scores.csv", weights, metrics=["NCTI"])
+    assert list(table["model"]) == ["vit_tiny", "swin_tiny"]
+
+
+def test_source_probabilities_need_a_trained_head(weights, tmp_path):
+    _, table = score(tmp_path / "scores.csv", weights, ["simclr", "googlenet"], ["LEEP", "NCE"])
+    assert set(table["model"]) == {"googlenet"} and (table["score"] < 0).all()
+
+
+def test_what_the_table_holds_is_not_computed_again(weights, tmp_path):
+    path = tmp_path / "scores.csv"
+    score(path, weights, ["googlenet"], ["SFDA"])
+    table = pd.read_csv(path).assign(score=0.5)
+    table.to_csv(path, index=False)
+    count, table = score(path, weights, ["googlenet", "vit_tiny"], ["SFDA", "H-score"])
+    assert count == 3
+    assert table.query("metric == 'SFDA' and model == 'googlenet'")["score"].item() == 0.5
+
+
+def test_twins_are_scored_without_weights(tmp_path):
+    count, table = score(tmp_path / "twins.csv", None, ["googlenet"], ["H-score", "LEEP"], untrained=True)
+    assert list(table["metric"]) == ["H-score"]
+
+
+def test_no_metric_by_that_name(weights, tmp_path):
+    with pytest.raises(ValueError, match="^metrics: expected some of SFDA, .*, got 'SFDB'$"):
+        score(tmp_path / "scores.csv", weights, metrics=["SFDB"])
+
+
+def test_saturated_scores_do_not_warn(weights, tmp_path):
+    # mnasnet has more features than there are digits.
+    models.save(models.untrained("mnasnet", seed=7), weights / "mnasnet.safetensors")
+    _, table = score(tmp_path / "scores.csv", weights, ["mnasnet"], ["SFDA"])
+    assert np.isfinite(table["score"]).all()
