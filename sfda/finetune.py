@@ -24,7 +24,8 @@ from sfda import augment
 LEARNING_RATES = (0.01, 0.03, 0.1)
 WEIGHT_DECAYS = (1e-4, 1e-2)
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # scikit-learn's C of the probe
-STEPS = 200
+STEPS = 200  # at least, and as many passes over the images:
+PASSES = 12
 BATCH = 64
 MOMENTUM = 0.9
 STANDARD = 512  # images that standardise the features
@@ -182,7 +183,7 @@ def finetune(
     learning_rate,
     weight_decay,
     mirror=False,
-    steps=STEPS,
+    steps=None,
     batch=BATCH,
     seed=0,
     device="cpu",
@@ -216,7 +217,11 @@ def finetune(
         Of weights; not of biases and normalisation.
     mirror : bool, default False
         Whether the augmentation (:func:`sfda.augment.weak`) may flip an image.
-    steps, batch : int, default 200 and 64
+    steps : int, optional
+        By default 200, or twelve passes over the images if that is more. With
+        200 steps for the 2,000 images of CIFAR-10, seeds of one network were up
+        to 7 points apart; with 400, at most 1.
+    batch : int, default 64
     seed : int, default 0
         Of the order of the images, their augmentation and the layers that drop
         units. Torch's own generators are left as they were.
@@ -232,6 +237,8 @@ def finetune(
         The loss or a logit is not finite.
 
     """
+    if steps is None:
+        steps = max(STEPS, math.ceil(PASSES * len(images) / batch))
     encoder = recalibrated(encoder, images, mirror=mirror, seed=seed, device=device)
     layer = _head(features(encoder, images[:STANDARD], device=device), n_classes).to(device)
     network = nn.Sequential(encoder, layer)

@@ -25,11 +25,23 @@ EPOCHS = {
 }
 
 
-def epochs_of(name):
-    """How many passes over the source the network of the zoo was given."""
+def recipe(name):
+    """How the network of the zoo is pre-trained: ``epochs``, ``optimizer`` and ``learning_rate``.
+
+    The self-supervised convolutional networks learn more in few epochs with
+    AdamW than with SGD: after four epochs of 8,000 images, with views of half
+    strength, a linear probe on SimCLR's features was better on each of five
+    tasks, by 1 to 7 points.
+    """
     entry = models.find(name)
     kind = "transformer" if entry.group == "transformer" else "convolutional"
-    return EPOCHS[kind, "supervised" if entry.objective == "supervised" else "self-supervised"]
+    learning = "supervised" if entry.objective == "supervised" else "self-supervised"
+    with_adam = (kind, learning) == ("convolutional", "self-supervised")
+    return {
+        "epochs": EPOCHS[kind, learning],
+        "optimizer": "adamw" if with_adam else None,
+        "learning_rate": 2e-3 if with_adam else None,
+    }
 
 
 def make(name, folder, *, n_images=IMAGES, epochs=None, seed=0, device="cpu", progress=None):
@@ -45,7 +57,7 @@ def make(name, folder, *, n_images=IMAGES, epochs=None, seed=0, device="cpu", pr
     n_images : int, default 20,000
         Of the source.
     epochs : int, optional
-        Passes over it; by default :func:`epochs_of`.
+        Passes over it; by default those of :func:`recipe`.
     seed : int, default 0
         Of the initial weights, the same as :func:`sfda.models.untrained` uses,
         and of the training.
@@ -63,9 +75,10 @@ def make(name, folder, *, n_images=IMAGES, epochs=None, seed=0, device="cpu", pr
     dimension = models.head(name, network).in_features
     own_head = models.replace_head(name, network, nn.Identity())
     images, labels, _ = _source(n_images)
+    chosen = recipe(name) | ({} if epochs is None else {"epochs": epochs})
     record = pretrain(
-        network, dimension, entry.objective, images, labels, epochs=epochs or epochs_of(name),
-        augmentation=entry.views, seed=seed, device=device, progress=progress,
+        network, dimension, entry.objective, images, labels, augmentation=entry.views,
+        seed=seed, device=device, progress=progress, **chosen,
     )  # fmt: skip
     learnt = record.pop("head")
     network.cpu()
