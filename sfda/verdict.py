@@ -1,0 +1,257 @@
+"""What the pocket benchmark says: scores against measured accuracies, with their uncertainty.
+
+Reads the tables of ``data/pocket`` (or any folder with tables of the same
+columns), and needs no torch.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sfda.ranking import weighted_tau
+
+FOLDER = Path(__file__).parent.parent / "data" / "pocket"
+TABLES = (
+    "accuracy", "untrained", "probe", "untrained_probe", "curves", "scores", "untrained_scores",
+    "models", "tasks",
+)  # fmt: skip
+
+
+def table(name, *, folder=None):
+    """One table of the benchmark.
+
+    Parameters
+    ----------
+    name : str
+        One of ``TABLES``: ``accuracy`` (one row a network, task and seed),
+        ``untrained`` (the same of the networks' twins), ``probe`` and
+        ``untrained_probe`` (linear probes on frozen features), ``curves``
+        (training loss), ``scores`` and ``untrained_scores`` (one row a metric,
+        network and task), ``models``, ``tasks``.
+    folder : path, optional
+        ``data/pocket`` by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    ValueError
+        No table has that name.
+    FileNotFoundError
+        It has not been made.
+    """
+    if name not in TABLES:
+        raise ValueError(f"name: expected one of {', '.join(TABLES)}, got {name!r}")
+    path = Path(folder or FOLDER) / f"{name}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: `python -m sfda --help` says how it is made")
+    return pd.read_csv(path)
+
+
+def by_seed(accuracies):
+    """Accuracies as an array (networks, tasks, seeds), and the names along its axes.
+
+    Parameters
+    ----------
+    accuracies : pandas.DataFrame
+        Columns ``model``, ``task``, ``seed``, ``accuracy``; no two rows for one
+        cell. Networks and tasks keep the order of their first rows.
+
+    Returns
+    -------
+    values : ndarray of shape (n_models, n_tasks, n_seeds)
+    models, tasks : lists of str
+
+    Raises
+    ------
+    ValueError
+        A cell is missing or doubled: the message names the first one.
+    """
+    axes = [list(dict.fromkeys(accuracies[name])) for name in ("model", "task")]
+    axes.append(sorted(set(accuracies["seed"])))
+    values = np.full([len(axis) for axis in axes], np.nan)
+    places = [{value: i for i, value in enumerate(axis)} for axis in axes]
+    for row in accuracies.itertuples():
+        at = places[0][row.model], places[1][row.task], places[2][row.seed]
+        if not np.isnan(values[at]):
+            raise ValueError(
+                f"accuracies: {row.model} on {row.task}, seed {row.seed}, stands there twice"
+            )
+        values[at] = row.accuracy
+    if missing := np.argwhere(np.isnan(values)).tolist():
+        model, task, seed = (axis[i] for axis, i in zip(axes, missing[0]))
+        raise ValueError(
+            f"accuracies: expected every network on every task with every seed, found no "
+            f"{model} on {task}, seed {seed}, and {len(missing) - 1} more missing"
+        )
+    return values, axes[0], axes[1]
+
+
+def spread(accuracies):
+    """How far networks differ, beside how far seeds do.
+
+    Parameters
+    ----------
+    accuracies : pandas.DataFrame
+        As in :func:`by_seed`, with at least two networks and two seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a task: ``networks``, the standard deviation of the networks'
+        means over seeds; ``seeds``, that of one seed, pooled over networks;
+        ``ratio`` of the two. In the unit of the accuracies.
+    """
+    values, _, tasks = by_seed(accuracies)
+    networks = values.mean(2).std(0, ddof=1)
+    seeds = np.sqrt(values.var(2, ddof=1).mean(0))
+    return pd.DataFrame(
+        {"networks": networks, "seeds": seeds, "ratio": networks / seeds},
+        index=pd.Index(tasks, name="task"),
+    )
+
+
+def judge(scores, accuracies, statistic=weighted_tau):
+    """Every metric on every task: how well its order of the networks fits the measured one.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Columns ``metric``, ``model``, ``task``, ``score``, larger is better. Metrics
+        that do not have all networks of `accuracies` on all its tasks are left
+        out.
+    accuracies : pandas.DataFrame
+        As in :func:`by_seed`; the mean over seeds is the truth.
+    statistic : callable, default :func:`sfda.weighted_tau`
+        ``statistic(scores, accuracies) -> float``, for example
+        :func:`sfda.ranking.regret`.
+
+    Returns
+    -------
+    pandas.DataFrame of shape (n_metrics, n_tasks)
+        NaN where the statistic is not defined, as for scores that are all equal.
+    """
+    values, models, tasks = by_seed(accuracies)
+    rows = {}
+    for metric, found in _complete(scores, models, tasks).items():
+        rows[metric] = [
+            statistic(found[:, t], values[:, t].mean(1)) for t in range(len(tasks))
+        ]
+    return pd.DataFrame(rows, index=tasks).T.rename_axis("metric")
+
+
+def mean_interval(scores, accuracies, statistic=weighted_tau, *, level=0.95, resamples=300, seed=0):
+    """Bootstrap interval of each metric's mean over tasks: other tasks, networks and seeds.
+
+    Every resample draws tasks, networks (the same for all tasks and metrics, so
+    that metrics may be compared) and, for each cell, seeds, all with
+    replacement.
+
+    Parameters
+    ----------
+    scores, accuracies, statistic
+        As in :func:`judge`.
+    level : float, default 0.95
+    resamples : int, default 300
+    seed : int, default 0
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a metric: ``mean`` over tasks of the table as it is, and ``low`` and
+        ``high``, the ends of the percentile interval.
+
+    Notes
+    -----
+    Resamples in which the statistic is undefined for a task leave that task out.
+    With few networks and tasks the interval is a rough guide: see
+    :func:`sfda.ranking.bootstrap_interval`.
+    """
+    values, models, tasks = by_seed(accuracies)
+    n, t, s = values.shape
+    complete = _complete(scores, models, tasks)
+    rng = np.random.default_rng(seed)
+    draws = {metric: [] for metric in complete}
+    for _ in range(resamples):
+        drawn, networks = rng.integers(t, size=t), rng.integers(n, size=n)
+        chosen = rng.integers(s, size=values.shape)
+        truth = np.take_along_axis(values, chosen, axis=2).mean(2)[networks]
+        for metric, found in complete.items():
+            taus = [statistic(found[networks, k], truth[:, k]) for k in drawn]
+            defined = [tau for tau in taus if not np.isnan(tau)]
+            draws[metric].append(np.mean(defined) if defined else np.nan)
+    found = judge(scores, accuracies, statistic).mean(axis=1).to_frame("mean")
+    for name, quantile in (("low", (1 - level) / 2), ("high", (1 + level) / 2)):
+        found[name] = pd.DataFrame(draws).quantile(quantile)
+    return found
+
+
+def yardsticks(models, accuracies):
+    """Predictions that look at no feature of the task: rows like those of a table of scores.
+
+    Parameters
+    ----------
+    models : pandas.DataFrame
+        Columns ``model``, ``parameters`` and, NaN where there is none,
+        ``source_accuracy``.
+    accuracies : pandas.DataFrame
+        As in :func:`by_seed`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``metric``, ``model``, ``task``, ``score``, with the metrics
+        ``parameters``; ``source accuracy`` if every network has one; and
+        ``rank on other tasks``, the mean over the other tasks of the place from
+        below. The last needs finished fine-tunings: a yardstick, no rival.
+    """
+    values, names, tasks = by_seed(accuracies)
+    facts = models.set_index("model").loc[names]
+    ranks = pd.DataFrame(values.mean(2)).rank().to_numpy()
+    elsewhere = (ranks.sum(1, keepdims=True) - ranks) / max(1, len(tasks) - 1)
+    rows = []
+    for i, name in enumerate(names):
+        for k, task in enumerate(tasks):
+            rows.append(("parameters", name, task, float(facts["parameters"].iloc[i])))
+            if facts["source_accuracy"].notna().all():
+                rows.append(("source accuracy", name, task, facts["source_accuracy"].iloc[i]))
+            if len(tasks) > 1:
+                rows.append(("rank on other tasks", name, task, elsewhere[i, k]))
+    return pd.DataFrame(rows, columns=["metric", "model", "task", "score"])
+
+
+def below_probe(accuracies, probes):
+    """Cells whose mean accuracy over seeds is below that of the linear probe: bad fine-tuning.
+
+    Parameters
+    ----------
+    accuracies : pandas.DataFrame
+        As in :func:`by_seed`, cells may be missing.
+    probes : pandas.DataFrame
+        Columns ``model``, ``task``, ``accuracy``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``model``, ``task``, ``accuracy``, ``probe`` and ``gap``, the largest
+        gap first.
+    """
+    means = accuracies.groupby(["model", "task"], sort=False)["accuracy"].mean()
+    probe = probes.set_index(["model", "task"])["accuracy"].rename("probe")
+    both = pd.concat([means, probe], axis=1, join="inner").reset_index()
+    both["gap"] = both["probe"] - both["accuracy"]
+    return both[both["gap"] > 0].sort_values("gap", ascending=False, ignore_index=True)
+
+
+def _complete(scores, models, tasks):
+    """Scores (networks, tasks) of the metrics that have all of them."""
+    complete = {}
+    for metric, rows in scores.groupby("metric", sort=False):
+        found = rows.pivot(index="model", columns="task", values="score")
+        found = found.reindex(index=models, columns=tasks).to_numpy(dtype=float)
+        if not np.isnan(found).any():
+            complete[metric] = found
+    return complete

@@ -1,0 +1,114 @@
+"""What lies in data/pocket: weights that are what they say, tables that agree with each other."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from tree import ROOT
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+pytest.importorskip("torchvision")
+
+from sfda import drawings, models, tasks
+from sfda.augment import normalise
+from sfda.benchmark import ACCURACY, CURVE, PROBE
+from sfda.pocket import recipe
+
+FOLDER = ROOT / "data" / "pocket"
+MADE = [name for name in models.POCKET if (FOLDER / "weights" / f"{name}.safetensors").exists()]
+
+
+def read(name):
+    path = FOLDER / f"{name}.csv"
+    if not path.exists():
+        pytest.skip(f"data/pocket/{name}.csv has not been measured: `python -m sfda benchmark`")
+    return pd.read_csv(path)
+
+
+def test_every_file_belongs_to_a_network():
+    assert MADE
+    files = {path.name for path in (FOLDER / "weights").iterdir()}
+    assert files == {f"{name}.{kind}" for name in MADE for kind in ("safetensors", "json")}
+
+
+def test_all_weights_together_are_small():
+    assert sum(p.stat().st_size for p in (FOLDER / "weights").glob("*.safetensors")) < 12e6
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_the_record_is_that_of_the_recipe(name):
+    record = json.loads((FOLDER / "weights" / f"{name}.json").read_text(encoding="utf-8"))
+    entry = models.POCKET[name]
+    assert (record["model"], record["objective"]) == (name, entry.objective)
+    assert record["epochs"] == recipe(name)["epochs"] == len(record["curve"])
+    assert np.isfinite(record["curve"]).all() and record["loss"] == record["curve"][-1]
+    assert (record["source_accuracy"] is None) == (entry.objective != "supervised")
+    assert all(p.isfinite().all() for p in models.pretrained(name).parameters())
+
+
+@pytest.mark.parametrize("name", [n for n in MADE if models.POCKET[n].objective == "supervised"])
+def test_source_accuracy_on_images_never_seen(name):
+    record = json.loads((FOLDER / "weights" / f"{name}.json").read_text(encoding="utf-8"))
+    images, labels, _ = _unseen()
+    with torch.inference_mode():
+        guesses = models.pretrained(name)(normalise(images)).argmax(1)
+    # 640 images: a standard error of up to 0.02, and those of the record.
+    accuracy = (guesses == labels).double().mean().item()
+    assert accuracy == pytest.approx(record["source_accuracy"], abs=0.08)
+
+
+def _unseen(kept={}):
+    if not kept:
+        images, labels, names = drawings.source(640, seed=1)
+        kept["drawn"] = torch.from_numpy(images), torch.from_numpy(labels), names
+    return kept["drawn"]
+
+
+def test_models_csv():
+    table = read("models")
+    assert list(table["model"]) == MADE
+    for row in table.itertuples():
+        entry, network = models.POCKET[row.model], models.untrained(row.model)
+        head = models.replace_head(row.model, network, torch.nn.Identity())
+        assert (row.group, row.family, row.objective) == (entry.group, entry.family, entry.objective)
+        assert (row.parameters, row.dimension) == (models.parameters(network), head.in_features)
+
+
+def test_tasks_csv():
+    table = read("tasks").set_index("name")
+    assert list(table.index) == list(tasks.TASKS)
+    for name, task in tasks.TASKS.items():
+        assert (table.loc[name, "half"], table.loc[name, "n_classes"]) == (task.half, task.n_classes)
+    assert sorted(table["half"].value_counts()) == [5, 6] and table["real"].sum() >= 7
+
+
+@pytest.mark.parametrize("prefix", ["", "untrained_"])
+def test_measured_tables(prefix):
+    accuracy, probe = read("untrained" if prefix else "accuracy"), read(f"{prefix}probe")
+    assert list(accuracy) == ACCURACY and list(probe) == PROBE
+    keys = ["model", "task", "seed"]
+    assert not accuracy.duplicated(keys).any() and not accuracy.isna().any().any()
+    assert accuracy["accuracy"].between(0, 1).all()
+    cells = set(accuracy[keys[:2]].itertuples(index=False, name=None))
+    assert cells == set(probe[keys[:2]].itertuples(index=False, name=None))
+    for row in accuracy.itertuples():
+        assert row.group == models.POCKET[row.model].group and row.task in tasks.TASKS
+
+
+def test_predictions_give_the_accuracies():
+    table, labels = read("accuracy"), {}
+    curves = read("curves")
+    assert list(curves) == CURVE and len(curves) == len(table)
+    for name, rows in table.groupby("task"):
+        with np.load(FOLDER / "predictions" / f"{name}.npz", allow_pickle=False) as file:
+            assert set(file) == {f"{r.model}.{r.seed}" for r in rows.itertuples()}
+            if not tasks.available(name):
+                continue
+            y = labels.setdefault(name, tasks.load_task(name).test.labels.numpy())
+            for row in rows.itertuples():
+                p = file[f"{row.model}.{row.seed}"].astype(float)
+                own, top = p[np.arange(len(y)), y], p.max(1)
+                tied = (p == top[:, None]).sum(1) > 1  # by rounding to float16
+                assert (own == top)[~tied].sum() <= round(row.accuracy * len(y)) <= (own == top).sum()

@@ -1,0 +1,131 @@
+"""The verdict's statistics, on tables small enough to check by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sfda import verdict
+from sfda.ranking import regret, weighted_tau
+
+MODELS, TASKS = ["a", "b", "c", "d"], ["t", "u", "v"]
+
+
+def truth(n_seeds=2, noise=0.01, seed=0):
+    """Long table of accuracies; networks get better from a to d on t and u, worse on v."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (m, t, s, (0.5 + 0.1 * i if t != "v" else 0.9 - 0.1 * i) + noise * rng.standard_normal())
+        for i, m in enumerate(MODELS) for t in TASKS for s in range(n_seeds)
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["model", "task", "seed", "accuracy"])
+
+
+def score_table(**metrics):
+    rows = [
+        (name, m, t, float(value(i, t)))
+        for name, value in metrics.items() for i, m in enumerate(MODELS) for t in TASKS
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["metric", "model", "task", "score"])
+
+
+def test_by_seed_puts_every_cell_in_its_place():
+    table = truth().sample(frac=1, random_state=1)
+    values, models, tasks = verdict.by_seed(table)
+    assert values.shape == (4, 3, 2) and set(models) == set(MODELS) and set(tasks) == set(TASKS)
+    for row in table.itertuples():
+        assert values[models.index(row.model), tasks.index(row.task), row.seed] == row.accuracy
+
+
+def test_a_missing_and_a_doubled_cell():
+    table = truth()
+    with pytest.raises(ValueError, match="^accuracies: expected every network .* no a on u, seed 1, and 1 more"):
+        verdict.by_seed(table.drop(index=[3, 11]))
+    with pytest.raises(ValueError, match="^accuracies: a on t, seed 0, stands there twice$"):
+        verdict.by_seed(pd.concat([table, table[:1]]))
+
+
+def test_spread_by_hand():
+    rows = [("a", "t", 0, 0.1), ("a", "t", 1, 0.3), ("b", "t", 0, 0.6), ("b", "t", 1, 0.6)]
+    found = verdict.spread(pd.DataFrame(rows, columns=["model", "task", "seed", "accuracy"])).loc["t"]
+    assert found["networks"] == pytest.approx(0.4 / 2**0.5)
+    assert found["seeds"] == pytest.approx((0.02 / 2) ** 0.5)
+    assert found["ratio"] == pytest.approx(found["networks"] / found["seeds"])
+
+
+@pytest.mark.parametrize("statistic", [weighted_tau, regret])
+def test_judge_is_the_statistic_of_each_task(statistic):
+    table = truth()
+    scores = score_table(up=lambda i, t: i, down=lambda i, t: -i, flat=lambda i, t: 1)
+    found = verdict.judge(scores, table, statistic)
+    assert list(found.index) == ["up", "down", "flat"] and list(found) == TASKS
+    for task in TASKS:
+        mean = table[table["task"] == task].groupby("model")["accuracy"].mean()[MODELS]
+        assert found.loc["up", task] == statistic([0, 1, 2, 3], mean.tolist())
+    if statistic is weighted_tau:
+        assert found.loc["up"].tolist() == pytest.approx([1, 1, -1]) and found.loc["flat"].isna().all()
+
+
+def test_incomplete_metrics_are_left_out():
+    scores = score_table(up=lambda i, t: i, some=lambda i, t: i).iloc[:-1]
+    assert list(verdict.judge(scores, truth()).index) == ["up"]
+
+
+def test_order_of_the_rows_does_not_matter():
+    scores = score_table(up=lambda i, t: i + (t == "u"), wave=lambda i, t: (i * 7) % 4)
+    shuffled = scores.sample(frac=1, random_state=3), truth().sample(frac=1, random_state=4)
+    found = verdict.judge(*shuffled).loc[["up", "wave"], TASKS]
+    pd.testing.assert_frame_equal(found, verdict.judge(scores, truth()), check_names=False)
+
+
+def test_mean_interval():
+    scores = score_table(up=lambda i, t: i if t != "v" else -i, wave=lambda i, t: (i * 7) % 4)
+    found = verdict.mean_interval(scores, truth(noise=0.001), resamples=100)
+    # A metric that is right about every task stays so in every resample.
+    assert found.loc["up"].tolist() == pytest.approx([1, 1, 1], abs=1e-12)
+    assert found.loc["wave", "low"] < found.loc["wave", "mean"] < found.loc["wave", "high"]
+    again = verdict.mean_interval(scores, truth(noise=0.001), resamples=100)
+    pd.testing.assert_frame_equal(found, again)
+
+
+def test_noisy_seeds_widen_the_interval():
+    scores = score_table(up=lambda i, t: i if t != "v" else -i)
+    widths = []
+    for noise in (0.001, 0.3):
+        found = verdict.mean_interval(scores, truth(noise=noise), resamples=100).loc["up"]
+        widths.append(found["high"] - found["low"])
+    assert widths[0] == pytest.approx(0, abs=1e-12) and widths[1] > 0.1
+
+
+def test_yardsticks():
+    facts = pd.DataFrame({"model": MODELS[::-1], "parameters": [40, 30, 20, 10],
+                          "source_accuracy": [0.4, 0.3, 0.2, 0.1]})  # fmt: skip
+    found = verdict.yardsticks(facts, truth())
+    wide = found.pivot(index=["metric", "task"], columns="model", values="score")
+    assert wide.loc["parameters", "t"].tolist() == [10, 20, 30, 40]
+    assert wide.loc["source accuracy", "v"].tolist() == [0.1, 0.2, 0.3, 0.4]
+    # The other tasks of t are u, which ranks the networks 1 to 4, and v, which ranks them 4 to 1.
+    assert wide.loc["rank on other tasks", "t"].tolist() == [2.5] * 4
+    assert wide.loc["rank on other tasks", "v"].tolist() == [1, 2, 3, 4]
+    # The networks keep the order of the accuracies.
+    assert list(dict.fromkeys(found["model"])) == MODELS
+
+
+def test_no_source_accuracy_for_all():
+    facts = pd.DataFrame({"model": MODELS, "parameters": 1, "source_accuracy": [0.4, np.nan, 0.2, 0.1]})
+    assert "source accuracy" not in set(verdict.yardsticks(facts, truth())["metric"])
+
+
+def test_below_probe():
+    probes = pd.DataFrame({"model": ["a", "d"], "task": "t", "accuracy": [0.95, 0.2]})
+    found = verdict.below_probe(truth(), probes)
+    assert found[["model", "task"]].to_numpy().tolist() == [["a", "t"]]
+    assert found["gap"].item() == pytest.approx(0.95 - found["accuracy"].item())
+
+
+def test_tables_are_named(tmp_path):
+    with pytest.raises(ValueError, match="^name: expected one of accuracy, .*, got 'acuracy'$"):
+        verdict.table("acuracy")
+    with pytest.raises(FileNotFoundError, match="scores.csv is missing: `python -m sfda --help`"):
+        verdict.table("scores", folder=tmp_path)
+    pd.DataFrame({"task": ["t"]}).to_csv(tmp_path / "tasks.csv", index=False)
+    assert verdict.table("tasks", folder=tmp_path)["task"].tolist() == ["t"]
