@@ -18,7 +18,7 @@ from sfda.pretrain import pretrain
 IMAGES = 20_000
 # Passes over them: transformers learn more slowly, two views a step cost twice as much.
 EPOCHS = {
-    ("convolutional", "supervised"): 10,
+    ("convolutional", "supervised"): 15,
     ("convolutional", "self-supervised"): 8,
     ("transformer", "supervised"): 20,
     ("transformer", "self-supervised"): 10,
@@ -26,7 +26,7 @@ EPOCHS = {
 
 
 def recipe(name):
-    """How the network of the zoo is pre-trained: ``epochs``, ``optimizer`` and ``learning_rate``.
+    """How the network of the zoo is pre-trained: options of :func:`sfda.pretrain.pretrain`.
 
     The self-supervised convolutional networks learn more in few epochs with
     AdamW than with SGD: after four epochs of 8,000 images, with views of half
@@ -36,12 +36,13 @@ def recipe(name):
     entry = models.find(name)
     kind = "transformer" if entry.group == "transformer" else "convolutional"
     learning = "supervised" if entry.objective == "supervised" else "self-supervised"
-    with_adam = (kind, learning) == ("convolutional", "self-supervised")
-    return {
-        "epochs": EPOCHS[kind, learning],
-        "optimizer": "adamw" if with_adam else None,
-        "learning_rate": 2e-3 if with_adam else None,
-    }
+    options = {"epochs": EPOCHS[kind, learning]}
+    if kind == "convolutional":
+        options |= {
+            "supervised": {"optimizer": "sgd", "learning_rate": 0.1, "batch_size": 64},
+            "self-supervised": {"optimizer": "adamw", "learning_rate": 2e-3},
+        }[learning]
+    return options
 
 
 def make(name, folder, *, n_images=IMAGES, epochs=None, seed=0, device="cpu", progress=None):
