@@ -86,7 +86,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("stopped; what was finished is kept, and the same command goes on", file=sys.stderr)
         return 130
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, FileNotFoundError, ImportError, FloatingPointError) as error:
         print(f"python -m sfda: {error}", file=sys.stderr)
         return 2
 

@@ -167,6 +167,8 @@ def run(
         Unknown names, or no jobs.
     FileNotFoundError
         Weights or images are missing: found out before the first cell.
+    FloatingPointError
+        Training diverged: said after all other cells have been measured.
     """
     device = resolve_device(device)
     if jobs < 1:
@@ -186,7 +188,12 @@ def run(
                 if not untrained:
                     models.pretrained(name, folder=weights)
     total, measured, start = sum(len(j.seeds) for j in todo), 0, time.perf_counter()
+    diverged = []
     for records in _finished(todo, jobs):
+        if isinstance(records, str):
+            diverged.append(records)
+            progress(records)
+            continue
         measured += len(records)
         left = (time.perf_counter() - start) / measured * (total - measured)
         r = records[0]
@@ -196,20 +203,30 @@ def run(
             f"(probe {r['probe_accuracy']:.3f}, rate {r['learning_rate']:g}), "
             f"{left / 60:.0f} min left"
         )
+    if diverged:
+        raise FloatingPointError("; ".join(diverged))
     return measured
+
+
+def _attempt(job):
+    """The job's records, or why there are none: one bad cell must not cost the others."""
+    try:
+        return run_job(job)
+    except FloatingPointError as error:
+        return f"{job.model} on {job.task}: {error}"
 
 
 def _finished(todo, jobs):
     """Results of the jobs as they end."""
     if jobs == 1:
-        yield from map(run_job, todo)
+        yield from map(_attempt, todo)
         return
     # Forked processes may hang on the locks of the parent's thread pools.
     context = multiprocessing.get_context("spawn")
     share = max(1, (os.cpu_count() or 1) // jobs)
     with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (share,)) as pool:
         try:
-            for future in as_completed([pool.submit(run_job, job) for job in todo]):
+            for future in as_completed([pool.submit(_attempt, job) for job in todo]):
                 yield future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -332,8 +332,6 @@ def replace_head(name, network, layer):
     parent = network.get_submodule(path)
     old = network.get_submodule(find(name).head)
     setattr(parent, last, layer)
-    if isinstance(parent, nn.Sequential):
-        parent._modules[last] = layer
     return old
 
 

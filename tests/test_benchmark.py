@@ -359,3 +359,19 @@ def test_what_is_missing_is_found_out_first(tmp_path, weights):
     with pytest.raises(FileNotFoundError, match="^task mnist: no images in "):
         rerun(tmp_path / "cells", NAMES, ["digits", "mnist"], weights=weights, images=tmp_path)
     assert not (tmp_path / "cells").exists()
+
+
+def test_a_cell_that_diverges_costs_no_other(weights, tmp_path, monkeypatch):
+    real, lines = finetune.measure, []
+
+    def fail_on_vit(encoder, task, choice, **options):
+        if hasattr(encoder, "pos_embed"):
+            raise FloatingPointError("fine-tuning diverged at learning rate 0.1")
+        return real(encoder, task, choice, **options)
+
+    monkeypatch.setattr("sfda.benchmark.measure", fail_on_vit)
+    message = "^vit_tiny on digits: fine-tuning diverged at learning rate 0.1$"
+    with pytest.raises(FloatingPointError, match=message):
+        rerun(tmp_path, task_names=["digits"], weights=weights, progress=lines.append)
+    assert set(results(tmp_path)) == {f"pretrained/digits/googlenet.{s}.npz" for s in SEEDS}
+    assert lines[0] == message.strip("^$") and lines[1].startswith("2/4 googlenet on digits")
