@@ -125,7 +125,7 @@ def judge(scores, accuracies, statistic=weighted_tau):
         out.
     accuracies : pandas.DataFrame
         As in :func:`by_seed`; the mean over seeds is the truth.
-    statistic : callable, default :func:`sfda.weighted_tau`
+    statistic : callable, default :func:`sfda.ranking.weighted_tau`
         ``statistic(scores, accuracies) -> float``, for example
         :func:`sfda.ranking.regret`.
 
