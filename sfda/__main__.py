@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-FOLDER = Path("data") / "pocket"
+FOLDER = Path(__file__).resolve().parent.parent / "data" / "pocket"
 
 
 def build_parser():
@@ -86,7 +86,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("stopped; what was finished is kept, and the same command goes on", file=sys.stderr)
         return 130
-    except (ValueError, FileNotFoundError, ImportError, FloatingPointError) as error:
+    except (ValueError, FileNotFoundError, ImportError, RuntimeError) as error:
         print(f"python -m sfda: {error}", file=sys.stderr)
         return 2
 
@@ -94,16 +94,20 @@ def main(arguments=None):
 def _benchmark(options):
     from sfda import benchmark, models, tasks
 
-    if not options.collect:
-        benchmark.run(
-            options.models or list(models.POCKET), options.tasks or list(tasks.TASKS),
-            options.seeds, cells=options.cells, tables=None if options.again else options.tables,
-            images=options.images, weights=options.weights, untrained=options.untrained,
-            device=options.device, jobs=options.jobs, progress=_say,
-        )  # fmt: skip
-    if not options.again:
-        for name, rows in benchmark.collect(options.cells, options.tables).items():
-            _say(f"{options.tables / name}.csv: {rows} rows")
+    try:
+        if not options.collect:
+            benchmark.run(
+                options.models or list(models.POCKET), options.tasks or list(tasks.TASKS),
+                options.seeds, cells=options.cells,
+                tables=None if options.again else options.tables, images=options.images,
+                weights=options.weights, untrained=options.untrained, device=options.device,
+                jobs=options.jobs, progress=_say,
+            )  # fmt: skip
+    finally:
+        # Also what was measured before a run was stopped.
+        if not options.again:
+            for name, rows in benchmark.collect(options.cells, options.tables).items():
+                _say(f"{options.tables / name}.csv: {rows} rows")
     return 0
 
 
@@ -122,7 +126,7 @@ def _pretrain(options):
             progress=lambda line, name=name: _say(f"{name}: {line}"), **extra,
         )  # fmt: skip
         _say(f"{name}: {record['seconds']:.0f} s")
-    pocket.facts(options.weights, options.weights.parent)
+        pocket.facts(options.weights, options.weights.parent)
     return 0
 
 

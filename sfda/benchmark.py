@@ -167,8 +167,8 @@ def run(
         Unknown names, or no jobs.
     FileNotFoundError
         Weights or images are missing: found out before the first cell.
-    FloatingPointError
-        Training diverged: said after all other cells have been measured.
+    RuntimeError
+        Some cells failed: said after all others have been measured.
     """
     device = resolve_device(device)
     if jobs < 1:
@@ -188,10 +188,10 @@ def run(
                 if not untrained:
                     models.pretrained(name, folder=weights)
     total, measured, start = sum(len(j.seeds) for j in todo), 0, time.perf_counter()
-    diverged = []
+    failed = []
     for records in _finished(todo, jobs):
         if isinstance(records, str):
-            diverged.append(records)
+            failed.append(records)
             progress(records)
             continue
         measured += len(records)
@@ -203,8 +203,8 @@ def run(
             f"(probe {r['probe_accuracy']:.3f}, rate {r['learning_rate']:g}), "
             f"{left / 60:.0f} min left"
         )
-    if diverged:
-        raise FloatingPointError("; ".join(diverged))
+    if failed:
+        raise RuntimeError("; ".join(failed))
     return measured
 
 
@@ -212,7 +212,7 @@ def _attempt(job):
     """The job's records, or why there are none: one bad cell must not cost the others."""
     try:
         return run_job(job)
-    except FloatingPointError as error:
+    except (ArithmeticError, ValueError, RuntimeError) as error:
         return f"{job.model} on {job.task}: {error}"
 
 

@@ -405,8 +405,8 @@ class _Standardise(nn.Module):
 def _head(x, n_classes):
     """Standardisation as of the features `x`, then a linear layer of zeros."""
     mean, scale = x.mean(0), x.std(0, correction=0)
-    # What does not change now may do so later; it must not explode then.
-    scale = torch.where(scale < 1e-3 * scale.max(), torch.inf, scale)
+    # What hardly changes now may do so later; it must not explode then.
+    scale = scale.clamp(min=1e-3 * scale.max().item()).clamp(min=torch.finfo(x.dtype).tiny)
     with torch.random.fork_rng([]):
         linear = nn.Linear(x.shape[1], n_classes)
     nn.init.zeros_(linear.weight)

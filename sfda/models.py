@@ -109,7 +109,12 @@ def _mnasnet(n_classes):
 
     network = MNASNet(0.25, dropout=0.0)
     network.layers[14] = nn.Conv2d(80, 320, kernel_size=1, bias=False)
-    network.layers[15] = nn.BatchNorm2d(320, momentum=network.layers[15].momentum)
+    network.layers[15] = nn.BatchNorm2d(320)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            # torchvision's 0.0003 is for hundreds of thousands of steps: the
+            # statistics would still be those of the start after all of ours.
+            module.momentum = 0.1
     network.classifier[1] = nn.Linear(320, n_classes)
     return network
 
@@ -279,7 +284,7 @@ def pretrained(name, *, folder=None):
     network = untrained(name)
     path = Path(folder or WEIGHTS) / f"{name}.safetensors"
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: `python -m sfda pretrain {name}` makes it")
+        raise FileNotFoundError(f"{path} is missing: `python -m sfda pretrain --models {name}` makes it")
     state = network.state_dict()  # for its metadata, which MNASNet asks for
     state.clear()
     for key, value in load_file(path).items():

@@ -36,7 +36,9 @@ def recipe(name):
     entry = models.find(name)
     kind = "transformer" if entry.group == "transformer" else "convolutional"
     learning = "supervised" if entry.objective == "supervised" else "self-supervised"
-    options = {"epochs": EPOCHS[kind, learning]}
+    # Of these two, an epoch shows each image once, not two views of it.
+    once = entry.objective in ("deepcluster", "instance_discrimination")
+    options = {"epochs": EPOCHS[kind, learning] * (2 if once else 1)}
     if kind == "convolutional":
         options |= {
             "supervised": {"optimizer": "sgd", "learning_rate": 0.1, "batch_size": 64},
@@ -86,9 +88,13 @@ def make(name, folder, *, n_images=IMAGES, epochs=None, seed=0, device="cpu", pr
     models.replace_head(name, network, own_head if learnt is None else learnt.cpu())
     folder = Path(folder)
     models.save(network, folder / f"{name}.safetensors", without="" if learnt else entry.head)
-    record |= {"model": name, "n_images": n_images, "seed": seed, "device": str(device),
-               "torch": torch.__version__}  # fmt: skip
-    (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    record |= chosen | {
+        "model": name, "n_images": n_images, "seed": seed, "device": str(device),
+        "torch": torch.__version__,
+    }  # fmt: skip
+    part = folder / f"{name}.part"
+    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    part.replace(folder / f"{name}.json")
     return record
 
 
@@ -108,7 +114,7 @@ def facts(weights, folder):
         head = models.replace_head(entry.name, network, nn.Identity())
         rows.append({
             "group": entry.group, "model": entry.name, "family": entry.family,
-            "objective": entry.objective, "views": entry.views if entry.objective == "supervised" else "strong",
+            "objective": entry.objective,
             "parameters": models.parameters(network), "dimension": head.in_features,
             "source_accuracy": record["source_accuracy"], "first_loss": record["curve"][0],
             "last_loss": record["loss"], "images": record["n_images"], "epochs": record["epochs"],

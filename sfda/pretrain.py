@@ -362,8 +362,12 @@ class MoCo1(_Task):
 
     def loss(self, images, index, generator):
         first, second = self.views(images, generator).chunk(2)
+        # A key is made among other images than its query: batch statistics that
+        # both share would give the answer away (the paper's shuffled BN).
+        order = torch.randperm(len(second), generator=generator, device=second.device)
+        parts = order.chunk(max(1, min(4, len(order) // 8)))
         with torch.no_grad():
-            keys = self.teacher(second)
+            keys = torch.cat([self.teacher(second[part]) for part in parts])[order.argsort()]
         return self.criterion(self.student(first), keys)
 
 
@@ -500,7 +504,7 @@ class VICReg(_Task):
 
 
 class _DINOHead(nn.Module):
-    """Cosines with 256 directions; batch normalisation is for encoders that have it."""
+    """Cosines with 256 directions."""
 
     def __init__(self, dimension):
         super().__init__()

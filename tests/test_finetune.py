@@ -181,12 +181,17 @@ def test_the_scale_of_the_features_does_not_matter(factor):
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-3, atol=1e-3)
 
 
+def test_features_that_are_all_constant():
+    standardise, _ = module._head(torch.ones(5, 2), 2)
+    assert (standardise(torch.ones(3, 2)) == 0).all()
+
+
 def test_a_feature_that_wakes_up_does_not_explode():
     x = torch.randn(50, 3)
     x[:, 1] = 4.0
     standardise, linear = module._head(x, 2)
-    z = standardise(x + torch.tensor([0.0, 5.0, 0.0]))
-    assert (z[:, 1] == 0).all() and z[:, [0, 2]].abs().max() < 10
+    z = standardise(x + torch.tensor([0.0, 0.1, 0.0]))
+    assert 50 < z[:, 1].min() and z[:, 1].max() < 200 and z[:, [0, 2]].abs().max() < 10
     assert (linear.weight == 0).all() and (linear.bias == 0).all()
 
 

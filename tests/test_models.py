@@ -132,7 +132,7 @@ def test_missing_weights(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         models.pretrained("byol", folder=tmp_path)
     path = tmp_path / "byol.safetensors"
-    assert str(error.value) == f"{path} is missing: `python -m sfda pretrain byol` makes it"
+    assert str(error.value) == f"{path} is missing: `python -m sfda pretrain --models byol` makes it"
 
 
 @pytest.mark.parametrize(
@@ -158,3 +158,9 @@ def test_unknown_network(function):
     with pytest.raises(ValueError) as error:
         function("resnet_50")
     assert str(error.value) == f"model: expected one of {', '.join(POCKET)}, got 'resnet_50'"
+
+
+@pytest.mark.parametrize("name", models.POCKET)
+def test_batch_statistics_move_within_a_few_steps(name):
+    norms = [m for m in models.untrained(name).modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert all(norm.momentum == 0.1 for norm in norms)
