@@ -204,7 +204,7 @@ def finetune(
     encoder : torch.nn.Module
         Maps normalised images (B, 3, 32, 32) to (B, D). Not modified.
     n_classes : int
-        C.
+        How many, C.
     images : uint8 tensor of shape (N, 3, 32, 32)
     labels : int64 tensor of shape (N,)
         Classes 0..C-1.

@@ -120,6 +120,12 @@ def test_page_is_built(entry):
     assert page.stat().st_mtime >= source.stat().st_mtime, f"{source.name} is newer than its page: run `make book`"
 
 
+def test_initials_of_authors_begin_no_list():
+    page = (BUILT / "book" / "api.html").read_text(encoding="utf-8")
+    found = re.search(r'<ol class="upperalpha.*?</p>', page, flags=re.S)
+    assert not found, f"api: {found and found[0]}: see keep_initials in book/_ext/companion.py"
+
+
 def test_top_leads_to_the_book():
     top = BUILT / "index.html"
     assert top.exists(), "_build/html/index.html is missing: run `make book`"

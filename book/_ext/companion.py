@@ -1,9 +1,11 @@
 """Sphinx extension: what the book takes from elsewhere instead of keeping a copy.
 
 - the public address, from pyproject.toml, for the repository, issue and Colab buttons;
-- MathJax, from an installed package, so that equations need no network.
+- MathJax, from an installed package, so that equations need no network;
+- docstrings, in which an author's initial must not begin a list.
 """
 
+import re
 import shutil
 import tomllib
 from importlib import metadata
@@ -31,7 +33,14 @@ def copy_mathjax(app):
         shutil.copyfile(source, target)
 
 
+def keep_initials(app, what, name, obj, options, lines):
+    # "A. Author" alone on a line would be the first entry of a list.
+    lines[:] = [re.sub(r"^(\s*)([A-Z]\. )", r"\1\\\2", line) for line in lines]
+
+
 def setup(app):
+    # After napoleon, which has made sections of the docstrings by then.
+    app.connect("autodoc-process-docstring", keep_initials, priority=900)
     app.connect("config-inited", configure)
     app.connect("builder-inited", copy_mathjax)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
