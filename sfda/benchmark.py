@@ -6,6 +6,7 @@ killed loses only the cells in flight and the next run goes on where it ended.
 :func:`collect` gathers the cells into tables.
 """
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -24,13 +25,13 @@ from torch import nn
 
 from sfda import models, tasks
 from sfda.baselines import RIVALS
-from sfda.finetune import choose, measure
+from sfda.finetune import PROTOCOL, choose, measure
 
 ACCURACY = [
     "group", "model", "task", "seed", "accuracy", "validation_accuracy", "learning_rate",
     "weight_decay", "seconds", "device",
 ]  # fmt: skip
-PROBE = ["group", "model", "task", "accuracy", "penalty", "choice_seconds", "device"]
+PROBE = ["group", "model", "task", "accuracy", "penalty", "choice_seconds", "device", "digest"]
 CURVE = ["model", "task", "seed", "first_quarter", "second_quarter", "third_quarter", "last_quarter"]
 
 
@@ -49,6 +50,7 @@ class Job:
     weights: Path | None = None
     untrained: bool = False
     device: str = "cpu"
+    digest: str = ""
 
 
 def resolve_device(device="auto"):
@@ -87,6 +89,31 @@ def cell_path(cells, model, task, seed, untrained=False):
     return Path(cells) / ("untrained" if untrained else "pretrained") / task / f"{model}.{seed}.npz"
 
 
+def digest_of(encoder, task):
+    """Fingerprint of what a cell is measured on: weights, images, labels and protocol.
+
+    Cells and table rows of another fingerprint are measured again, so that those
+    of other weights, or of other images under the same name, never mix.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+    task : sfda.tasks.LoadedTask
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits.
+    """
+    digest = hashlib.sha256(f"protocol {PROTOCOL}".encode())
+    tensors = list(encoder.state_dict().values())
+    for part in (task.train, task.validation, task.test):
+        tensors += [part.images, part.labels]
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
 def run_job(job, progress=lambda line: None):
     """Choose hyper-parameters once, then measure every seed of the job.
 
@@ -109,6 +136,7 @@ def run_job(job, progress=lambda line: None):
             "seconds": round(cell.seconds, 2), "device": device_name(job.device),
             "probe_accuracy": choice.probe_accuracy, "penalty": choice.probe.penalty,
             "choice_seconds": round(choice.seconds, 2), "curve": cell.curve,
+            "digest": job.digest,
         }  # fmt: skip
         _write_cell(
             cell_path(job.cells, job.model, job.task, seed, job.untrained),
@@ -135,7 +163,7 @@ def run(
     names, task_names, seeds, *, cells, tables=None, images=None, weights=None, untrained=False,
     device="auto", jobs=1, progress=print,
 ):
-    """Measure every cell that is neither in `cells` nor in `tables`.
+    """Measure every cell that is neither in `cells` nor in `tables`, with its :func:`digest_of`.
 
     Parameters
     ----------
@@ -175,18 +203,19 @@ def run(
         raise ValueError(f"jobs: expected 1 or more, got {jobs}")
     for name in names:
         models.find(name)
-    for task in task_names:
-        tasks.load_task(task, images)
+    loaded = {task: tasks.load_task(task, images) for task in task_names}
+    encoders = {name: encoder_of(name, folder=weights, untrained=untrained) for name in names}
     cells = Path(cells)
     done = _done(cells, tables, untrained)
     todo = []
     for task in task_names:
         for name in names:
-            missing = tuple(int(s) for s in seeds if (name, task, s) not in done)
+            digest = digest_of(encoders[name], loaded[task])
+            missing = tuple(int(s) for s in seeds if done.get((name, task, s)) != digest)
             if missing:
-                todo.append(Job(name, task, missing, cells, images, weights, untrained, device))
-                if not untrained:
-                    models.pretrained(name, folder=weights)
+                todo.append(
+                    Job(name, task, missing, cells, images, weights, untrained, device, digest)
+                )
     total, measured, start = sum(len(j.seeds) for j in todo), 0, time.perf_counter()
     failed = []
     for records in _finished(todo, jobs):
@@ -236,7 +265,9 @@ def _finished(todo, jobs):
 def collect(cells, tables):
     """Add the cells to the tables, which may hold others already.
 
-    Writes ``accuracy.csv``, ``probe.csv``, ``curves.csv`` and, for each task,
+    Where a network and task has cells of several fingerprints
+    (:func:`digest_of`), those of the newest count, and the tables' rows give way
+    to them. Writes ``accuracy.csv``, ``probe.csv``, ``curves.csv`` and, for each task,
     ``predictions/TASK.npz`` with an array ``MODEL.SEED`` (M, C) float16 for
     every cell; of the twins ``untrained.csv`` and ``untrained_probe.csv``. Rows
     are in the order of the zoo, whatever the order they were measured in.
@@ -249,33 +280,61 @@ def collect(cells, tables):
     cells, tables = Path(cells), Path(tables)
     counts = {}
     for variant, prefix in (("pretrained", ""), ("untrained", "untrained_")):
-        found = [c for p in sorted((cells / variant).glob("*/*.npz")) if (c := read_cell(p))]
+        found = _current(sorted((cells / variant).glob("*/*.npz")))
         records = pd.DataFrame([record for record, _ in found])
         if records.empty:
             continue
         probes = records.drop_duplicates(["model", "task"])
         probes = probes.drop(columns="accuracy").rename(columns={"probe_accuracy": "accuracy"})
+        stale = _stale(probes, tables / f"{prefix}probe.csv")
         written = {"untrained" if prefix else "accuracy": records[ACCURACY],
                    f"{prefix}probe": probes[PROBE]}  # fmt: skip
         if not prefix:
             curves = pd.DataFrame(records["curve"].tolist(), columns=CURVE[3:])
             written["curves"] = pd.concat([records[CURVE[:3]], curves], axis=1)
-            _add_predictions(found, tables / "predictions")
+            _add_predictions(found, tables / "predictions", stale)
         for name, table in written.items():
-            counts[name] = add_rows(table, tables / f"{name}.csv")
+            counts[name] = add_rows(table, tables / f"{name}.csv", stale)
     return counts
 
 
 def _done(cells, tables, untrained):
-    done = set()
+    """Fingerprints of the cells that have been measured, by network, task and seed."""
+    done = {}
+    if tables:
+        name, prefix = ("untrained", "untrained_") if untrained else ("accuracy", "")
+        paths = Path(tables) / f"{name}.csv", Path(tables) / f"{prefix}probe.csv"
+        if all(path.exists() for path in paths):
+            rows, probes = (pd.read_csv(path, dtype={"digest": str}) for path in paths)
+            rows = rows.merge(probes[["model", "task", "digest"]], on=["model", "task"])
+            done = {(r.model, r.task, r.seed): r.digest for r in rows.itertuples()}
     for path in (cells / ("untrained" if untrained else "pretrained")).glob("*/*.npz"):
-        if read_cell(path):
-            model, seed = path.stem.rsplit(".", 1)
-            done.add((model, path.parent.name, int(seed)))
-    table = tables and Path(tables) / ("untrained.csv" if untrained else "accuracy.csv")
-    if table and table.exists():
-        done |= set(pd.read_csv(table)[["model", "task", "seed"]].itertuples(index=False, name=None))
+        if cell := read_cell(path):
+            record = cell[0]
+            done[record["model"], record["task"], record["seed"]] = record["digest"]
     return done
+
+
+def _current(paths):
+    """The cells whose fingerprint is the newest of their network and task."""
+    found = [(p.stat().st_mtime_ns, cell) for p in paths if (cell := read_cell(p))]
+    newest = {}
+    for _, (record, _) in sorted(found, key=lambda each: each[0]):
+        newest[record["model"], record["task"]] = record["digest"]
+    return [
+        cell for _, cell in found
+        if newest[cell[0]["model"], cell[0]["task"]] == cell[0]["digest"]
+    ]  # fmt: skip
+
+
+def _stale(probes, path):
+    """Networks and tasks whose rows in the tables have another fingerprint than new ones."""
+    if not path.exists():
+        return set()
+    old = pd.read_csv(path, dtype={"digest": str})
+    both = old.merge(probes[["model", "task", "digest"]], on=["model", "task"])
+    both = both[both["digest_x"] != both["digest_y"]]
+    return set(both[["model", "task"]].itertuples(index=False, name=None))
 
 
 def _write_cell(path, record, probabilities):
@@ -286,15 +345,19 @@ def _write_cell(path, record, probabilities):
     part.replace(path)
 
 
-def add_rows(table, path):
+def add_rows(table, path, stale=frozenset()):
     """Add rows to a CSV file, new ones in the place of old ones; returns how many it has now.
 
     Rows are told apart by metric, model, task and seed, as far as the table has
-    these, and sorted by them in the order of their registries.
+    these, and sorted by them in the order of their registries. Old rows of the
+    networks and tasks in `stale` are left out.
     """
     keys = [c for c in ("metric", "model", "task", "seed") if c in table]
     if path.exists():
-        table = pd.concat([pd.read_csv(path), table]).drop_duplicates(keys, keep="last")
+        old = pd.read_csv(path, dtype={"digest": str})
+        if stale:
+            old = old[[pair not in stale for pair in zip(old["model"], old["task"])]]
+        table = pd.concat([old, table]).drop_duplicates(keys, keep="last")
     places = {name: i for i, name in enumerate([*RIVALS, *models.POCKET, *tasks.TASKS])}
     table = table.sort_values(keys, key=lambda c: c.map(places) if c.dtype != int else c)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -304,13 +367,14 @@ def add_rows(table, path):
     return len(table)
 
 
-def _add_predictions(found, folder):
+def _add_predictions(found, folder, stale):
     folder.mkdir(parents=True, exist_ok=True)
     for task in sorted({record["task"] for record, _ in found}):
         path, arrays = folder / f"{task}.npz", {}
         if path.exists():
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
+            arrays = {k: v for k, v in arrays.items() if (k.rsplit(".", 1)[0], task) not in stale}
         for record, probabilities in found:
             if record["task"] == task:
                 arrays[f"{record['model']}.{record['seed']}"] = probabilities

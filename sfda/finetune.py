@@ -24,6 +24,7 @@ from sfda import augment
 LEARNING_RATES = (0.01, 0.03, 0.1)
 WEIGHT_DECAYS = (1e-4, 1e-2)
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # scikit-learn's C of the probe
+PROTOCOL = 1  # to be raised when what is measured changes: older cells are then measured again
 STEPS = 200  # at least, and as many passes over the images:
 PASSES = 12
 BATCH = 64

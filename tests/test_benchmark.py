@@ -22,8 +22,8 @@ from torch import nn
 
 from sfda import finetune, models, tasks
 from sfda.benchmark import (
-    ACCURACY, CURVE, PROBE, cell_path, collect, device_name, encoder_of, read_cell, resolve_device,
-    run,
+    ACCURACY, CURVE, PROBE, cell_path, collect, device_name, digest_of, encoder_of, read_cell,
+    resolve_device, run,
 )  # fmt: skip
 from tree import ROOT
 
@@ -148,10 +148,9 @@ def test_seeds_differ_in_what_they_should(measured):
             assert not np.array_equal(p, q)
 
 
-def test_a_second_run_measures_nothing(cells, tmp_path):
+def test_a_second_run_measures_nothing(cells, weights):
     before = contents(cells)
-    # Not even the weights are needed.
-    assert rerun(cells, weights=tmp_path / "nowhere") == 0
+    assert rerun(cells, weights=weights) == 0
     assert contents(cells) == before
 
 
@@ -375,3 +374,38 @@ def test_a_cell_that_diverges_costs_no_other(weights, tmp_path, monkeypatch):
         rerun(tmp_path, task_names=["digits"], weights=weights, progress=lines.append)
     assert set(results(tmp_path)) == {f"pretrained/digits/googlenet.{s}.npz" for s in SEEDS}
     assert lines[0] == message.strip("^$") and lines[1].startswith("2/4 googlenet on digits")
+
+
+def test_other_weights_are_measured_again(cells, weights, tmp_path):
+    """Cells and rows of weights that have been replaced: none is kept, none is mixed in."""
+    tables, other = tmp_path / "tables", shutil.copytree(weights, tmp_path / "weights")
+    collect(cells, tables)
+    before = pd.read_csv(tables / "accuracy.csv")
+    models.save(models.untrained("vit_tiny", seed=8), other / "vit_tiny.safetensors")
+    empty = tmp_path / "empty"
+    assert rerun(empty, tables=tables, weights=weights) == 0
+    # One seed of one task, of the new weights: the rows of the old ones go.
+    assert rerun(empty, ["vit_tiny"], ["digits"], [0], tables=tables, weights=other) == 1
+    collect(empty, tables)
+    after = pd.read_csv(tables / "accuracy.csv")
+    kept = after[(after["model"] != "vit_tiny") | (after["task"] != "digits")]
+    old = before[(before["model"] != "vit_tiny") | (before["task"] != "digits")]
+    pd.testing.assert_frame_equal(kept.reset_index(drop=True), old.reset_index(drop=True))
+    assert len(after) == len(before) - 1
+    with np.load(tables / "predictions" / "digits.npz") as file:
+        assert set(file) == {"googlenet.0", "googlenet.1", "vit_tiny.0"}
+    # In one folder the new cells count, whatever else lies there.
+    assert rerun(cells, ["vit_tiny"], ["digits"], weights=other) == 2
+    assert rerun(cells, ["vit_tiny"], ["digits"], weights=other) == 0
+
+
+def test_other_images_or_another_protocol_are_another_cell(monkeypatch):
+    encoder, task = encoder_of("vit_tiny", untrained=True), tasks.load_task("digits")
+    digest = digest_of(encoder, task)
+    assert digest == digest_of(encoder, task) and len(digest) == 12
+    images = task.test.images.clone()
+    images[0, 0, 0, 0] += 1
+    other = replace(task, test=tasks.Part(images, task.test.labels))
+    assert digest_of(encoder, other) != digest
+    monkeypatch.setattr("sfda.benchmark.PROTOCOL", 0)
+    assert digest_of(encoder, task) != digest
