@@ -114,7 +114,7 @@ def digest_of(encoder, task):
     return digest.hexdigest()[:12]
 
 
-def run_job(job, progress=lambda line: None):
+def run_job(job):
     """Choose hyper-parameters once, then measure every seed of the job.
 
     Returns
@@ -143,10 +143,6 @@ def run_job(job, progress=lambda line: None):
             record, cell.probabilities,
         )  # fmt: skip
         records.append(record)
-        progress(
-            f"{job.model} on {job.task}, seed {seed}: {cell.accuracy:.3f} "
-            f"(probe {choice.probe_accuracy:.3f}, rate {cell.learning_rate:g})"
-        )
     return records
 
 
