@@ -26,13 +26,12 @@ def build_parser():
     benchmark.add_argument("--seeds", nargs="+", type=int, default=[0, 1], metavar="N",
                            help="default: 0 1")  # fmt: skip
     benchmark.add_argument("--cells", type=Path, metavar="FOLDER",
-                           default=Path.home() / ".cache" / "sfda" / "cells",
                            help="of the cells' files; default: ~/.cache/sfda/cells")  # fmt: skip
     benchmark.add_argument("--tables", type=Path, metavar="FOLDER", default=FOLDER,
                            help="of the tables; default: data/pocket")  # fmt: skip
     benchmark.add_argument("--again", action="store_true",
                            help="measure also what stands in the tables, and leave these "
-                           "alone: to compare")  # fmt: skip
+                           "alone: to compare; needs --cells, a folder of its own")  # fmt: skip
     benchmark.add_argument("--jobs", type=int, default=1, metavar="N",
                            help="processes side by side; default: 1")  # fmt: skip
     benchmark.add_argument("--collect", action="store_true",
@@ -94,11 +93,14 @@ def main(arguments=None):
 def _benchmark(options):
     from sfda import benchmark, models, tasks
 
+    if options.again and not options.cells:
+        raise ValueError("--again needs --cells, an empty folder: in the usual one they are done")
+    cells = options.cells or Path.home() / ".cache" / "sfda" / "cells"
     try:
         if not options.collect:
             benchmark.run(
                 options.models or list(models.POCKET), options.tasks or list(tasks.TASKS),
-                options.seeds, cells=options.cells,
+                options.seeds, cells=cells,
                 tables=None if options.again else options.tables, images=options.images,
                 weights=options.weights, untrained=options.untrained, device=options.device,
                 jobs=options.jobs, progress=_say,
@@ -106,7 +108,7 @@ def _benchmark(options):
     finally:
         # Also what was measured before a run was stopped.
         if not options.again:
-            for name, rows in benchmark.collect(options.cells, options.tables).items():
+            for name, rows in benchmark.collect(cells, options.tables).items():
                 _say(f"{options.tables / name}.csv: {rows} rows")
     return 0
 

@@ -11,11 +11,13 @@ import json
 import multiprocessing
 import os
 import platform
+import subprocess
 import time
 import zipfile
 import zlib
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -89,8 +91,8 @@ def cell_path(cells, model, task, seed, untrained=False):
     return Path(cells) / ("untrained" if untrained else "pretrained") / task / f"{model}.{seed}.npz"
 
 
-def digest_of(encoder, task):
-    """Fingerprint of what a cell is measured on: weights, images, labels and protocol.
+def digest_of(encoder, parts):
+    """Fingerprint of what is measured on: weights, images, labels and protocol.
 
     Cells and table rows of another fingerprint are measured again, so that those
     of other weights, or of other images under the same name, never mix.
@@ -98,7 +100,8 @@ def digest_of(encoder, task):
     Parameters
     ----------
     encoder : torch.nn.Module
-    task : sfda.tasks.LoadedTask
+    parts : iterable of sfda.tasks.Part
+        Of a cell, the training, validation and test part; of a score, the first.
 
     Returns
     -------
@@ -107,7 +110,7 @@ def digest_of(encoder, task):
     """
     digest = hashlib.sha256(f"protocol {PROTOCOL}".encode())
     tensors = list(encoder.state_dict().values())
-    for part in (task.train, task.validation, task.test):
+    for part in parts:
         tensors += [part.images, part.labels]
     for tensor in tensors:
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -206,7 +209,7 @@ def run(
     todo = []
     for task in task_names:
         for name in names:
-            digest = digest_of(encoders[name], loaded[task])
+            digest = digest_of(encoders[name], loaded[task].parts)
             missing = tuple(int(s) for s in seeds if done.get((name, task, s)) != digest)
             if missing:
                 todo.append(
@@ -267,6 +270,7 @@ def collect(cells, tables):
     ``predictions/TASK.npz`` with an array ``MODEL.SEED`` (M, C) float16 for
     every cell; of the twins ``untrained.csv`` and ``untrained_probe.csv``. Rows
     are in the order of the zoo, whatever the order they were measured in.
+    ``manifest.json`` says with which versions this was done.
 
     Returns
     -------
@@ -291,7 +295,42 @@ def collect(cells, tables):
             _add_predictions(found, tables / "predictions", stale)
         for name, table in written.items():
             counts[name] = add_rows(table, tables / f"{name}.csv", stale)
+    if counts:
+        paths = [tables / f"{name}.csv" for name in ("accuracy", "untrained")]
+        devices = [pd.read_csv(path)["device"] for path in paths if path.exists()]
+        text = json.dumps(manifest(pd.concat(devices)), indent=1) + "\n"
+        (tables / "manifest.json").write_text(text, encoding="utf-8")
     return counts
+
+
+def manifest(devices):
+    """Versions of the code and of the libraries that measure, and the machines' names.
+
+    Returns
+    -------
+    dict
+        ``sfda`` and ``protocol``; ``commit``, None outside a git repository;
+        ``python``, ``system`` and ``libraries``; ``devices``.
+    """
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = None
+    libraries = ("torch", "torchvision", "timm", "lightly", "numpy", "scipy", "scikit-learn")
+    return {
+        "sfda": _version("sfda"), "protocol": PROTOCOL, "commit": commit,
+        "python": platform.python_version(), "system": platform.platform(terse=True),
+        "libraries": {name: _version(name) for name in libraries},
+        "devices": sorted(set(devices)),
+    }  # fmt: skip
+
+
+def _version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _done(cells, tables, untrained):

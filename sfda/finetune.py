@@ -327,8 +327,7 @@ def choose(
     Choice
     """
     start = time.perf_counter()
-    parts = task.train, task.validation, task.test
-    train, validation, test = (features(encoder, p.images, device=device) for p in parts)
+    train, validation, test = (features(encoder, p.images, device=device) for p in task.parts)
     _, final = probe(train, task.train.labels, validation, task.validation.labels)
     probe_accuracy = _accuracy(final.logits(test), task.test.labels)
     tried = {}

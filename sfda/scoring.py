@@ -10,11 +10,11 @@ from torch import nn
 
 from sfda import models, tasks
 from sfda.baselines import RIVALS
-from sfda.benchmark import add_rows, encoder_of, resolve_device
+from sfda.benchmark import add_rows, digest_of, encoder_of, resolve_device
 from sfda.finetune import features
 from sfda.score import SaturationWarning
 
-COLUMNS = ["metric", "model", "task", "score", "seconds"]
+COLUMNS = ["metric", "model", "task", "score", "seconds", "digest"]
 
 
 def score_zoo(
@@ -24,7 +24,9 @@ def score_zoo(
     """Score networks on tasks and add the scores to a table, task by task.
 
     Metrics that compare networks (``needs == "zoo"``) are computed within each
-    group; those of source probabilities for networks whose head was trained.
+    group, and only where the whole group is asked for, since every score depends
+    on all the others; those of source probabilities for networks whose head was
+    trained.
 
     Parameters
     ----------
@@ -33,9 +35,10 @@ def score_zoo(
     metrics : sequence of str, optional
         Keys of ``sfda.baselines.RIVALS``; all by default.
     table : path
-        A CSV file with the columns metric, model, task, score, seconds. What it
-        holds is not computed again. The time is that of the metric alone; of
-        metrics that compare networks, an equal share.
+        A CSV file with the columns metric, model, task, score, seconds, digest.
+        What it holds with the same :func:`sfda.benchmark.digest_of` weights and
+        training images is not computed again. The time is that of the metric
+        alone; of metrics that compare networks, an equal share.
     images, weights : path, optional
         As in :func:`sfda.tasks.load_task` and :func:`sfda.models.pretrained`.
     untrained : bool, default False
@@ -64,44 +67,45 @@ def score_zoo(
             raise ValueError(f"metrics: expected some of {', '.join(RIVALS)}, got {name!r}")
     chosen = [RIVALS[name] for name in metrics or RIVALS]
     groups = {name: models.find(name).group for name in names}
-    done = set()
+    whole = {group: [n for n, e in models.POCKET.items() if e.group == group] for group in groups.values()}
+    encoders = {name: encoder_of(name, folder=weights, untrained=untrained) for name in names}
+    done = {}
     if table.exists():
-        rows = pd.read_csv(table)[COLUMNS[:3]]
-        done = set(rows.itertuples(index=False, name=None))
+        old = pd.read_csv(table, dtype={"digest": str})
+        done = {(r.metric, r.model, r.task): r.digest for r in old.itertuples()}
     computed = 0
     for task_name in task_names:
         start = time.perf_counter()
         part = tasks.load_task(task_name, images).train
         labels = part.labels.numpy()
+        digests = {name: digest_of(encoders[name], [part]) for name in names}
         kept, rows = {}, []
 
         def of(name):
             if name not in kept:
-                encoder = encoder_of(name, folder=weights, untrained=untrained)
-                kept[name] = features(encoder, part.images, device=device)
+                kept[name] = features(encoders[name], part.images, device=device)
             return kept[name]
 
+        def add(metric, name, score, seconds):
+            rows.append((metric.name, name, task_name, score, seconds, digests[name]))
+
         for metric in chosen:
-            missing = [n for n in names if (metric.name, n, task_name) not in done]
+            missing = [n for n in names if done.get((metric.name, n, task_name)) != digests[n]]
             if metric.needs == "features":
                 for name in missing:
-                    score, seconds = _timed(metric, of(name).numpy(), labels, name, task_name)
-                    rows.append((metric.name, name, task_name, score, seconds))
+                    add(metric, name, *_timed(metric, of(name).numpy(), labels, name, task_name))
             elif metric.needs == "source probabilities" and not untrained:
                 for name in missing:
                     if models.find(name).objective == "supervised":
                         theta = _source_probabilities(name, of(name), weights)
-                        score, seconds = _timed(metric, theta, labels, name, task_name)
-                        rows.append((metric.name, name, task_name, score, seconds))
+                        add(metric, name, *_timed(metric, theta, labels, name, task_name))
             elif metric.needs == "zoo":
-                for group in dict.fromkeys(groups.values()):
-                    zoo = [n for n in names if groups[n] == group]
-                    if len(zoo) < 2 or not set(zoo) & set(missing):
-                        continue
-                    scores, seconds = _timed(
-                        metric, {n: of(n).numpy() for n in zoo}, labels, group, task_name
-                    )
-                    rows += [(metric.name, n, task_name, scores[n], seconds / len(zoo)) for n in zoo]
+                for group, zoo in whole.items():
+                    if set(zoo) <= set(names) and set(zoo) & set(missing):
+                        of_zoo = {n: of(n).numpy() for n in zoo}
+                        scores, seconds = _timed(metric, of_zoo, labels, group, task_name)
+                        for n in zoo:
+                            add(metric, n, scores[n], seconds / len(zoo))
         if rows:
             add_rows(pd.DataFrame(rows, columns=COLUMNS).round({"seconds": 4}), table)
             computed += len(rows)

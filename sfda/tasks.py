@@ -208,6 +208,11 @@ class LoadedTask:
     validation: Part
     test: Part
 
+    @property
+    def parts(self):
+        """The three of them."""
+        return self.train, self.validation, self.test
+
 
 def load_task(name, folder=None, *, download=False):
     """Images and labels of one task.

@@ -101,13 +101,16 @@ def spread(accuracies):
     Returns
     -------
     pandas.DataFrame
-        One row a task: ``networks``, the standard deviation of the networks'
-        means over seeds; ``seeds``, that of one seed, pooled over networks;
-        ``ratio`` of the two. In the unit of the accuracies.
+        One row a task: ``networks``, the standard deviation between networks;
+        ``seeds``, that of one seed, pooled over networks; ``ratio`` of the two.
+        In the unit of the accuracies. What the seeds add to the differences of
+        the networks' means has been taken off ``networks``, as in an analysis
+        of variance; where it is all there is, that is 0.
     """
     values, _, tasks = by_seed(accuracies)
-    networks = values.mean(2).std(0, ddof=1)
     seeds = np.sqrt(values.var(2, ddof=1).mean(0))
+    between = values.mean(2).var(0, ddof=1) - seeds**2 / values.shape[2]
+    networks = np.sqrt(between.clip(min=0))
     return pd.DataFrame(
         {"networks": networks, "seeds": seeds, "ratio": networks / seeds},
         index=pd.Index(tasks, name="task"),
@@ -143,7 +146,9 @@ def judge(scores, accuracies, statistic=weighted_tau):
     return pd.DataFrame(rows, index=tasks).T.rename_axis("metric")
 
 
-def mean_interval(scores, accuracies, statistic=weighted_tau, *, level=0.95, resamples=300, seed=0):
+def mean_interval(
+    scores, accuracies, statistic=weighted_tau, *, versus=None, level=0.95, resamples=1000, seed=0
+):
     """Bootstrap interval of each metric's mean over tasks: other tasks, networks and seeds.
 
     Every resample draws tasks, networks (the same for all tasks and metrics, so
@@ -154,8 +159,12 @@ def mean_interval(scores, accuracies, statistic=weighted_tau, *, level=0.95, res
     ----------
     scores, accuracies, statistic
         As in :func:`judge`.
+    versus : str, optional
+        A metric: what is reported is by how much the others' means exceed its
+        own, resample by resample. An interval without 0 tells two metrics
+        apart even where their own intervals overlap.
     level : float, default 0.95
-    resamples : int, default 300
+    resamples : int, default 1000
     seed : int, default 0
 
     Returns
@@ -164,29 +173,64 @@ def mean_interval(scores, accuracies, statistic=weighted_tau, *, level=0.95, res
         One row a metric: ``mean`` over tasks of the table as it is, and ``low`` and
         ``high``, the ends of the percentile interval.
 
+    Raises
+    ------
+    ValueError
+        `versus` is not among the metrics that have all scores.
+
     Notes
     -----
     Resamples in which the statistic is undefined for a task leave that task out.
-    With few networks and tasks the interval is a rough guide: see
-    :func:`sfda.ranking.bootstrap_interval`.
+    The tasks are drawn as if they were independent, and the pre-trained networks
+    are taken as they are. With few networks and tasks the interval is a rough
+    guide: see :func:`sfda.ranking.bootstrap_interval`.
     """
     values, models, tasks = by_seed(accuracies)
     n, t, s = values.shape
     complete = _complete(scores, models, tasks)
+    if versus is not None and versus not in complete:
+        raise ValueError(f"versus: expected one of {', '.join(complete)}, got {versus!r}")
     rng = np.random.default_rng(seed)
-    draws = {metric: [] for metric in complete}
-    for _ in range(resamples):
-        drawn, networks = rng.integers(t, size=t), rng.integers(n, size=n)
-        chosen = rng.integers(s, size=values.shape)
-        truth = np.take_along_axis(values, chosen, axis=2).mean(2)[networks]
-        for metric, found in complete.items():
-            taus = [statistic(found[networks, k], truth[:, k]) for k in drawn]
-            defined = [tau for tau in taus if not np.isnan(tau)]
-            draws[metric].append(np.mean(defined) if defined else np.nan)
-    found = judge(scores, accuracies, statistic).mean(axis=1).to_frame("mean")
+    drawn = rng.integers(t, size=(resamples, t))
+    networks = rng.integers(n, size=(resamples, n))
+    # A network or task drawn twice is the same cell, with the same seeds, twice.
+    chosen = rng.integers(s, size=(resamples, *values.shape))
+    truth = np.take_along_axis(values[None], chosen, axis=3).mean(3)
+    at = networks[:, None, :], drawn[:, :, None]
+    truth = truth[np.arange(resamples)[:, None, None], *at]
+    draws = {}
+    for metric, found in complete.items():
+        if statistic is weighted_tau:
+            each = _weighted_taus(found[at], truth)
+        else:
+            pairs = zip(found[at].reshape(-1, n), truth.reshape(-1, n))
+            each = np.array([statistic(*pair) for pair in pairs]).reshape(resamples, t)
+        defined = ~np.isnan(each)
+        counts = np.where(defined.any(1), defined.sum(1), np.nan)
+        draws[metric] = np.where(defined, each, 0).sum(1) / counts
+    draws, found = pd.DataFrame(draws), judge(scores, accuracies, statistic).mean(axis=1)
+    if versus is not None:
+        draws, found = draws.sub(draws[versus], axis=0), found - found[versus]
+    table = found.to_frame("mean")
     for name, quantile in (("low", (1 - level) / 2), ("high", (1 + level) / 2)):
-        found[name] = pd.DataFrame(draws).quantile(quantile)
-    return found
+        table[name] = draws.quantile(quantile)
+    return table
+
+
+def _weighted_taus(scores, accuracies):
+    """:func:`sfda.ranking.weighted_tau` along the last axis: thousands of resamples at once."""
+    x, y = np.broadcast_arrays(scores, accuracies)
+    signs = [np.sign(a[..., :, None] - a[..., None, :]) for a in (x, y)]
+    total = 0
+    for first, second in ((x, y), (y, x)):
+        # Ranks from the best, equal values in the order of the other argument.
+        order = np.lexsort((second, first), axis=-1)[..., ::-1]
+        importance = 1 / (np.argsort(order, axis=-1) + 1)
+        weight = importance[..., :, None] + importance[..., None, :]
+        norm = [np.sqrt((weight * sign**2).sum((-2, -1))) for sign in signs]
+        with np.errstate(invalid="ignore"):
+            total = total + (weight * signs[0] * signs[1]).sum((-2, -1)) / (norm[0] * norm[1])
+    return total / 2
 
 
 def yardsticks(models, accuracies):

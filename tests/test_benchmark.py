@@ -22,7 +22,7 @@ from torch import nn
 
 from sfda import finetune, models, tasks
 from sfda.benchmark import (
-    ACCURACY, CURVE, PROBE, cell_path, collect, device_name, digest_of, encoder_of, read_cell,
+    ACCURACY, CURVE, PROBE, PROTOCOL, cell_path, collect, device_name, digest_of, encoder_of, read_cell,
     resolve_device, run,
 )  # fmt: skip
 from tree import ROOT
@@ -288,6 +288,15 @@ def test_cells_in_the_tables_are_not_measured_again(cells, weights, tmp_path):
     assert collect(tmp_path / "nothing", tables) == {}
 
 
+def test_manifest(measured, tmp_path):
+    collect(measured[0], tmp_path)
+    text = (tmp_path / "manifest.json").read_text(encoding="utf-8")
+    found = json.loads(text)
+    assert found["devices"] == [device_name("cpu")] and found["protocol"] == PROTOCOL
+    assert found["libraries"]["torch"] == torch.__version__.split("+")[0] and text.endswith("}\n")
+    assert set(found["libraries"]) >= {"torchvision", "timm", "scikit-learn"}
+
+
 def test_twins_have_their_own_tables(cells, tmp_path, weights):
     # They need no weights, and the pre-trained networks' cells are not theirs.
     options = {"weights": tmp_path / "nowhere", "untrained": True}
@@ -401,11 +410,11 @@ def test_other_weights_are_measured_again(cells, weights, tmp_path):
 
 def test_other_images_or_another_protocol_are_another_cell(monkeypatch):
     encoder, task = encoder_of("vit_tiny", untrained=True), tasks.load_task("digits")
-    digest = digest_of(encoder, task)
-    assert digest == digest_of(encoder, task) and len(digest) == 12
+    digest = digest_of(encoder, task.parts)
+    assert digest == digest_of(encoder, task.parts) and len(digest) == 12
     images = task.test.images.clone()
     images[0, 0, 0, 0] += 1
     other = replace(task, test=tasks.Part(images, task.test.labels))
-    assert digest_of(encoder, other) != digest
+    assert digest_of(encoder, other.parts) != digest
     monkeypatch.setattr("sfda.benchmark.PROTOCOL", 0)
-    assert digest_of(encoder, task) != digest
+    assert digest_of(encoder, task.parts) != digest

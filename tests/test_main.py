@@ -43,9 +43,16 @@ def test_benchmark_measures_everything_by_default(calls):
     assert options["tables"] is not None and not options["untrained"]
 
 
-def test_again_leaves_the_tables_alone(calls):
-    assert main(["benchmark", "--again", "--models", "byol", "--tasks", "digits"]) == 0
+def test_again_leaves_the_tables_alone(calls, tmp_path):
+    arguments = ["benchmark", "--again", "--models", "byol", "--tasks", "digits"]
+    assert main([*arguments, "--cells", str(tmp_path)]) == 0
     assert [(name, options["tables"]) for name, _, options in calls] == [("run", None)]
+    assert calls[0][2]["cells"] == tmp_path
+
+
+def test_again_needs_cells_of_its_own(calls, capsys):
+    assert main(["benchmark", "--again"]) == 2 and not calls
+    assert "--again needs --cells" in capsys.readouterr().err
 
 
 def test_collect_measures_nothing(calls):

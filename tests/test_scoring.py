@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sfda import METRICS, models, tasks
+from sfda.baselines import RIVALS
 from sfda.benchmark import encoder_of
 from sfda.finetune import features
 from sfda.scoring import COLUMNS, score_zoo
@@ -42,10 +43,27 @@ def test_a_score_is_the_metric_of_the_training_features(weights, tmp_path):
     assert found == pytest.approx(expected, abs=1e-12)
 
 
-def test_zoo_metrics_compare_within_a_group(weights, tmp_path):
-    # googlenet is alone in its group, and nothing to compare.
+def test_zoo_metrics_compare_within_a_whole_group(monkeypatch, weights, tmp_path):
+    zoo = {name: models.POCKET[name] for name in [*NAMES, "resnet_10"]}
+    monkeypatch.setattr(models, "POCKET", zoo)
+    # Of googlenet's group there is a network more, on which its score would depend.
     _, table = score(tmp_path / "scores.csv", weights, metrics=["NCTI"])
-    assert list(table["model"]) == ["vit_tiny", "swin_tiny"]
+    assert list(table["model"]) == ["swin_tiny", "vit_tiny"]
+    labels = tasks.load_task("digits").train.labels.numpy()
+    images = tasks.load_task("digits").train.images
+    x = {n: features(encoder_of(n, folder=weights), images).numpy() for n in table["model"]}
+    assert dict(zip(table["model"], table["score"])) == pytest.approx(RIVALS["NCTI"](x, labels))
+
+
+def test_scores_of_other_weights_are_computed_again(weights, tmp_path):
+    path, other = tmp_path / "scores.csv", tmp_path / "other"
+    score(path, weights, ["googlenet", "vit_tiny"], ["SFDA"])
+    models.save(models.untrained("googlenet", seed=8), other / "googlenet.safetensors")
+    before = pd.read_csv(path)
+    count, after = score(path, other, ["googlenet"], ["SFDA"])
+    assert count == 1 and len(after) == 2
+    assert ((before["digest"] == after["digest"]) == (after["model"] == "vit_tiny")).all()
+    assert ((before["score"] == after["score"]) == (after["model"] == "vit_tiny")).all()
 
 
 def test_source_probabilities_need_a_trained_head(weights, tmp_path):

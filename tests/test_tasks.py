@@ -39,29 +39,25 @@ def no_cache(monkeypatch, tmp_path):
     tasks._load.cache_clear()
 
 
-def parts_of(loaded):
-    return loaded.train, loaded.validation, loaded.test
-
-
 def checksum(loaded):
-    labels = [part.labels.numpy().astype(np.uint8).tobytes() for part in parts_of(loaded)]
+    labels = [part.labels.numpy().astype(np.uint8).tobytes() for part in loaded.parts]
     return hashlib.sha256(b"".join(labels)).hexdigest()[:12]
 
 
 def same(one, other):
     return all(
         torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
-        for a, b in zip(parts_of(one), parts_of(other))
+        for a, b in zip(one.parts, other.parts)
     )
 
 
 def check(loaded):
     """What holds for every task: sizes, balance, types, no image in two parts."""
     task = loaded.task
-    assert tuple(len(part) for part in parts_of(loaded)) == task.sizes
+    assert tuple(len(part) for part in loaded.parts) == task.sizes
     slack = 4 if task.name == "usps" else 0  # one class is short of test images
     seen = []
-    for part in parts_of(loaded):
+    for part in loaded.parts:
         assert part.images.shape == (len(part), 3, 32, 32) and part.images.dtype == torch.uint8
         assert part.labels.dtype == torch.int64
         counts = np.bincount(part.labels, minlength=task.n_classes)
@@ -306,7 +302,7 @@ def test_cifar_from_torchvision(monkeypatch, tmp_path, name, n_fine):
 
 def _check_cifar(loaded, fine_labels):
     """Labels belong to the images, and the parts come from the right files."""
-    for part in parts_of(loaded):
+    for part in loaded.parts:
         index = decoded(part.images)
         assert ((index < 2000) == (part is not loaded.test)).all()
         fine = fine_labels[index]
@@ -333,8 +329,8 @@ def test_flowers_as_unpacked(tmp_path):
             pixels[:, 12:-12] = [40 * label, i, 0]
             (folder / f"{i:03}.jpg").write_bytes(encoded(pixels, "JPEG"))
     flowers = load_task("flowers", tmp_path)
-    assert tuple(len(part) for part in parts_of(flowers)) == (500, 200, 300)
-    for part in parts_of(flowers):
+    assert tuple(len(part) for part in flowers.parts) == (500, 200, 300)
+    for part in flowers.parts:
         red = part.images[:, 0, 16, 16].float()
         assert (abs(red - 40 * part.labels) < 6).all()
         assert (part.images[:, 2, :, 8:-8] < 16).all()

@@ -47,8 +47,9 @@ def test_a_missing_and_a_doubled_cell():
 def test_spread_by_hand():
     rows = [("a", "t", 0, 0.1), ("a", "t", 1, 0.3), ("b", "t", 0, 0.6), ("b", "t", 1, 0.6)]
     found = verdict.spread(pd.DataFrame(rows, columns=["model", "task", "seed", "accuracy"])).loc["t"]
-    assert found["networks"] == pytest.approx(0.4 / 2**0.5)
-    assert found["seeds"] == pytest.approx((0.02 / 2) ** 0.5)
+    # The means are 0.2 and 0.6; a seed's variance is the mean of 0.02 and 0.
+    assert found["seeds"] == pytest.approx(0.01**0.5)
+    assert found["networks"] == pytest.approx((0.08 - 0.01 / 2) ** 0.5)
     assert found["ratio"] == pytest.approx(found["networks"] / found["seeds"])
 
 
@@ -85,6 +86,48 @@ def test_mean_interval():
     assert found.loc["wave", "low"] < found.loc["wave", "mean"] < found.loc["wave", "high"]
     again = verdict.mean_interval(scores, truth(noise=0.001), resamples=100)
     pd.testing.assert_frame_equal(found, again)
+
+
+def test_interval_is_the_bootstrap_one_resample_at_a_time():
+    table, metrics = truth(noise=0.1), {"wave": lambda i, t: (i * 7) % 4, "up": lambda i, t: i // 2}
+    scores, values = score_table(**metrics), verdict.by_seed(truth(noise=0.1))[0]
+    for statistic in (weighted_tau, lambda x, y: weighted_tau(x, y)):
+        found = verdict.mean_interval(scores, table, statistic, resamples=50, seed=3)
+        rng = np.random.default_rng(3)
+        drawn, networks = rng.integers(3, size=(50, 3)), rng.integers(4, size=(50, 4))
+        chosen = rng.integers(2, size=(50, 4, 3, 2))
+        for name, metric in metrics.items():
+            means = []
+            for r in range(50):
+                taus = [
+                    weighted_tau(
+                        [metric(i, None) for i in networks[r]],
+                        [values[i, task, chosen[r, i, task]].mean() for i in networks[r]],
+                    )
+                    for task in drawn[r]
+                ]  # fmt: skip
+                means.append(np.mean(taus) if np.isfinite(taus).all() else
+                             np.mean([x for x in taus if x == x] or [np.nan]))  # fmt: skip
+            expected = np.nanquantile(means, [0.025, 0.975])
+            assert found.loc[name, ["low", "high"]].tolist() == pytest.approx(expected.tolist())
+
+
+@pytest.mark.parametrize("n", [2, 5, 11])
+def test_many_taus_at_once_are_those_of_scipy(n):
+    rng = np.random.default_rng(n)
+    x, y = rng.integers(4, size=(2, 60, n)).astype(float)
+    y[:20] += 0.1 * rng.standard_normal((20, n))
+    expected = [weighted_tau(a, b) for a, b in zip(x, y)]
+    np.testing.assert_allclose(verdict._weighted_taus(x, y), expected, rtol=0, atol=1e-12)
+
+
+def test_difference_of_two_metrics():
+    scores = score_table(up=lambda i, t: i, same=lambda i, t: 2 * i, down=lambda i, t: -i)
+    found = verdict.mean_interval(scores, truth(), resamples=100, versus="up")
+    assert (found.loc[["up", "same"]] == 0).all(axis=None)
+    assert found.loc["down", "mean"] == pytest.approx(-2 / 3)
+    with pytest.raises(ValueError, match="^versus: expected one of up, same, down, got 'SFDA'$"):
+        verdict.mean_interval(scores, truth(), versus="SFDA")
 
 
 def test_noisy_seeds_widen_the_interval():
