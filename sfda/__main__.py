@@ -1,4 +1,4 @@
-"""The command line: ``python -m sfda pretrain``, ``benchmark`` and ``score``."""
+"""The command line: ``python -m sfda pretrain``, ``benchmark``, ``score`` and ``ablate``."""
 
 import argparse
 import sys
@@ -49,6 +49,17 @@ def build_parser():
     score.add_argument("--tables", type=Path, metavar="FOLDER", default=FOLDER,
                        help="of the tables; default: data/pocket")  # fmt: skip
 
+    ablate = commands.add_parser(
+        "ablate",
+        help="compute SFDA with one part changed at a time",
+        description="Compute the variants of the SFDA score, also on fewer and on more images, and "
+        "add them to ablations.csv. What is there is not computed again.",
+    )
+    _add_common(ablate)
+    _add_tasks(ablate, twins=False)
+    ablate.add_argument("--tables", type=Path, metavar="FOLDER", default=FOLDER,
+                        help="of the tables; default: data/pocket")  # fmt: skip
+
     pretrain = commands.add_parser(
         "pretrain",
         help="make networks of the pocket zoo from nothing",
@@ -67,10 +78,11 @@ def _add_common(parser):
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
 
 
-def _add_tasks(parser):
+def _add_tasks(parser, twins=True):
     parser.add_argument("--tasks", nargs="+", metavar="TASK", help="names; all by default")
-    parser.add_argument("--untrained", action="store_true",
-                        help="the networks' twins, before pre-training")  # fmt: skip
+    if twins:
+        parser.add_argument("--untrained", action="store_true",
+                            help="the networks' twins, before pre-training")  # fmt: skip
     parser.add_argument("--images", type=Path, metavar="FOLDER",
                         help="of the real images; default: $SFDA_IMAGES")  # fmt: skip
     parser.add_argument("--weights", type=Path, metavar="FOLDER",
@@ -144,11 +156,22 @@ def _score(options):
     return 0
 
 
+def _ablate(options):
+    from sfda import models, scoring, tasks
+
+    scoring.ablate_zoo(
+        options.models or list(models.POCKET), options.tasks or list(tasks.TASKS),
+        table=options.tables / "ablations.csv", images=options.images, weights=options.weights,
+        device=options.device, progress=_say,
+    )  # fmt: skip
+    return 0
+
+
 def _say(line):
     print(line, flush=True)
 
 
-_COMMANDS = {"benchmark": _benchmark, "pretrain": _pretrain, "score": _score}
+_COMMANDS = {"ablate": _ablate, "benchmark": _benchmark, "pretrain": _pretrain, "score": _score}
 
 if __name__ == "__main__":
     sys.exit(main())

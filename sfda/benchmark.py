@@ -26,6 +26,7 @@ import torch
 from torch import nn
 
 from sfda import models, tasks
+from sfda.ablation import VARIANTS
 from sfda.baselines import RIVALS
 from sfda.finetune import PROTOCOL, choose, measure
 
@@ -383,18 +384,19 @@ def _write_cell(path, record, probabilities):
 def add_rows(table, path, stale=frozenset()):
     """Add rows to a CSV file, new ones in the place of old ones; returns how many it has now.
 
-    Rows are told apart by metric, model, task and seed, as far as the table has
-    these, and sorted by them in the order of their registries. Old rows of the
-    networks and tasks in `stale` are left out.
+    Rows are told apart by metric (or variant and images), model, task and seed, as
+    far as the table has these, and sorted by them in the order of their registries.
+    Old rows of the networks and tasks in `stale` are left out.
     """
-    keys = [c for c in ("metric", "model", "task", "seed") if c in table]
+    keys = [c for c in ("metric", "variant", "images", "model", "task", "seed") if c in table]
     if path.exists():
         old = pd.read_csv(path, dtype={"digest": str})
         if stale:
             old = old[[pair not in stale for pair in zip(old["model"], old["task"])]]
         table = pd.concat([old, table]).drop_duplicates(keys, keep="last")
-    places = {name: i for i, name in enumerate([*RIVALS, *models.POCKET, *tasks.TASKS])}
-    table = table.sort_values(keys, key=lambda c: c.map(places) if c.dtype != int else c)
+    orders = {"metric": RIVALS, "variant": VARIANTS, "model": models.POCKET, "task": tasks.TASKS}
+    places = {key: {name: i for i, name in enumerate(names)} for key, names in orders.items()}
+    table = table.sort_values(keys, key=lambda c: c.map(places[c.name]) if c.name in places else c)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     table.to_csv(part, index=False)

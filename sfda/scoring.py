@@ -1,20 +1,31 @@
-"""Scores of the pocket zoo: every metric, network and task, from the training images alone."""
+"""Scores of the pocket zoo: every metric, network and task, from the training images alone.
+
+And the variants of the SFDA score, also on fewer and on more images.
+"""
 
 import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
 from sfda import models, tasks
+from sfda.ablation import VARIANTS, composed_score
 from sfda.baselines import RIVALS
 from sfda.benchmark import add_rows, digest_of, encoder_of, resolve_device
 from sfda.finetune import features
 from sfda.score import SaturationWarning
 
 COLUMNS = ["metric", "model", "task", "score", "seconds", "digest"]
+ABLATION = ["variant", "images", "model", "task", "score", "n", "digest"]
+
+#: Which images the variants are computed on: shares of the training part, or all there are.
+IMAGES = {"a quarter": 0.25, "half": 0.5, "training": 1.0, "all": None}
+# What is computed on other images than the training part.
+FEW = ("SFDA", "no challenge", "left out", "left out, no challenge")
 
 
 def score_zoo(
@@ -130,3 +141,90 @@ def _source_probabilities(name, x, folder):
     layer: nn.Linear = models.head(name, network)
     with torch.inference_mode():
         return layer(x).softmax(1).double().numpy()
+
+
+def ablate_zoo(
+    names, task_names, *, table, images=None, weights=None, device="auto", progress=print
+):
+    """Compute the variants of the SFDA score and add them to a table, task by task.
+
+    All ``sfda.ablation.VARIANTS`` on the training images; four of them also on a
+    quarter and on half of these, the same share of every class, at least two;
+    and on all images of the task, the test part included, as the paper's public
+    code does it.
+
+    Parameters
+    ----------
+    names, task_names, images, weights, device, progress
+        As in :func:`score_zoo`.
+    table : path
+        A CSV file with the columns variant, images, model, task, score, n (how
+        many images) and digest. What it holds is not computed again.
+
+    Returns
+    -------
+    int
+        Number of scores computed now.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As :func:`score_zoo`.
+    """
+    device, table = resolve_device(device), Path(table)
+    encoders = {name: encoder_of(name, folder=weights) for name in names}
+    done = {}
+    if table.exists():
+        old = pd.read_csv(table, dtype={"digest": str})
+        done = {(r.variant, r.images, r.model, r.task): r.digest for r in old.itertuples()}
+    computed = 0
+    for task_name in task_names:
+        start, rows = time.perf_counter(), []
+        parts = tasks.load_task(task_name, images).parts
+        y = torch.cat([part.labels for part in parts]).numpy()
+        n_train = len(parts[0].labels)
+        for name, encoder in encoders.items():
+            digest = digest_of(encoder, parts)
+            missing = [
+                (variant, which) for which in IMAGES for variant in VARIANTS
+                if (which == "training" or variant in FEW)
+                and done.get((variant, which, name, task_name)) != digest
+            ]  # fmt: skip
+            if not missing:
+                continue
+            x = torch.cat([features(encoder, p.images, device=device) for p in parts]).numpy()
+            for variant, which in missing:
+                share = IMAGES[which]
+                chosen = slice(None) if share is None else share_of(y[:n_train], share)
+                try:
+                    score = composed_score(x[chosen], y[chosen], **VARIANTS[variant])
+                except ValueError as error:
+                    raise ValueError(f"{variant} of {name} on {task_name}: {error}") from error
+                rows.append((variant, which, name, task_name, score, len(y[chosen]), digest))
+        if rows:
+            add_rows(pd.DataFrame(rows, columns=ABLATION), table)
+            computed += len(rows)
+        progress(f"{task_name}: {len(rows)} scores in {time.perf_counter() - start:.0f} s")
+    return computed
+
+
+def share_of(labels, share, *, seed=0):
+    """Positions of a share of each class, at least two, drawn at random.
+
+    Parameters
+    ----------
+    labels : int array of shape (N,)
+    share : float
+        Between 0 and 1.
+    seed : int, default 0
+
+    Returns
+    -------
+    int array, in increasing order
+    """
+    rng, chosen = np.random.default_rng(seed), []
+    for c in np.unique(labels):
+        of_class = np.flatnonzero(labels == c)
+        k = min(len(of_class), max(2, round(share * len(of_class))))
+        chosen.append(rng.permutation(of_class)[:k])
+    return np.sort(np.concatenate(chosen))

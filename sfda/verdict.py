@@ -14,7 +14,7 @@ from sfda.ranking import weighted_tau
 FOLDER = Path(__file__).parent.parent / "data" / "pocket"
 TABLES = (
     "accuracy", "untrained", "probe", "untrained_probe", "curves", "scores", "untrained_scores",
-    "models", "tasks",
+    "ablations", "models", "tasks",
 )  # fmt: skip
 
 
@@ -28,7 +28,8 @@ def table(name, *, folder=None):
         ``untrained`` (the same of the networks' twins), ``probe`` and
         ``untrained_probe`` (linear probes on frozen features), ``curves``
         (training loss), ``scores`` and ``untrained_scores`` (one row a metric,
-        network and task), ``models``, ``tasks``.
+        network and task), ``ablations`` (one row a variant of SFDA, choice of
+        images, network and task), ``models``, ``tasks``.
     folder : path, optional
         ``data/pocket`` by default.
 

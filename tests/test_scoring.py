@@ -8,7 +8,9 @@ from sfda import METRICS, models, tasks
 from sfda.baselines import RIVALS
 from sfda.benchmark import encoder_of
 from sfda.finetune import features
-from sfda.scoring import COLUMNS, score_zoo
+from sfda.ablation import VARIANTS
+from sfda.scoring import ABLATION, COLUMNS, FEW, ablate_zoo, score_zoo, share_of
+from sfda.score import sfda_score
 
 NAMES = ["googlenet", "swin_tiny", "vit_tiny"]
 
@@ -96,3 +98,28 @@ def test_saturated_scores_do_not_warn(weights, tmp_path):
     models.save(models.untrained("mnasnet", seed=7), weights / "mnasnet.safetensors")
     _, table = score(tmp_path / "scores.csv", weights, ["mnasnet"], ["SFDA"])
     assert np.isfinite(table["score"]).all()
+
+
+def test_ablations(weights, tmp_path):
+    path, lines = tmp_path / "ablations.csv", []
+    options = {"table": path, "weights": weights, "device": "cpu", "progress": lines.append}
+    count = ablate_zoo(["googlenet"], ["digits"], **options)
+    table = pd.read_csv(path)
+    assert list(table) == ABLATION and count == len(table) == len(VARIANTS) + 3 * len(FEW)
+    assert dict(zip(table["images"], table["n"])) == {"a quarter": 50, "half": 100, "training": 200, "all": 1300}
+    task = tasks.load_task("digits")
+    x, y = features(encoder_of("googlenet", folder=weights), task.train.images).numpy(), task.train.labels.numpy()
+    half = share_of(y, 0.5)
+    for chosen, name in ((slice(None), "training"), (half, "half")):
+        expected = sfda_score(x[chosen], y[chosen], posterior="leave-one-out")
+        found = table.query("variant == 'left out' and images == @name")["score"].item()
+        assert found == pytest.approx(expected, abs=1e-8)
+    assert ablate_zoo(["googlenet"], ["digits"], **options) == 0 and len(lines) == 2
+
+
+def test_share_of_each_class():
+    y = np.repeat([0, 1, 2], [20, 10, 3])
+    chosen = share_of(y, 0.25)
+    assert np.bincount(y[chosen]).tolist() == [5, 2, 2] and (np.diff(chosen) > 0).all()
+    assert share_of(y, 1.0).tolist() == list(range(33))
+    assert not np.array_equal(chosen, share_of(y, 0.25, seed=1))
