@@ -42,7 +42,8 @@ CURVE = ["model", "task", "seed", "first_quarter", "second_quarter", "third_quar
 class Job:
     """All missing seeds of one network on one task, and where things are.
 
-    `untrained` asks for the network's twin, before pre-training.
+    `untrained` asks for the network's twin, before pre-training; `also` names
+    other networks that have the very same one.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Job:
     untrained: bool = False
     device: str = "cpu"
     digest: str = ""
+    also: tuple = ()
 
 
 def resolve_device(device="auto"):
@@ -124,7 +126,7 @@ def run_job(job):
     Returns
     -------
     list of dict
-        The records that the files hold, one a seed.
+        The records that the files hold, one a network and seed.
     """
     task = tasks.load_task(job.task, job.images)
     encoder = encoder_of(job.model, folder=job.weights, untrained=job.untrained)
@@ -132,21 +134,20 @@ def run_job(job):
     records = []
     for seed in job.seeds:
         cell = measure(encoder, task, choice, seed=seed, device=job.device)
-        record = {
-            "group": models.POCKET[job.model].group, "model": job.model, "task": job.task,
-            "seed": seed, "accuracy": cell.accuracy,
-            "validation_accuracy": cell.validation_accuracy,
-            "learning_rate": cell.learning_rate, "weight_decay": cell.weight_decay,
-            "seconds": round(cell.seconds, 2), "device": device_name(job.device),
-            "probe_accuracy": choice.probe_accuracy, "penalty": choice.probe.penalty,
-            "choice_seconds": round(choice.seconds, 2), "curve": cell.curve,
-            "digest": job.digest,
-        }  # fmt: skip
-        _write_cell(
-            cell_path(job.cells, job.model, job.task, seed, job.untrained),
-            record, cell.probabilities,
-        )  # fmt: skip
-        records.append(record)
+        for name in (job.model, *job.also):
+            record = {
+                "group": models.POCKET[name].group, "model": name, "task": job.task,
+                "seed": seed, "accuracy": cell.accuracy,
+                "validation_accuracy": cell.validation_accuracy,
+                "learning_rate": cell.learning_rate, "weight_decay": cell.weight_decay,
+                "seconds": round(cell.seconds, 2), "device": device_name(job.device),
+                "probe_accuracy": choice.probe_accuracy, "penalty": choice.probe.penalty,
+                "choice_seconds": round(choice.seconds, 2), "curve": cell.curve,
+                "digest": job.digest,
+            }  # fmt: skip
+            path = cell_path(job.cells, name, job.task, seed, job.untrained)
+            _write_cell(path, record, cell.probabilities)
+            records.append(record)
     return records
 
 
@@ -209,14 +210,19 @@ def run(
     done = _done(cells, tables, untrained)
     todo = []
     for task in task_names:
+        alike = {}
         for name in names:
             digest = digest_of(encoders[name], loaded[task].parts)
             missing = tuple(int(s) for s in seeds if done.get((name, task, s)) != digest)
             if missing:
-                todo.append(
-                    Job(name, task, missing, cells, images, weights, untrained, device, digest)
-                )
-    total, measured, start = sum(len(j.seeds) for j in todo), 0, time.perf_counter()
+                # Twins of one architecture are one network, which is measured once.
+                alike.setdefault((digest, missing, str(encoders[name])), []).append(name)
+        todo += [
+            Job(name, task, missing, cells, images, weights, untrained, device, digest, tuple(also))
+            for (digest, missing, _), (name, *also) in alike.items()
+        ]  # fmt: skip
+    total = sum(len(j.seeds) * (1 + len(j.also)) for j in todo)
+    measured, start = 0, time.perf_counter()
     failed = []
     for records in _finished(todo, jobs):
         if isinstance(records, str):

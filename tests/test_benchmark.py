@@ -326,6 +326,25 @@ def test_twins_have_their_own_tables(cells, tmp_path, weights):
     assert rerun(cells, ["simclr"], ["digits"], [0], tables=tables, **options) == 0
 
 
+def test_twins_of_one_architecture_are_measured_once(monkeypatch, tmp_path):
+    calls, real = [], finetune.finetune
+    def counted(*arguments, **options):
+        calls.append(options["seed"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(finetune, "finetune", counted)
+    names = ["simclr", "googlenet", "byol"]
+    assert run(names, ["digits"], [0], cells=tmp_path, untrained=True, device="cpu",
+               progress=lambda line: None) == 3  # fmt: skip
+    grid = len(finetune.LEARNING_RATES) + len(finetune.WEIGHT_DECAYS) - 1
+    assert len(calls) == 2 * (grid + 1)
+    cells = {name: read_cell(cell_path(tmp_path, name, "digits", 0, True)) for name in names}
+    for name, (record, _) in cells.items():
+        assert (record["model"], record["group"]) == (name, models.POCKET[name].group)
+    simclr, googlenet, byol = (probabilities for _, probabilities in cells.values())
+    assert np.array_equal(simclr, byol) and not np.array_equal(simclr, googlenet)
+
+
 @pytest.mark.parametrize("untrained", [True, False])
 def test_encoder(untrained, weights):
     encoder = encoder_of("simclr", folder=weights, untrained=untrained)
