@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sfda.ranking import weighted_tau
+from sfda.ranking import regret, weighted_tau
 
 FOLDER = Path(__file__).parent.parent / "data" / "pocket"
 TABLES = (
@@ -181,8 +181,8 @@ def mean_interval(
 
     Notes
     -----
-    Resamples in which the statistic is undefined for a task leave that task out.
-    The tasks are drawn as if they were independent, and the pre-trained networks
+    Where the statistic is undefined, as tau is for scores that are all equal, it
+    counts as 0: left out, it would reward a metric for not answering. The tasks are drawn as if they were independent, and the pre-trained networks
     are taken as they are. With few networks and tasks the interval is a rough
     guide: see :func:`sfda.ranking.bootstrap_interval`.
     """
@@ -206,10 +206,9 @@ def mean_interval(
         else:
             pairs = zip(found[at].reshape(-1, n), truth.reshape(-1, n))
             each = np.array([statistic(*pair) for pair in pairs]).reshape(resamples, t)
-        defined = ~np.isnan(each)
-        counts = np.where(defined.any(1), defined.sum(1), np.nan)
-        draws[metric] = np.where(defined, each, 0).sum(1) / counts
-    draws, found = pd.DataFrame(draws), judge(scores, accuracies, statistic).mean(axis=1)
+        draws[metric] = np.nan_to_num(each).mean(1)
+    draws = pd.DataFrame(draws)
+    found = judge(scores, accuracies, statistic).fillna(0.0).mean(axis=1)
     if versus is not None:
         draws, found = draws.sub(draws[versus], axis=0), found - found[versus]
     table = found.to_frame("mean")
@@ -240,8 +239,8 @@ def yardsticks(models, accuracies):
     Parameters
     ----------
     models : pandas.DataFrame
-        Columns ``model``, ``parameters`` and, NaN where there is none,
-        ``source_accuracy``.
+        Columns ``model``, ``parameters``, ``dimension`` and, NaN where there is
+        none, ``source_accuracy``.
     accuracies : pandas.DataFrame
         As in :func:`by_seed`.
 
@@ -249,9 +248,10 @@ def yardsticks(models, accuracies):
     -------
     pandas.DataFrame
         Columns ``metric``, ``model``, ``task``, ``score``, with the metrics
-        ``parameters``; ``source accuracy`` if every network has one; and
-        ``rank on other tasks``, the mean over the other tasks of the place from
-        below. The last needs finished fine-tunings: a yardstick, no rival.
+        ``parameters``; ``features``, their number; ``source accuracy`` if every
+        network has one; and ``rank on other tasks``, the mean over the other tasks
+        of the place from below. The last needs finished fine-tunings: a yardstick,
+        no rival.
     """
     values, names, tasks = by_seed(accuracies)
     facts = models.set_index("model").loc[names]
@@ -261,11 +261,104 @@ def yardsticks(models, accuracies):
     for i, name in enumerate(names):
         for k, task in enumerate(tasks):
             rows.append(("parameters", name, task, float(facts["parameters"].iloc[i])))
+            rows.append(("features", name, task, float(facts["dimension"].iloc[i])))
             if facts["source_accuracy"].notna().all():
                 rows.append(("source accuracy", name, task, facts["source_accuracy"].iloc[i]))
             if len(tasks) > 1:
                 rows.append(("rank on other tasks", name, task, elsewhere[i, k]))
     return pd.DataFrame(rows, columns=["metric", "model", "task", "score"])
+
+
+def contest(group, *, folder=None):
+    """Everything that is said about one group of networks, and what came true.
+
+    Parameters
+    ----------
+    group : str
+        "supervised", "self-supervised" or "transformer".
+    folder : path, optional
+        As in :func:`table`.
+
+    Returns
+    -------
+    scores : pandas.DataFrame
+        Columns ``metric``, ``model``, ``task``, ``score``: the metrics, and the
+        yardsticks (:func:`yardsticks`, and the plain and the left-out SFDA score
+        of the networks' twins).
+    accuracies : pandas.DataFrame
+        As in :func:`by_seed`.
+    yards : list of str
+        Which of the metrics are yardsticks.
+    """
+    accuracies = table("accuracy", folder=folder).query("group == @group")
+    models = table("models", folder=folder)
+    twins = table("untrained_scores", folder=folder)
+    twins = twins[twins["metric"].isin(["SFDA", "SFDA leave-one-out"])]
+    twins = twins.assign(metric=twins["metric"] + " of the twin")
+    yards = pd.concat([yardsticks(models, accuracies), twins])
+    scores = pd.concat([table("scores", folder=folder), yards])
+    scores = scores[scores["model"].isin(accuracies["model"])]
+    return scores[["metric", "model", "task", "score"]], accuracies, list(yards["metric"].unique())
+
+
+def halves(*, folder=None):
+    """Names of the tasks by half: ``development``, where choices may be made, and ``reporting``."""
+    rows = table("tasks", folder=folder)
+    return {half: list(names) for half, names in rows.groupby("half", sort=False)["name"]}
+
+
+def summary(scores, accuracies, tasks_by_half, **options):
+    """One row a metric: how well it ranks, on either half, and what choosing by it costs.
+
+    Parameters
+    ----------
+    scores, accuracies
+        As in :func:`judge`.
+    tasks_by_half : dict
+        As :func:`halves` returns it.
+    **options
+        Of :func:`mean_interval`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``development`` and ``reporting``, the mean weighted tau on these tasks;
+        ``low`` and ``high``, the interval of the second; ``regret``, by how much
+        the network it prefers falls short of the best one, in percentage points,
+        a mean over the reporting tasks. The best on the reporting tasks first. An
+        undefined tau counts as 0, as in :func:`mean_interval`.
+    """
+    each = judge(scores, accuracies).fillna(0.0)
+    reported = accuracies[accuracies["task"].isin(tasks_by_half["reporting"])]
+    found = pd.DataFrame({half: each[names].mean(axis=1) for half, names in tasks_by_half.items()})
+    interval = mean_interval(scores, reported, **options)
+    found[["low", "high"]] = interval[["low", "high"]]
+    found["regret"] = 100 * judge(scores, reported, regret).mean(axis=1)
+    return found.sort_values("reporting", ascending=False)
+
+
+def chance(accuracies, *, level=0.95, orders=5000, seed=0):
+    """What random scores reach: the `level` point of a mean weighted tau.
+
+    One random order of the networks is used on all tasks. Tasks resemble each
+    other, so that this is more than what orders drawn for each would reach.
+
+    Parameters
+    ----------
+    accuracies : pandas.DataFrame
+        As in :func:`by_seed`.
+    level : float, default 0.95
+    orders, seed : int, default 5000 and 0
+
+    Returns
+    -------
+    float
+    """
+    truth = by_seed(accuracies)[0].mean(2).T
+    rng = np.random.default_rng(seed)
+    drawn = rng.permuted(np.tile(np.arange(truth.shape[1]), (orders, 1)), axis=1)
+    taus = [_weighted_taus(drawn.astype(float), accuracy) for accuracy in truth]
+    return float(np.quantile(np.mean(taus, axis=0), level))
 
 
 def below_probe(accuracies, probes):
