@@ -121,3 +121,69 @@ def scatter_classes(z, y, names, *, ax=None, filled=True):
             facecolors=colour if filled else "none", linewidths=0.5 if filled else 1.2,
         )  # fmt: skip
     return ax
+
+
+def pictures(images, *, columns, titles=None, size=0.62):
+    """A sheet of small images, read row by row.
+
+    Parameters
+    ----------
+    images : uint8 array or tensor of shape (n, 3, H, W)
+    columns : int
+        How many side by side.
+    titles : sequence of str, optional
+        One a row, to the left of it.
+    size : float, default 0.62
+        Side of an image in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    images = np.asarray(images).transpose(0, 2, 3, 1)
+    rows = -(-len(images) // columns)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(size * columns + (1.2 if titles else 0), size * rows), squeeze=False
+    )
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[], frame_on=False)
+    for ax, image in zip(axes.flat, images):
+        ax.imshow(image, interpolation="nearest")
+    for ax, title in zip(axes[:, 0], titles or []):
+        ax.set_ylabel(title, rotation=0, ha="right", va="center")
+    return fig
+
+
+def intervals(table, *, ax=None, others=(), xlabel="", labels=("metrics", "yardsticks")):
+    """Means with their intervals, one line a row.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``mean``, ``low`` and ``high``.
+    ax : matplotlib.axes.Axes, optional
+    others : collection of row names, optional
+        Drawn in another colour and with another shape.
+    xlabel : str
+        What the numbers are, with their unit.
+    labels : pair of str
+        Of the two kinds of rows, for the legend.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = plt.gca() if ax is None else ax
+    rows = np.arange(len(table))
+    second = table.index.isin(list(others))
+    for i, chosen in enumerate((~second, second)):
+        if chosen.any():
+            part = table[chosen]
+            ax.hlines(rows[chosen], part["low"], part["high"], color=COLOURS[i], lw=2, alpha=0.5)
+            ax.scatter(part["mean"], rows[chosen], color=COLOURS[i], marker=MARKERS[i], s=36,
+                       label=labels[i], zorder=2)  # fmt: skip
+    ax.set_yticks(rows, table.index)
+    ax.invert_yaxis()
+    ax.set_xlabel(xlabel)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return ax

@@ -66,3 +66,25 @@ def test_colours_stay_apart_without_red_green_vision():
     seen = lms / lms.max(0)
     gaps = np.linalg.norm(seen[:, None] - seen, axis=-1) + 9 * np.eye(len(seen))
     assert gaps.min() > 0.05
+
+
+def test_pictures():
+    images = np.zeros((5, 3, 4, 6), np.uint8)
+    images[3, 0] = 255  # red
+    fig = plots.pictures(images, columns=3, titles=["one", "two"])
+    axes = np.array(fig.axes).reshape(2, 3)
+    shown = [len(ax.images) for ax in axes.flat]
+    assert shown == [1, 1, 1, 1, 1, 0]
+    picture = axes[1, 0].images[0].get_array()
+    assert picture.shape == (4, 6, 3) and (picture == [255, 0, 0]).all()
+    assert [ax.get_ylabel() for ax in axes[:, 0]] == ["one", "two"]
+    plt.close(fig)
+
+
+def test_intervals():
+    table = pd.DataFrame({"mean": [0.5, 0.1], "low": [0.2, -0.1], "high": [0.7, 0.3]}, index=["a", "b"])
+    ax = plots.intervals(table, others=["b"], xlabel="tau")
+    lines = [c for c in ax.collections if hasattr(c, "get_segments")]
+    assert [line.get_segments()[0][:, 0].tolist() for line in lines] == [[0.2, 0.7], [-0.1, 0.3]]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["metrics", "yardsticks"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"] and ax.get_xlabel() == "tau"
