@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from sfda import models, tasks
@@ -259,7 +260,7 @@ def _finished(todo, jobs):
     # Forked processes may hang on the locks of the parent's thread pools.
     context = multiprocessing.get_context("spawn")
     share = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (share,)) as pool:
+    with ProcessPoolExecutor(jobs, context, _limit_threads, (share,)) as pool:
         try:
             for future in as_completed([pool.submit(_attempt, job) for job in todo]):
                 yield future.result()
@@ -268,14 +269,19 @@ def _finished(todo, jobs):
             raise
 
 
+def _limit_threads(n):
+    torch.set_num_threads(n)
+    threadpool_limits(n)  # those of scikit-learn's probes
+
+
 def collect(cells, tables):
     """Add the cells to the tables, which may hold others already.
 
     Where a network and task has cells of several fingerprints
     (:func:`digest_of`), those of the newest count, and the tables' rows give way
     to them. Writes ``accuracy.csv``, ``probe.csv``, ``curves.csv`` and, for each task,
-    ``predictions/TASK.npz`` with an array ``MODEL.SEED`` (M, C) float16 for
-    every cell; of the twins ``untrained.csv`` and ``untrained_probe.csv``. Rows
+    ``predictions/TASK.npz`` with an array ``MODEL.SEED`` (M, C) of probabilities,
+    float16 and rounded to multiples of 1/4096, for every cell; of the twins ``untrained.csv`` and ``untrained_probe.csv``. Rows
     are in the order of the zoo, whatever the order they were measured in.
     ``manifest.json`` says with which versions this was done.
 
@@ -420,7 +426,9 @@ def _add_predictions(found, folder, stale):
             arrays = {k: v for k, v in arrays.items() if (k.rsplit(".", 1)[0], task) not in stale}
         for record, probabilities in found:
             if record["task"] == task:
-                arrays[f"{record['model']}.{record['seed']}"] = probabilities
+                # The last digits of small probabilities would be half of the file.
+                rounded = (probabilities.astype(float) * 4096).round() / 4096
+                arrays[f"{record['model']}.{record['seed']}"] = rounded.astype(np.float16)
         part = path.with_suffix(".part")
         with open(part, "wb") as file:
             np.savez_compressed(file, **dict(sorted(arrays.items())))
