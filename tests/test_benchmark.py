@@ -224,7 +224,7 @@ def test_tables(measured, tmp_path):
     assert collect(measured[0], tables) == {"accuracy": 8, "probe": 4, "curves": 8}
     assert sorted(p.relative_to(tables).as_posix() for p in tables.rglob("*.*")) == [
         "accuracy.csv", "curves.csv", "manifest.json", "predictions/digits.npz",
-        "probe.csv",
+        "predictions/textures.npz", "probe.csv",
     ]  # fmt: skip
     read = {name: pd.read_csv(tables / f"{name}.csv") for name in ("accuracy", "probe", "curves")}
     for name, columns in (("accuracy", ACCURACY), ("probe", PROBE), ("curves", CURVE)):
