@@ -120,7 +120,7 @@ def _benchmark(options):
     finally:
         # Also what was measured before a run was stopped.
         if not options.again:
-            for name, rows in benchmark.collect(cells, options.tables).items():
+            for name, rows in benchmark.collect(cells, options.tables, options.images).items():
                 _say(f"{options.tables / name}.csv: {rows} rows")
     return 0
 

@@ -274,14 +274,15 @@ def _limit_threads(n):
     threadpool_limits(n)  # those of scikit-learn's probes
 
 
-def collect(cells, tables):
+def collect(cells, tables, images=None):
     """Add the cells to the tables, which may hold others already.
 
     Where a network and task has cells of several fingerprints
     (:func:`digest_of`), those of the newest count, and the tables' rows give way
     to them. Writes ``accuracy.csv``, ``probe.csv``, ``curves.csv`` and, for each task,
     ``predictions/TASK.npz`` with an array ``MODEL.SEED`` (M, C) of probabilities,
-    float16 and rounded to multiples of 1/4096, for every cell; of the twins ``untrained.csv`` and ``untrained_probe.csv``. Rows
+    float16 and rounded to multiples of 1/4096, for every cell, and the test images'
+    ``labels`` (M,), where the task is found in `images` (:func:`sfda.tasks.load_task`); of the twins ``untrained.csv`` and ``untrained_probe.csv``. Rows
     are in the order of the zoo, whatever the order they were measured in.
     ``manifest.json`` says with which versions this was done.
 
@@ -305,7 +306,7 @@ def collect(cells, tables):
         if not prefix:
             curves = pd.DataFrame(records["curve"].tolist(), columns=CURVE[3:])
             written["curves"] = pd.concat([records[CURVE[:3]], curves], axis=1)
-            _add_predictions(found, tables / "predictions", stale)
+            _add_predictions(found, tables / "predictions", stale, images)
         for name, table in written.items():
             counts[name] = add_rows(table, tables / f"{name}.csv", stale)
     if counts:
@@ -416,7 +417,7 @@ def add_rows(table, path, stale=frozenset()):
     return len(table)
 
 
-def _add_predictions(found, folder, stale):
+def _add_predictions(found, folder, stale, images):
     folder.mkdir(parents=True, exist_ok=True)
     for task in sorted({record["task"] for record, _ in found}):
         path, arrays = folder / f"{task}.npz", {}
@@ -429,6 +430,8 @@ def _add_predictions(found, folder, stale):
                 # The last digits of small probabilities would be half of the file.
                 rounded = (probabilities.astype(float) * 4096).round() / 4096
                 arrays[f"{record['model']}.{record['seed']}"] = rounded.astype(np.float16)
+        if tasks.available(task, images):
+            arrays["labels"] = tasks.load_task(task, images).test.labels.numpy().astype(np.uint8)
         part = path.with_suffix(".part")
         with open(part, "wb") as file:
             np.savez_compressed(file, **dict(sorted(arrays.items())))

@@ -52,6 +52,36 @@ def table(name, *, folder=None):
     return pd.read_csv(path)
 
 
+def predictions(task, *, folder=None):
+    """Probabilities that the fine-tuned networks give the test images of a task.
+
+    Parameters
+    ----------
+    task : str
+    folder : path, optional
+        As in :func:`table`.
+
+    Returns
+    -------
+    probabilities : dict of (str, int) to float64 array of shape (M, C)
+        By network and seed. Rounded: a row sums to 1 within a hundredth or so.
+    labels : uint8 array of shape (M,)
+
+    Raises
+    ------
+    FileNotFoundError
+        They have not been measured.
+    """
+    path = Path(folder or FOLDER) / "predictions" / f"{task}.npz"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: `python -m sfda benchmark` makes it")
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    labels = arrays.pop("labels")
+    keys = {key: key.rsplit(".", 1) for key in arrays}
+    return {(m, int(s)): arrays[key].astype(float) for key, (m, s) in keys.items()}, labels
+
+
 def by_seed(accuracies):
     """Accuracies as an array (networks, tasks, seeds), and the names along its axes.
 

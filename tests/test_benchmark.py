@@ -242,7 +242,9 @@ def test_tables(measured, tmp_path):
         probe = read["probe"].loc[i // 2]
         assert (probe["accuracy"], probe["penalty"]) == (record["probe_accuracy"], record["penalty"])
         with np.load(tables / "predictions" / f"{cell[1]}.npz") as file:
-            assert sorted(file) == sorted(f"{n}.{s}" for n in NAMES for s in SEEDS)
+            assert sorted(file) == sorted(["labels", *(f"{n}.{s}" for n in NAMES for s in SEEDS)])
+            y = tasks.load_task(cell[1]).test.labels.numpy()
+            assert np.array_equal(file["labels"], y) and file["labels"].dtype == np.uint8
             found = file[f"{cell[0]}.{cell[2]}"]
             assert found.dtype == np.float16 and (found.astype(float) * 4096 % 1 == 0).all()
             np.testing.assert_allclose(found, probabilities, rtol=0, atol=1 / 8192 + 1e-9)
@@ -273,7 +275,7 @@ def test_tables_only_grow(cells, tmp_path):
     pd.testing.assert_frame_equal(old[~mine], new[~mine])
     name, task, seed = CELLS[0]
     with np.load(grown / "predictions" / f"{task}.npz") as file:
-        assert len(list(file)) == 4
+        assert len(list(file)) == 5
         found = file[f"{name}.{seed}"].astype(float)
         np.testing.assert_allclose(found, probabilities[::-1], rtol=0, atol=1 / 8192 + 1e-9)
 
@@ -424,7 +426,7 @@ def test_other_weights_are_measured_again(cells, weights, tmp_path):
     pd.testing.assert_frame_equal(kept.reset_index(drop=True), old.reset_index(drop=True))
     assert len(after) == len(before) - 1
     with np.load(tables / "predictions" / "digits.npz") as file:
-        assert set(file) == {"googlenet.0", "googlenet.1", "vit_tiny.0"}
+        assert set(file) == {"googlenet.0", "googlenet.1", "vit_tiny.0", "labels"}
     # In one folder the new cells count, whatever else lies there.
     assert rerun(cells, ["vit_tiny"], ["digits"], weights=other) == 2
     assert rerun(cells, ["vit_tiny"], ["digits"], weights=other) == 0

@@ -78,16 +78,19 @@ def test_pretrain_passes_over_what_is_there(calls, tmp_path):
         (["score", "--metrics", "SFDB"], "metrics: expected some of SFDA, "),
     ],
 )
-def test_an_error_is_one_line(command, message, capsys):
+def test_an_error_is_one_line(command, message, capsys, tmp_path):
+    if command[0] == "benchmark":  # which brings the cells it finds into the tables
+        command = [*command, "--cells", str(tmp_path), "--tables", str(tmp_path)]
     assert main(command) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("python -m sfda: ") and error.count("\n") == 1
 
 
-def test_stopped_by_hand(monkeypatch, capsys):
+def test_stopped_by_hand(monkeypatch, capsys, tmp_path):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(benchmark, "run", stop)
-    assert main(["benchmark"]) == 130
+    folders = ["--cells", str(tmp_path), "--tables", str(tmp_path)]
+    assert main(["benchmark", *folders]) == 130
     assert "what was finished is kept" in capsys.readouterr().err

@@ -13,8 +13,11 @@ pytest.importorskip("torchvision")
 
 from sfda import drawings, models, tasks
 from sfda.augment import normalise
-from sfda.benchmark import ACCURACY, CURVE, PROBE
+from sfda.baselines import RIVALS
+from sfda.benchmark import ACCURACY, CURVE, PROBE, digest_of, encoder_of
 from sfda.pocket import recipe
+from sfda.scoring import COLUMNS
+from sfda.verdict import predictions
 
 FOLDER = ROOT / "data" / "pocket"
 MADE = [name for name in models.POCKET if (FOLDER / "weights" / f"{name}.safetensors").exists()]
@@ -24,7 +27,7 @@ def read(name):
     path = FOLDER / f"{name}.csv"
     if not path.exists():
         pytest.skip(f"data/pocket/{name}.csv has not been measured: `python -m sfda benchmark`")
-    return pd.read_csv(path)
+    return pd.read_csv(path, dtype={"digest": str})
 
 
 def test_every_file_belongs_to_a_network():
@@ -99,17 +102,42 @@ def test_measured_tables(prefix):
 
 
 def test_predictions_give_the_accuracies():
-    table, labels = read("accuracy"), {}
-    curves = read("curves")
+    table, curves = read("accuracy"), read("curves")
     assert list(curves) == CURVE and len(curves) == len(table)
-    for name, rows in table.groupby("task"):
-        with np.load(FOLDER / "predictions" / f"{name}.npz", allow_pickle=False) as file:
-            assert set(file) == {f"{r.model}.{r.seed}" for r in rows.itertuples()}
-            if not tasks.available(name):
-                continue
-            y = labels.setdefault(name, tasks.load_task(name).test.labels.numpy())
-            for row in rows.itertuples():
-                p = file[f"{row.model}.{row.seed}"].astype(float)
-                own, top = p[np.arange(len(y)), y], p.max(1)
-                tied = (p == top[:, None]).sum(1) > 1  # by rounding to float16
-                assert (own == top)[~tied].sum() <= round(row.accuracy * len(y)) <= (own == top).sum()
+    for task, rows in table.groupby("task"):
+        found, y = predictions(task)
+        assert set(found) == set(rows[["model", "seed"]].itertuples(index=False, name=None))
+        sizes = tasks.TASKS[task].sizes[2], tasks.TASKS[task].n_classes
+        if tasks.available(task):
+            assert np.array_equal(y, tasks.load_task(task).test.labels.numpy())
+        for row in rows.itertuples():
+            p = found[row.model, row.seed]
+            assert p.shape == sizes and abs(p.sum(1) - 1).max() < 0.02
+            own, top = p[np.arange(len(y)), y], p.max(1)
+            tied = (p == top[:, None]).sum(1) > 1  # by rounding
+            assert (own == top)[~tied].sum() <= round(row.accuracy * len(y)) <= (own == top).sum()
+
+
+def test_predictions_together_are_small():
+    files = list((FOLDER / "predictions").glob("*.npz"))
+    assert sum(path.stat().st_size for path in files) < 12e6
+
+
+def test_the_measured_networks_are_those_that_are_here():
+    """The tables' fingerprints are those of the weights beside them."""
+    task = tasks.load_task("digits")
+    for name, parts in (("probe", task.parts), ("scores", task.parts[:1]), ("ablations", task.parts)):
+        table = read(name).query("task == 'digits'").drop_duplicates("model")
+        for row in table.itertuples():
+            assert row.digest == digest_of(encoder_of(row.model), parts), (name, row.model)
+
+
+def test_scores():
+    table = read("scores")
+    assert list(table) == COLUMNS and not table.duplicated(["metric", "model", "task"]).any()
+    assert np.isfinite(table["score"]).all()
+    for name, rows in table.groupby("metric"):
+        # LEEP and NCE want a source classifier; all others score everything.
+        supervised = RIVALS[name].needs == "source probabilities"
+        expected = [m for m in MADE if not supervised or models.POCKET[m].objective == "supervised"]
+        assert set(rows["model"]) == set(expected)

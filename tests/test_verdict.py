@@ -224,3 +224,15 @@ def test_halves(tmp_path):
     pd.DataFrame(rows, columns=["name", "half"]).to_csv(tmp_path / "tasks.csv", index=False)
     found = verdict.halves(folder=tmp_path)
     assert found == {"development": ["t", "v"], "reporting": ["u"]}
+
+
+def test_predictions(tmp_path):
+    with pytest.raises(FileNotFoundError, match="digits.npz is missing"):
+        verdict.predictions("digits", folder=tmp_path)
+    (tmp_path / "predictions").mkdir()
+    p = np.array([[0.25, 0.75], [1, 0]], dtype=np.float16)
+    labels = np.array([1, 0], dtype=np.uint8)
+    np.savez(tmp_path / "predictions" / "digits.npz", labels=labels, **{"a_b.0": p, "a_b.1": p[::-1]})
+    found, y = verdict.predictions("digits", folder=tmp_path)
+    assert set(found) == {("a_b", 0), ("a_b", 1)} and y.tolist() == [1, 0]
+    assert found["a_b", 1].tolist() == [[1, 0], [0.25, 0.75]]
