@@ -167,6 +167,14 @@ def judge(scores, accuracies, statistic=weighted_tau):
     -------
     pandas.DataFrame of shape (n_metrics, n_tasks)
         NaN where the statistic is not defined, as for scores that are all equal.
+        Scores on a task are taken as equal when they differ by less than a
+        millionth of the largest: such differences are rounding, of which another
+        processor makes other ones.
+
+    Raises
+    ------
+    ValueError
+        A score is infinite; or as :func:`by_seed`.
     """
     values, models, tasks = by_seed(accuracies)
     rows = {}
@@ -212,17 +220,71 @@ def mean_interval(
     Notes
     -----
     Where the statistic is undefined, as tau is for scores that are all equal, it
-    counts as 0: left out, it would reward a metric for not answering. The tasks are drawn as if they were independent, and the pre-trained networks
-    are taken as they are. With few networks and tasks the interval is a rough
-    guide: see :func:`sfda.ranking.bootstrap_interval`.
+    counts as 0: left out, it would reward a metric for not answering. The tasks
+    are drawn as if they were independent, the pre-trained networks are taken as
+    they are, and with two seeds a draw of two has half of their variance: the
+    interval is a rough guide and too narrow (see
+    :func:`sfda.ranking.bootstrap_interval`). Networks drawn twice are ties, which
+    pull all taus a little towards 0.
     """
-    values, models, tasks = by_seed(accuracies)
-    n, t, s = values.shape
-    complete = _complete(scores, models, tasks)
-    if versus is not None and versus not in complete:
-        raise ValueError(f"versus: expected one of {', '.join(complete)}, got {versus!r}")
+    pairs = [(scores, accuracies)]
+    return pooled_interval(
+        pairs, statistic, versus=versus, level=level, resamples=resamples, seed=seed
+    )
+
+
+def pooled_interval(
+    contests, statistic=weighted_tau, *, versus=None, level=0.95, resamples=1000, seed=0
+):
+    """:func:`mean_interval` of the mean over several groups of networks on the same tasks.
+
+    A resample draws the tasks once for all groups, and networks within each.
+
+    Parameters
+    ----------
+    contests : list of (scores, accuracies)
+        Of each group, as in :func:`judge`. Only metrics count that have all
+        scores in every group.
+    statistic, versus, level, resamples, seed
+        As in :func:`mean_interval`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As :func:`mean_interval`.
+
+    Raises
+    ------
+    ValueError
+        As :func:`mean_interval`; or the groups have not the same tasks.
+    """
+    tasks = by_seed(contests[0][1])[2]
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(t, size=(resamples, t))
+    drawn = rng.integers(len(tasks), size=(resamples, len(tasks)))
+    draws, means = [], []
+    for scores, accuracies in contests:
+        if set(by_seed(accuracies)[2]) != set(tasks):
+            raise ValueError("contests: expected the same tasks in every group")
+        draws.append(_resampled(scores, accuracies, statistic, tasks, drawn, rng))
+        means.append(judge(scores, accuracies, statistic).fillna(0.0).mean(axis=1))
+    draws = sum(pd.DataFrame(each) for each in draws).dropna(axis=1) / len(contests)
+    found = pd.concat(means, axis=1).dropna().mean(axis=1)
+    if versus is not None:
+        if versus not in draws:
+            raise ValueError(f"versus: expected one of {', '.join(draws)}, got {versus!r}")
+        draws, found = draws.sub(draws[versus], axis=0), found - found[versus]
+    table = found.to_frame("mean")
+    for name, quantile in (("low", (1 - level) / 2), ("high", (1 + level) / 2)):
+        table[name] = draws.quantile(quantile)
+    return table
+
+
+def _resampled(scores, accuracies, statistic, tasks, drawn, rng):
+    """Means over the tasks `drawn` (resamples, n_tasks) of the statistic, by metric."""
+    values, models, own = by_seed(accuracies)
+    values = values[:, [own.index(task) for task in tasks]]
+    n, _, s = values.shape
+    resamples = len(drawn)
     networks = rng.integers(n, size=(resamples, n))
     # A network or task drawn twice is the same cell, with the same seeds, twice.
     chosen = rng.integers(s, size=(resamples, *values.shape))
@@ -230,21 +292,14 @@ def mean_interval(
     at = networks[:, None, :], drawn[:, :, None]
     truth = truth[np.arange(resamples)[:, None, None], *at]
     draws = {}
-    for metric, found in complete.items():
+    for metric, found in _complete(scores, models, tasks).items():
         if statistic is weighted_tau:
             each = _weighted_taus(found[at], truth)
         else:
             pairs = zip(found[at].reshape(-1, n), truth.reshape(-1, n))
-            each = np.array([statistic(*pair) for pair in pairs]).reshape(resamples, t)
+            each = np.array([statistic(*pair) for pair in pairs]).reshape(drawn.shape)
         draws[metric] = np.nan_to_num(each).mean(1)
-    draws = pd.DataFrame(draws)
-    found = judge(scores, accuracies, statistic).fillna(0.0).mean(axis=1)
-    if versus is not None:
-        draws, found = draws.sub(draws[versus], axis=0), found - found[versus]
-    table = found.to_frame("mean")
-    for name, quantile in (("low", (1 - level) / 2), ("high", (1 + level) / 2)):
-        table[name] = draws.quantile(quantile)
-    return table
+    return draws
 
 
 def _weighted_taus(scores, accuracies):
@@ -353,16 +408,18 @@ def summary(scores, accuracies, tasks_by_half, **options):
     -------
     pandas.DataFrame
         ``development`` and ``reporting``, the mean weighted tau on these tasks;
-        ``low`` and ``high``, the interval of the second; ``regret``, by how much
+        ``from`` and ``to``, the interval of the second; ``regret``, by how much
         the network it prefers falls short of the best one, in percentage points,
         a mean over the reporting tasks. The best on the reporting tasks first. An
-        undefined tau counts as 0, as in :func:`mean_interval`.
+        undefined tau counts as 0, as in :func:`mean_interval`; what has none on any
+        task, as a yardstick that is the same for all networks, is left out.
     """
-    each = judge(scores, accuracies).fillna(0.0)
+    each = judge(scores, accuracies).dropna(how="all").fillna(0.0)
     reported = accuracies[accuracies["task"].isin(tasks_by_half["reporting"])]
-    found = pd.DataFrame({half: each[names].mean(axis=1) for half, names in tasks_by_half.items()})
+    halves = ("development", "reporting")
+    found = pd.DataFrame({half: each[tasks_by_half[half]].mean(axis=1) for half in halves})
     interval = mean_interval(scores, reported, **options)
-    found[["low", "high"]] = interval[["low", "high"]]
+    found[["from", "to"]] = interval[["low", "high"]]
     found["regret"] = 100 * judge(scores, reported, regret).mean(axis=1)
     return found.sort_values("reporting", ascending=False)
 
@@ -420,6 +477,10 @@ def _complete(scores, models, tasks):
     for metric, rows in scores.groupby("metric", sort=False):
         found = rows.pivot(index="model", columns="task", values="score")
         found = found.reindex(index=models, columns=tasks).to_numpy(dtype=float)
+        if np.isinf(found).any():
+            raise ValueError(f"scores: expected finite numbers, found infinity for {metric}")
         if not np.isnan(found).any():
-            complete[metric] = found
+            largest = np.abs(found).max(0)
+            largest[largest == 0] = 1
+            complete[metric] = (found / largest).round(6)
     return complete
