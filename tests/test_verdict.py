@@ -253,7 +253,8 @@ def test_rounding_does_not_rank():
 def test_pooled_interval():
     metrics = {"up": lambda i, t: i, "wave": lambda i, t: (i * 7) % 4}
     one = score_table(**metrics), truth(noise=0.1).query("task != 'v'")
-    alone, twice = verdict.mean_interval(*one), verdict.pooled_interval([one, one])
+    alone = verdict.mean_interval(*one, level=0.6)
+    twice = verdict.pooled_interval([one, one], level=0.6)
     assert twice["mean"].tolist() == pytest.approx(alone["mean"].tolist())
     # Networks are drawn in each group for itself: the mean of two varies less.
     width = [each["high"] - each["low"] for each in (alone, twice)]
