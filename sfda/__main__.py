@@ -30,8 +30,8 @@ def build_parser():
     benchmark.add_argument("--tables", type=Path, metavar="FOLDER", default=FOLDER,
                            help="of the tables; default: data/pocket")  # fmt: skip
     benchmark.add_argument("--again", action="store_true",
-                           help="measure also what stands in the tables, and leave these "
-                           "alone: to compare; needs --cells, a folder of its own")  # fmt: skip
+                           help="measure also what stands in the tables, leave these alone and "
+                           "compare; needs --cells, a folder of its own")  # fmt: skip
     benchmark.add_argument("--jobs", type=int, default=1, metavar="N",
                            help="processes side by side; default: 1")  # fmt: skip
     benchmark.add_argument("--collect", action="store_true",
@@ -119,7 +119,9 @@ def _benchmark(options):
             )  # fmt: skip
     finally:
         # Also what was measured before a run was stopped.
-        if not options.again:
+        if options.again:
+            _say(benchmark.compare(cells, options.tables).to_string(index=False))
+        else:
             for name, rows in benchmark.collect(cells, options.tables, options.images).items():
                 _say(f"{options.tables / name}.csv: {rows} rows")
     return 0

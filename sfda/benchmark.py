@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,11 @@ ACCURACY = [
     "weight_decay", "seconds", "device",
 ]  # fmt: skip
 PROBE = ["group", "model", "task", "accuracy", "penalty", "choice_seconds", "device", "digest"]
+# What is chosen once for all seeds, and measured beside it.
+CHOICE = [
+    "learning_rate", "weight_decay", "validation_accuracy", "probe_accuracy", "penalty",
+    "choice_seconds",
+]  # fmt: skip
 CURVE = ["model", "task", "seed", "first_quarter", "second_quarter", "third_quarter", "last_quarter"]
 
 
@@ -44,7 +50,8 @@ class Job:
     """All missing seeds of one network on one task, and where things are.
 
     `untrained` asks for the network's twin, before pre-training; `also` names
-    other networks that have the very same one.
+    other networks that have the very same one. `chosen` is the record of another
+    seed, whose hyper-parameters are taken.
     """
 
     model: str
@@ -57,6 +64,7 @@ class Job:
     device: str = "cpu"
     digest: str = ""
     also: tuple = ()
+    chosen: dict | None = None
 
 
 def resolve_device(device="auto"):
@@ -131,20 +139,24 @@ def run_job(job):
     """
     task = tasks.load_task(job.task, job.images)
     encoder = encoder_of(job.model, folder=job.weights, untrained=job.untrained)
-    choice = choose(encoder, task, device=job.device)
+    chosen = job.chosen
+    if chosen is None:
+        choice = choose(encoder, task, device=job.device)
+        chosen = {
+            "learning_rate": choice.learning_rate, "weight_decay": choice.weight_decay,
+            "validation_accuracy": choice.validation_accuracy,
+            "probe_accuracy": choice.probe_accuracy, "penalty": choice.probe.penalty,
+            "choice_seconds": round(choice.seconds, 2),
+        }  # fmt: skip
     records = []
     for seed in job.seeds:
-        cell = measure(encoder, task, choice, seed=seed, device=job.device)
+        cell = measure(encoder, task, SimpleNamespace(**chosen), seed=seed, device=job.device)
         for name in (job.model, *job.also):
             record = {
                 "group": models.POCKET[name].group, "model": name, "task": job.task,
-                "seed": seed, "accuracy": cell.accuracy,
-                "validation_accuracy": cell.validation_accuracy,
-                "learning_rate": cell.learning_rate, "weight_decay": cell.weight_decay,
-                "seconds": round(cell.seconds, 2), "device": device_name(job.device),
-                "probe_accuracy": choice.probe_accuracy, "penalty": choice.probe.penalty,
-                "choice_seconds": round(choice.seconds, 2), "curve": cell.curve,
-                "digest": job.digest,
+                "seed": seed, "accuracy": cell.accuracy, "seconds": round(cell.seconds, 2),
+                "device": device_name(job.device), "curve": cell.curve, "digest": job.digest,
+                **{key: chosen[key] for key in CHOICE},
             }  # fmt: skip
             path = cell_path(job.cells, name, job.task, seed, job.untrained)
             _write_cell(path, record, cell.probabilities)
@@ -214,14 +226,16 @@ def run(
         alike = {}
         for name in names:
             digest = digest_of(encoders[name], loaded[task].parts)
-            missing = tuple(int(s) for s in seeds if done.get((name, task, s)) != digest)
+            missing = tuple(int(s) for s in seeds if (name, task, s, digest) not in done)
             if missing:
                 # Twins of one architecture are one network, which is measured once.
                 alike.setdefault((digest, missing, str(encoders[name])), []).append(name)
-        todo += [
-            Job(name, task, missing, cells, images, weights, untrained, device, digest, tuple(also))
-            for (digest, missing, _), (name, *also) in alike.items()
-        ]  # fmt: skip
+        for (digest, missing, _), (name, *also) in alike.items():
+            others = [r for (n, t, _, d), r in done.items() if (n, t, d) == (name, task, digest)]
+            todo.append(Job(
+                name, task, missing, cells, images, weights, untrained, device, digest,
+                tuple(also), others[0] if others else None,
+            ))  # fmt: skip
     total = sum(len(j.seeds) * (1 + len(j.also)) for j in todo)
     measured, start = 0, time.perf_counter()
     failed = []
@@ -348,20 +362,45 @@ def _version(name):
 
 
 def _done(cells, tables, untrained):
-    """Fingerprints of the cells that have been measured, by network, task and seed."""
+    """Records of the cells that have been measured, by network, task, seed and fingerprint."""
     done = {}
     if tables:
         name, prefix = ("untrained", "untrained_") if untrained else ("accuracy", "")
         paths = Path(tables) / f"{name}.csv", Path(tables) / f"{prefix}probe.csv"
         if all(path.exists() for path in paths):
             rows, probes = (pd.read_csv(path, dtype={"digest": str}) for path in paths)
-            rows = rows.merge(probes[["model", "task", "digest"]], on=["model", "task"])
-            done = {(r.model, r.task, r.seed): r.digest for r in rows.itertuples()}
+            probes = probes.rename(columns={"accuracy": "probe_accuracy"})
+            probes = probes.drop(columns=["group", "device"])
+            for row in rows.merge(probes, on=["model", "task"]).to_dict("records"):
+                done[row["model"], row["task"], row["seed"], row["digest"]] = row
     for path in (cells / ("untrained" if untrained else "pretrained")).glob("*/*.npz"):
         if cell := read_cell(path):
-            record = cell[0]
-            done[record["model"], record["task"], record["seed"]] = record["digest"]
+            row = cell[0]
+            done[row["model"], row["task"], row["seed"], row["digest"]] = row
     return done
+
+
+def compare(cells, tables):
+    """Cells that were measured again, beside what the tables say of them.
+
+    Parameters
+    ----------
+    cells : path
+        A folder that :func:`run` filled, with ``tables=None``.
+    tables : path
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``model``, ``task``, ``seed``, ``accuracy`` (in the tables), ``again``
+        and ``device``, that of the second run.
+    """
+    found = [cell[0] for p in sorted(Path(cells).glob("pretrained/*/*.npz")) if (cell := read_cell(p))]
+    keys = ["model", "task", "seed"]
+    again = pd.DataFrame(found, columns=[*keys, "accuracy", "device"])
+    again = again.rename(columns={"accuracy": "again"})
+    old = pd.read_csv(Path(tables) / "accuracy.csv")[[*keys, "accuracy"]]
+    return old.merge(again, on=keys)
 
 
 def _current(paths):

@@ -22,7 +22,7 @@ from torch import nn
 
 from sfda import finetune, models, tasks
 from sfda.benchmark import (
-    ACCURACY, CURVE, PROBE, PROTOCOL, cell_path, collect, device_name, digest_of, encoder_of, read_cell,
+    ACCURACY, CURVE, PROBE, PROTOCOL, cell_path, collect, compare, device_name, digest_of, encoder_of, read_cell,
     resolve_device, run,
 )  # fmt: skip
 from tree import ROOT
@@ -291,6 +291,36 @@ def test_cells_in_the_tables_are_not_measured_again(cells, weights, tmp_path):
     assert list(results(cells)) == ["pretrained/digits/vit_tiny.1.npz"]
     assert collect(cells, tables)["accuracy"] == 5
     assert collect(tmp_path / "nothing", tables) == {}
+
+
+def test_a_further_seed_takes_the_choice_of_the_first(monkeypatch, cells, tmp_path, weights):
+    def never(*arguments, **options):
+        raise AssertionError("chosen once already")
+
+    monkeypatch.setattr("sfda.benchmark.choose", never)
+    tables = tmp_path / "tables"
+    collect(cells, tables)
+    first = read_cell(cell_path(cells, "googlenet", "digits", 0))[0]
+    # From the cells, and where these are gone from the tables.
+    for folder, kept in ((cells, None), (tmp_path / "empty", tables)):
+        assert rerun(folder, ["googlenet"], ["digits"], [5], weights=weights, tables=kept) == 1
+        record = read_cell(cell_path(folder, "googlenet", "digits", 5))[0]
+        assert set(record) == set(first) and record["seed"] == 5
+        for key in ("learning_rate", "weight_decay", "validation_accuracy", "probe_accuracy", "penalty"):
+            assert record[key] == first[key]
+
+
+def test_compare(cells, tmp_path):
+    collect(cells, tmp_path)
+    again = tmp_path / "again"
+    path = cell_path(again, *CELLS[2])
+    path.parent.mkdir(parents=True)
+    record, probabilities = read_cell(cell_path(cells, *CELLS[2]))
+    np.savez(path, record=np.array(json.dumps(record | {"accuracy": 0.5, "device": "other"})),
+             probabilities=probabilities)  # fmt: skip
+    found = compare(again, tmp_path).to_dict("records")
+    assert found == [{"model": CELLS[2][0], "task": CELLS[2][1], "seed": CELLS[2][2],
+                      "accuracy": record["accuracy"], "again": 0.5, "device": "other"}]  # fmt: skip
 
 
 def test_manifest(measured, tmp_path):

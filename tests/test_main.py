@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from sfda import benchmark, models, pocket, scoring, tasks
@@ -14,10 +15,11 @@ def calls(monkeypatch):
     """Calls of the functions that do the work, which do nothing."""
     made = []
     for module, name in ((benchmark, "run"), (benchmark, "collect"), (scoring, "score_zoo"),
+                         (scoring, "ablate_zoo"), (benchmark, "compare"),
                          (pocket, "make"), (pocket, "facts")):  # fmt: skip
         def record(*arguments, name=name, **options):
             made.append((name, arguments, options))
-            return {"seconds": 1.0} if name == "make" else {}
+            return {"make": {"seconds": 1.0}, "compare": pd.DataFrame()}.get(name, {})
 
         monkeypatch.setattr(module, name, record)
     return made
@@ -28,7 +30,7 @@ def test_it_is_a_command():
     assert run.returncode == 0 and run.stdout.startswith("usage: python -m sfda") and not run.stderr
 
 
-@pytest.mark.parametrize("command", ["benchmark", "pretrain", "score"])
+@pytest.mark.parametrize("command", ["ablate", "benchmark", "pretrain", "score"])
 def test_help(command, capsys):
     with pytest.raises(SystemExit, match="^0$"):
         main([command, "--help"])
@@ -46,8 +48,8 @@ def test_benchmark_measures_everything_by_default(calls):
 def test_again_leaves_the_tables_alone(calls, tmp_path):
     arguments = ["benchmark", "--again", "--models", "byol", "--tasks", "digits"]
     assert main([*arguments, "--cells", str(tmp_path)]) == 0
-    assert [(name, options["tables"]) for name, _, options in calls] == [("run", None)]
-    assert calls[0][2]["cells"] == tmp_path
+    assert [name for name, *_ in calls] == ["run", "compare"]
+    assert calls[0][2]["tables"] is None and calls[0][2]["cells"] == calls[1][1][0] == tmp_path
 
 
 def test_again_needs_cells_of_its_own(calls, capsys):
@@ -58,6 +60,13 @@ def test_again_needs_cells_of_its_own(calls, capsys):
 def test_collect_measures_nothing(calls):
     assert main(["benchmark", "--collect"]) == 0
     assert [name for name, *_ in calls] == ["collect"]
+
+
+def test_ablate(calls):
+    assert main(["ablate", "--tasks", "digits"]) == 0
+    (name, arguments, options), = calls
+    assert name == "ablate_zoo" and arguments == (list(models.POCKET), ["digits"])
+    assert options["table"].name == "ablations.csv"
 
 
 def test_pretrain_passes_over_what_is_there(calls, tmp_path):
