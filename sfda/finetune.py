@@ -220,7 +220,7 @@ def finetune(
         Whether the augmentation (:func:`sfda.augment.weak`) may flip an image.
     steps : int, optional
         By default 200, or twelve passes over the images if that is more. With
-        200 steps for the 2,000 images of CIFAR-10, seeds of one network were up
+        200 steps for 2,000 images of CIFAR-10, seeds of one network were up
         to 7 points apart; with 400, at most 1.
     batch : int, default 64
     seed : int, default 0

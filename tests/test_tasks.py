@@ -20,14 +20,14 @@ DRAWN = [name for name in TASKS if not TASKS[name].real]
 
 # sha256 of the labels of train, validation and test, as uint8.
 CHECKSUMS = {
-    "digits": "bfe172f8f4b3",
-    "mnist": "afbdbdec2f62",
-    "usps": "eb05903ea565",
+    "digits": "b4525b749123",
+    "mnist": "8c29d1929cfa",
+    "usps": "15315b21fcee",
     "kmnist": "c6b19361fa42",
-    "omniglot": "875d09c86bd6",
-    "cifar10": "dc2aa2ee5e95",
-    "cifar100": "b4e161259bb1",
-    "flowers": "6667a40e8b1e",
+    "omniglot": "da263cbfae6a",
+    "cifar10": "02a00350e032",
+    "cifar100": "a83236e97b22",
+    "flowers": "e801ad8327dd",
 }
 
 
@@ -195,7 +195,7 @@ def test_selection_without_enough_images(labels, n_classes):
 
 
 def test_mnist_packed_or_not(tmp_path):
-    sizes = {"train": 600, "t10k": 1100}
+    sizes = {"train": 600, "t10k": 2100}
     write_idx_pairs(tmp_path / "packed", "MNIST", sizes)
     write_idx_pairs(tmp_path / "plain", "MNIST", sizes, packed=False)
     packed, plain = (load_task("mnist", tmp_path / kind) for kind in ("packed", "plain"))
@@ -204,7 +204,7 @@ def test_mnist_packed_or_not(tmp_path):
     # As torchvision reads them, in the middle of a black frame.
     MNIST = pytest.importorskip("torchvision.datasets").MNIST
     data = MNIST(tmp_path / "plain", train=False, download=False)
-    index = select(data.targets.numpy(), [1000])[0]
+    index = select(data.targets.numpy(), [2000])[0]
     assert torch.equal(plain.test.images[:, 1, 2:-2, 2:-2], data.data[index])
     assert torch.equal(plain.test.labels, data.targets[index])
     assert plain.test.images.sum() == 3 * data.data[index].sum()
@@ -271,12 +271,12 @@ def test_omniglot_from_subset_or_public_folder(tmp_path):
 
 @pytest.mark.parametrize("name, n_fine", [("cifar10", 10), ("cifar100", 100)])
 def test_cifar_subset(tmp_path, name, n_fine):
-    labels = np.arange(2000 + 1000) % n_fine
-    split = np.repeat([0, 1], [2000, 1000])
+    labels = np.arange(2000 + 2000) % n_fine
+    split = np.repeat([0, 1], [2000, 2000])
     fine = sorted(sum(tasks.CIFAR100_SUPERCLASSES.values(), ()))
     write_subset(
-        tmp_path / f"{name}_subset.npz", [encoded(image) for image in coded_images(3000)],
-        labels, split, fine[:n_fine], ["x.png"] * 3000,
+        tmp_path / f"{name}_subset.npz", [encoded(image) for image in coded_images(4000)],
+        labels, split, fine[:n_fine], ["x.png"] * 4000,
     )
     loaded = load_task(name, tmp_path)
     check(loaded)
@@ -289,22 +289,25 @@ def test_cifar_from_torchvision(monkeypatch, tmp_path, name, n_fine):
     class Public:
         def __init__(self, root, train, download):
             assert download
-            start, stop = (0, 2000) if train else (2000, 3000)
-            self.data = coded_images(3000)[start:stop]
+            start, stop = (0, 2000) if train else (2000, 4000)
+            self.data = coded_images(4000)[start:stop]
             self.targets = [i % n_fine for i in range(start, stop)]
 
     datasets = pytest.importorskip("torchvision.datasets")
     monkeypatch.setattr(datasets, name.upper(), Public)
     loaded = load_task(name, tmp_path, download=True)
     check(loaded)
-    _check_cifar(loaded, np.arange(3000) % n_fine)
+    _check_cifar(loaded, np.arange(4000) % n_fine)
 
 
 def _check_cifar(loaded, fine_labels):
     """Labels belong to the images, and the parts come from the right files."""
     for part in loaded.parts:
         index = decoded(part.images)
-        assert ((index < 2000) == (part is not loaded.test)).all()
+        if loaded.task.name == "cifar10":
+            assert ((index < 2000) == (part is not loaded.test)).all()
+        else:  # from both files
+            assert (index < 2000).any() and (index >= 2000).any()
         fine = fine_labels[index]
         expected = fine if loaded.task.name == "cifar10" else tasks._coarse_labels()[fine]
         assert part.labels.tolist() == expected.tolist()
@@ -329,7 +332,7 @@ def test_flowers_as_unpacked(tmp_path):
             pixels[:, 12:-12] = [40 * label, i, 0]
             (folder / f"{i:03}.jpg").write_bytes(encoded(pixels, "JPEG"))
     flowers = load_task("flowers", tmp_path)
-    assert tuple(len(part) for part in flowers.parts) == (500, 200, 300)
+    assert tuple(len(part) for part in flowers.parts) == (300, 100, 600)
     for part in flowers.parts:
         red = part.images[:, 0, 16, 16].float()
         assert (abs(red - 40 * part.labels) < 6).all()
