@@ -37,6 +37,8 @@ ACCURACY = [
     "weight_decay", "seconds", "device",
 ]  # fmt: skip
 PROBE = ["group", "model", "task", "accuracy", "penalty", "choice_seconds", "device", "digest"]
+#: Multiple of the usual number of steps, by group: transformers learn more slowly.
+BUDGET = {"supervised": 1, "self-supervised": 1, "transformer": 2}
 # What is chosen once for all seeds, and measured beside it.
 CHOICE = [
     "learning_rate", "weight_decay", "validation_accuracy", "probe_accuracy", "penalty",
@@ -139,9 +141,9 @@ def run_job(job):
     """
     task = tasks.load_task(job.task, job.images)
     encoder = encoder_of(job.model, folder=job.weights, untrained=job.untrained)
-    chosen = job.chosen
+    chosen, options = job.chosen, {"budget": BUDGET[models.find(job.model).group]}
     if chosen is None:
-        choice = choose(encoder, task, device=job.device)
+        choice = choose(encoder, task, device=job.device, **options)
         chosen = {
             "learning_rate": choice.learning_rate, "weight_decay": choice.weight_decay,
             "validation_accuracy": choice.validation_accuracy,
@@ -150,7 +152,9 @@ def run_job(job):
         }  # fmt: skip
     records = []
     for seed in job.seeds:
-        cell = measure(encoder, task, SimpleNamespace(**chosen), seed=seed, device=job.device)
+        cell = measure(
+            encoder, task, SimpleNamespace(**chosen), seed=seed, device=job.device, **options
+        )
         for name in (job.model, *job.also):
             record = {
                 "group": models.POCKET[name].group, "model": name, "task": job.task,

@@ -185,6 +185,7 @@ def finetune(
     weight_decay,
     mirror=False,
     steps=None,
+    budget=1,
     batch=BATCH,
     seed=0,
     device="cpu",
@@ -222,6 +223,9 @@ def finetune(
         By default 200, or twelve passes over the images if that is more. With
         200 steps for 2,000 images of CIFAR-10, seeds of one network were up
         to 7 points apart; with 400, at most 1.
+    budget : int, default 1
+        Multiple of the default number of steps. The benchmark gives transformers
+        2: with 200 steps vit_tiny reached 0.35 on Omniglot, with 600 0.49.
     batch : int, default 64
     seed : int, default 0
         Of the order of the images, their augmentation and the layers that drop
@@ -239,7 +243,7 @@ def finetune(
 
     """
     if steps is None:
-        steps = max(STEPS, math.ceil(PASSES * len(images) / batch))
+        steps = budget * max(STEPS, math.ceil(PASSES * len(images) / batch))
     encoder = recalibrated(encoder, images, mirror=mirror, seed=seed, device=device)
     layer = _head(features(encoder, images[:STANDARD], device=device), n_classes).to(device)
     network = nn.Sequential(encoder, layer)

@@ -293,6 +293,20 @@ def test_cells_in_the_tables_are_not_measured_again(cells, weights, tmp_path):
     assert collect(tmp_path / "nothing", tables) == {}
 
 
+def test_transformers_have_twice_the_steps(monkeypatch, tmp_path, weights):
+    budgets, real = [], finetune.finetune
+
+    def recorded(*arguments, **options):
+        budgets.append(options["budget"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(finetune, "finetune", recorded)
+    for name, budget in (("vit_tiny", 2), ("googlenet", 1)):
+        budgets.clear()
+        rerun(tmp_path, [name], ["digits"], [0], weights=weights)
+        assert set(budgets) == {budget} and len(budgets) > 2
+
+
 def test_a_further_seed_takes_the_choice_of_the_first(monkeypatch, cells, tmp_path, weights):
     def never(*arguments, **options):
         raise AssertionError("chosen once already")

@@ -233,6 +233,16 @@ def test_training_fits_its_images():
     assert (run.logits.argmax(1) == task.train.labels).double().mean() > 0.6
 
 
+def test_budget_multiplies_the_usual_number_of_steps(monkeypatch):
+    network, task = encoder(), small_task()
+    monkeypatch.setattr(module, "STEPS", 3)
+    monkeypatch.setattr(module, "PASSES", 0)
+    arguments = network, 10, task.train.images, task.train.labels, task.test.images[:5]
+    twice = finetune(*arguments, budget=2, **RATES).logits
+    assert torch.equal(twice, finetune(*arguments, steps=6, **RATES).logits)
+    assert not torch.equal(twice, finetune(*arguments, **RATES).logits)
+
+
 @pytest.mark.parametrize("steps", [1, 4, 6, 9])
 def test_a_curve_has_four_quarters(steps):
     task, network = small_task(), encoder()
