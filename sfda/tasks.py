@@ -264,7 +264,7 @@ def load_task(name, folder=None, *, download=False):
     >>> from sfda.tasks import load_task
     >>> digits = load_task("digits")
     >>> len(digits.train), tuple(digits.train.images.shape[1:]), digits.task.half
-    (200, (3, 32, 32), 'reporting')
+    (60, (3, 32, 32), 'reporting')
     """
     task = _task(name)
     folder = _folder(folder)
