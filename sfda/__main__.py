@@ -27,8 +27,6 @@ def build_parser():
                            help="default: 0 1")  # fmt: skip
     benchmark.add_argument("--cells", type=Path, metavar="FOLDER",
                            help="of the cells' files; default: ~/.cache/sfda/cells")  # fmt: skip
-    benchmark.add_argument("--tables", type=Path, metavar="FOLDER", default=FOLDER,
-                           help="of the tables; default: data/pocket")  # fmt: skip
     benchmark.add_argument("--again", action="store_true",
                            help="measure also what stands in the tables, leave these alone and "
                            "compare; needs --cells, a folder of its own")  # fmt: skip
@@ -46,8 +44,6 @@ def build_parser():
     _add_common(score)
     _add_tasks(score)
     score.add_argument("--metrics", nargs="+", metavar="METRIC", help="names; all by default")
-    score.add_argument("--tables", type=Path, metavar="FOLDER", default=FOLDER,
-                       help="of the tables; default: data/pocket")  # fmt: skip
 
     ablate = commands.add_parser(
         "ablate",
@@ -57,8 +53,6 @@ def build_parser():
     )
     _add_common(ablate)
     _add_tasks(ablate, twins=False)
-    ablate.add_argument("--tables", type=Path, metavar="FOLDER", default=FOLDER,
-                        help="of the tables; default: data/pocket")  # fmt: skip
 
     pretrain = commands.add_parser(
         "pretrain",
@@ -83,6 +77,8 @@ def _add_tasks(parser, twins=True):
     if twins:
         parser.add_argument("--untrained", action="store_true",
                             help="the networks' twins, before pre-training")  # fmt: skip
+    parser.add_argument("--tables", type=Path, metavar="FOLDER", default=FOLDER,
+                        help="of the tables; default: data/pocket")  # fmt: skip
     parser.add_argument("--images", type=Path, metavar="FOLDER",
                         help="of the real images; default: $SFDA_IMAGES")  # fmt: skip
     parser.add_argument("--weights", type=Path, metavar="FOLDER",
