@@ -53,7 +53,8 @@ def score_zoo(
     images, weights : path, optional
         As in :func:`sfda.tasks.load_task` and :func:`sfda.models.pretrained`.
     untrained : bool, default False
-        Score the networks' twins; LEEP and NCE are left out then.
+        Score the networks' twins; LEEP and NCE are left out then, and so is a twin
+        whose features are the same for all images.
     device : str, default "auto"
         Of the forward pass. The scores are computed on the CPU.
     progress : callable, default print
@@ -97,11 +98,17 @@ def score_zoo(
                 kept[name] = features(encoders[name], part.images, device=device)
             return kept[name]
 
+        def blind(name):
+            """The features are the same for all images."""
+            x = of(name)
+            return bool((x - x[0]).abs().max() <= 1e-6 * x.abs().max())
+
         def add(metric, name, score, seconds):
             rows.append((metric.name, name, task_name, score, seconds, digests[name]))
 
         for metric in chosen:
             missing = [n for n in names if done.get((metric.name, n, task_name)) != digests[n]]
+            missing = [n for n in missing if not (untrained and blind(n))]
             if metric.needs == "features":
                 for name in missing:
                     add(metric, name, *_timed(metric, of(name).numpy(), labels, name, task_name))
@@ -112,7 +119,9 @@ def score_zoo(
                         add(metric, name, *_timed(metric, theta, labels, name, task_name))
             elif metric.needs == "zoo":
                 for group, zoo in whole.items():
-                    if set(zoo) <= set(names) and set(zoo) & set(missing):
+                    if not set(zoo) <= set(names) or not set(zoo) & set(missing):
+                        continue
+                    if not untrained or not any(map(blind, zoo)):
                         of_zoo = {n: of(n).numpy() for n in zoo}
                         scores, seconds = _timed(metric, of_zoo, labels, group, task_name)
                         for n in zoo:

@@ -4,6 +4,7 @@ Reads the tables of ``data/pocket`` (or any folder with tables of the same
 columns), and needs no torch.
 """
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -369,7 +370,7 @@ def contest(group, *, folder=None):
     scores : pandas.DataFrame
         Columns ``metric``, ``model``, ``task``, ``score``: the metrics, and the
         yardsticks (:func:`yardsticks`, and the plain and the left-out SFDA score
-        of the networks' twins).
+        of the networks' twins, 0 where a twin gives the same features to all images).
     accuracies : pandas.DataFrame
         As in :func:`by_seed`.
     yards : list of str
@@ -380,6 +381,10 @@ def contest(group, *, folder=None):
     twins = table("untrained_scores", folder=folder)
     twins = twins[twins["metric"].isin(["SFDA", "SFDA leave-one-out"])]
     twins = twins.assign(metric=twins["metric"] + " of the twin")
+    # One that sees no difference between the images has no score: the least of a probability.
+    every = itertools.product(twins["metric"].unique(), accuracies["model"].unique(), accuracies["task"].unique())
+    keys = ["metric", "model", "task"]
+    twins = twins.set_index(keys)["score"].reindex(every, fill_value=0.0).rename_axis(keys).reset_index()
     yards = pd.concat([yardsticks(models, accuracies), twins])
     scores = pd.concat([table("scores", folder=folder), yards])
     scores = scores[scores["model"].isin(accuracies["model"])]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sfda import METRICS, models, tasks
+from sfda import METRICS, models, scoring, tasks
 from sfda.baselines import RIVALS
 from sfda.benchmark import encoder_of
 from sfda.finetune import features
@@ -87,6 +87,21 @@ def test_what_the_table_holds_is_not_computed_again(weights, tmp_path):
 def test_twins_are_scored_without_weights(tmp_path):
     count, table = score(tmp_path / "twins.csv", None, ["googlenet"], ["H-score", "LEEP"], untrained=True)
     assert list(table["metric"]) == ["H-score"]
+
+
+def test_a_blind_twin_has_no_score(monkeypatch, tmp_path):
+    def some_constant(encoder, images, device):
+        x = features(encoder, images, device=device)
+        return x[:1].expand_as(x) if isinstance(encoder, models.GoogLeNet) else x
+
+    monkeypatch.setattr(scoring, "features", some_constant)
+    monkeypatch.setattr(models, "POCKET", {n: models.POCKET[n] for n in NAMES})
+    _, table = score(tmp_path / "twins.csv", None, metrics=["H-score", "NCTI"], untrained=True)
+    assert set(table["model"]) == {"swin_tiny", "vit_tiny"}
+    # Only a twin may be blind: of a trained network it is an error.
+    models.save(models.untrained("googlenet"), tmp_path / "googlenet.safetensors")
+    with pytest.raises(ValueError, match="H-score of googlenet on digits"):
+        score(tmp_path / "scores.csv", tmp_path, ["googlenet"], ["H-score"])
 
 
 def test_no_metric_by_that_name(weights, tmp_path):

@@ -220,6 +220,17 @@ def test_contest(tmp_path):
     assert not scores.duplicated(["metric", "model", "task"]).any()
 
 
+def test_a_twin_without_a_score_is_the_last(tmp_path):
+    networks = pd.DataFrame({"model": MODELS, "parameters": 1, "dimension": 2, "source_accuracy": 0.5})
+    truth().assign(group="supervised").to_csv(tmp_path / "accuracy.csv")
+    scores = score_table(SFDA=lambda i, t: 1 + i)
+    for name, rows in (("models", networks), ("scores", scores), ("untrained_scores", scores.iloc[1:])):
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+    scores = verdict.contest("supervised", folder=tmp_path)[0]
+    twins = scores.query("metric == 'SFDA of the twin'").set_index(["model", "task"])["score"]
+    assert len(twins) == len(truth()) / truth()["seed"].nunique() and (twins == 0).sum() == 1
+
+
 def test_halves(tmp_path):
     rows = [("t", "development"), ("u", "reporting"), ("v", "development")]
     pd.DataFrame(rows, columns=["name", "half"]).to_csv(tmp_path / "tasks.csv", index=False)
