@@ -299,7 +299,7 @@ def collect(cells, tables, images=None):
     (:func:`digest_of`), those of the newest count, and the tables' rows give way
     to them. Writes ``accuracy.csv``, ``probe.csv``, ``curves.csv`` and, for each task,
     ``predictions/TASK.npz`` with an array ``MODEL.SEED`` (M, C) of probabilities,
-    float16 and rounded to multiples of 1/2048, for every cell, and the test images'
+    float16 and rounded to multiples of 1/1024, for every cell, and the test images'
     ``labels`` (M,), where the task is found in `images` (:func:`sfda.tasks.load_task`); of the twins ``untrained.csv`` and ``untrained_probe.csv``. Rows
     are in the order of the zoo, whatever the order they were measured in.
     ``manifest.json`` says with which versions this was done.
@@ -471,7 +471,7 @@ def _add_predictions(found, folder, stale, images):
         for record, probabilities in found:
             if record["task"] == task:
                 # The last digits of small probabilities would be half of the file.
-                rounded = (probabilities.astype(float) * 2048).round() / 2048
+                rounded = (probabilities.astype(float) * 1024).round() / 1024
                 arrays[f"{record['model']}.{record['seed']}"] = rounded.astype(np.float16)
         if tasks.available(task, images):
             arrays["labels"] = tasks.load_task(task, images).test.labels.numpy().astype(np.uint8)

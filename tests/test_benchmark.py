@@ -246,8 +246,8 @@ def test_tables(measured, tmp_path):
             y = tasks.load_task(cell[1]).test.labels.numpy()
             assert np.array_equal(file["labels"], y) and file["labels"].dtype == np.uint8
             found = file[f"{cell[0]}.{cell[2]}"]
-            assert found.dtype == np.float16 and (found.astype(float) * 2048 % 1 == 0).all()
-            np.testing.assert_allclose(found, probabilities, rtol=0, atol=1 / 4096 + 1e-9)
+            assert found.dtype == np.float16 and (found.astype(float) * 1024 % 1 == 0).all()
+            np.testing.assert_allclose(found, probabilities, rtol=0, atol=1 / 2048 + 1e-9)
 
 
 def test_tables_only_grow(cells, tmp_path):
@@ -277,7 +277,7 @@ def test_tables_only_grow(cells, tmp_path):
     with np.load(grown / "predictions" / f"{task}.npz") as file:
         assert len(list(file)) == 5
         found = file[f"{name}.{seed}"].astype(float)
-        np.testing.assert_allclose(found, probabilities[::-1], rtol=0, atol=1 / 4096 + 1e-9)
+        np.testing.assert_allclose(found, probabilities[::-1], rtol=0, atol=1 / 2048 + 1e-9)
 
 
 def test_cells_in_the_tables_are_not_measured_again(cells, weights, tmp_path):

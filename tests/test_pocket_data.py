@@ -12,11 +12,12 @@ pytest.importorskip("timm")
 pytest.importorskip("torchvision")
 
 from sfda import drawings, models, tasks
+from sfda.ablation import VARIANTS
 from sfda.augment import normalise
 from sfda.baselines import RIVALS
 from sfda.benchmark import ACCURACY, CURVE, PROBE, digest_of, encoder_of
 from sfda.pocket import recipe
-from sfda.scoring import COLUMNS
+from sfda.scoring import COLUMNS, FEW, IMAGES
 from sfda.verdict import predictions
 
 FOLDER = ROOT / "data" / "pocket"
@@ -99,6 +100,20 @@ def test_measured_tables(prefix):
     assert cells == set(probe[keys[:2]].itertuples(index=False, name=None))
     for row in accuracy.itertuples():
         assert row.group == models.POCKET[row.model].group and row.task in tasks.TASKS
+
+
+def test_nothing_is_missing():
+    assert MADE == list(models.POCKET)
+    every = {(m, t) for m in models.POCKET for t in tasks.TASKS}
+    cells = read("accuracy")[["model", "task", "seed"]]
+    assert set(cells.itertuples(index=False, name=None)) == {(*pair, s) for pair in every for s in (0, 1)}
+    scores, ablations = read("scores"), read("ablations")
+    for table, column in ((scores, "metric"), (ablations, "variant")):
+        for name, rows in table.groupby(column):
+            if getattr(RIVALS.get(name), "needs", "") != "source probabilities":
+                assert set(rows[["model", "task"]].itertuples(index=False, name=None)) == every, name
+    assert set(scores["metric"]) == set(RIVALS) and set(ablations["variant"]) == set(VARIANTS)
+    assert len(ablations) == len(every) * (len(VARIANTS) + (len(IMAGES) - 1) * len(FEW))
 
 
 def test_predictions_give_the_accuracies():
