@@ -18,7 +18,7 @@ from sfda.baselines import RIVALS
 from sfda.benchmark import ACCURACY, CURVE, PROBE, digest_of, encoder_of
 from sfda.pocket import recipe
 from sfda.scoring import COLUMNS, FEW, IMAGES
-from sfda.verdict import predictions
+from sfda.verdict import predictions, spread
 
 FOLDER = ROOT / "data" / "pocket"
 MADE = [name for name in models.POCKET if (FOLDER / "weights" / f"{name}.safetensors").exists()]
@@ -156,3 +156,13 @@ def test_scores():
         supervised = RIVALS[name].needs == "source probabilities"
         expected = [m for m in MADE if not supervised or models.POCKET[m].objective == "supervised"]
         assert set(rows["model"]) == set(expected)
+
+
+def test_five_cells_made_again_from_nothing():
+    cells, keys = read("accuracy"), ["model", "task", "seed"]
+    again = read("rebuilt")
+    drawn = cells.sample(5, random_state=0)
+    assert again[keys].values.tolist() == drawn[keys].values.tolist()
+    assert again["accuracy"].tolist() == pytest.approx(drawn["accuracy"].tolist())
+    noise = spread(cells).loc[again["task"], "seeds"].to_numpy()
+    assert (abs(again["again"] - again["accuracy"]) < 4 * noise).all()
