@@ -111,6 +111,7 @@ VARIANTS = {
     "lambda: a = 4": {"strength": 4.0},
     "lambda: Algorithm 1": {"shrinkage": "algorithm 1"},
     "lambda: left-out likelihood": {"shrinkage": "leave-one-out"},
+    "no challenge, lambda: left-out likelihood": {"challenge": None, "shrinkage": "leave-one-out"},
     "lambda 0.01": {"shrinkage": 0.01},
     "lambda 0.1": {"shrinkage": 0.1},
     "lambda 0.5": {"shrinkage": 0.5},

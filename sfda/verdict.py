@@ -429,7 +429,7 @@ def summary(scores, accuracies, tasks_by_half, **options):
     return found.sort_values("reporting", ascending=False)
 
 
-def chance(accuracies, *, level=0.95, orders=5000, seed=0):
+def chance(*accuracies, level=0.95, orders=5000, seed=0):
     """What random scores reach: the `level` point of a mean weighted tau.
 
     One random order of the networks is used on all tasks. Tasks resemble each
@@ -437,8 +437,9 @@ def chance(accuracies, *, level=0.95, orders=5000, seed=0):
 
     Parameters
     ----------
-    accuracies : pandas.DataFrame
-        As in :func:`by_seed`.
+    *accuracies : pandas.DataFrame
+        As in :func:`by_seed`. Of several groups of networks each has an order of its
+        own, and it is the mean over the groups that is looked at.
     level : float, default 0.95
     orders, seed : int, default 5000 and 0
 
@@ -446,11 +447,13 @@ def chance(accuracies, *, level=0.95, orders=5000, seed=0):
     -------
     float
     """
-    truth = by_seed(accuracies)[0].mean(2).T
-    rng = np.random.default_rng(seed)
-    drawn = rng.permuted(np.tile(np.arange(truth.shape[1]), (orders, 1)), axis=1)
-    taus = [_weighted_taus(drawn.astype(float), accuracy) for accuracy in truth]
-    return float(np.quantile(np.mean(taus, axis=0), level))
+    rng, means = np.random.default_rng(seed), 0
+    for group in accuracies:
+        truth = by_seed(group)[0].mean(2).T
+        drawn = rng.permuted(np.tile(np.arange(truth.shape[1]), (orders, 1)), axis=1)
+        taus = [_weighted_taus(drawn.astype(float), accuracy) for accuracy in truth]
+        means = means + np.mean(taus, axis=0) / len(accuracies)
+    return float(np.quantile(means, level))
 
 
 def below_probe(accuracies, probes):

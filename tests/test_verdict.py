@@ -205,6 +205,15 @@ def test_chance_of_one_task_and_of_tasks_alike():
     assert verdict.chance(table[table["task"] != "u"], orders=20_000) < 0.5
 
 
+def test_chance_of_several_groups_is_that_of_their_mean():
+    table = truth(noise=0).query("task == 't'")
+    taus = [weighted_tau(order, [1, 2, 3, 4]) for order in itertools.permutations(range(4))]
+    means = [(a + b) / 2 for a in taus for b in taus]  # two groups, two orders
+    found = verdict.chance(table, table, orders=40_000)
+    assert found == pytest.approx(np.quantile(means, 0.95), abs=0.03)
+    assert found < verdict.chance(table) - 0.1
+
+
 def test_contest(tmp_path):
     networks = pd.DataFrame({"model": [*MODELS, "e"], "parameters": 1, "dimension": 2,
                              "source_accuracy": 0.5})  # fmt: skip
