@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import sfda
+from sfda import verdict
 from tree import ADDRESS, COLAB, ROOT, tracked_files
 
 
@@ -43,6 +44,19 @@ def test_the_published_score_is_one_for_all_six(readme):
         with pytest.warns(sfda.SaturationWarning):
             assert f"{sfda.sfda_score(X, flowers['labels'][fit]):.3f}" == "1.000"
     assert wide == 5
+
+
+def test_the_left_out_probability_is_ahead_in_the_pocket_benchmark(readme):
+    assert "the first is ahead of both versions of the score" in readme
+    means = []
+    for group in ("supervised", "self-supervised", "transformer"):
+        scores, accuracies, _ = verdict.contest(group)
+        means.append(verdict.judge(scores, accuracies).fillna(0).mean(axis=1))
+    mean = sum(means)
+    assert mean["left-out probability"] > max(mean["SFDA"], mean["SFDA leave-one-out"])
+    pairs = [verdict.contest(group)[:2] for group in ("supervised", "self-supervised", "transformer")]
+    ahead = verdict.pooled_interval(pairs, versus="SFDA", resamples=200)
+    assert ahead.loc["left-out probability", "low"] < 0  # not proved
 
 
 @pytest.mark.parametrize("command", ["make book", "make test"])
