@@ -382,9 +382,12 @@ def contest(group, *, folder=None):
     twins = twins[twins["metric"].isin(["SFDA", "SFDA leave-one-out"])]
     twins = twins.assign(metric=twins["metric"] + " of the twin")
     # One that sees no difference between the images has no score: the least of a probability.
-    every = itertools.product(twins["metric"].unique(), accuracies["model"].unique(), accuracies["task"].unique())
     keys = ["metric", "model", "task"]
-    twins = twins.set_index(keys)["score"].reindex(every, fill_value=0.0).rename_axis(keys).reset_index()
+    every = itertools.product(
+        twins["metric"].unique(), accuracies["model"].unique(), accuracies["task"].unique()
+    )
+    twins = twins.set_index(keys)["score"].reindex(every, fill_value=0.0)
+    twins = twins.rename_axis(keys).reset_index()
     yards = pd.concat([yardsticks(models, accuracies), twins])
     scores = pd.concat([table("scores", folder=folder), yards])
     scores = scores[scores["model"].isin(accuracies["model"])]

@@ -166,3 +166,17 @@ def test_five_cells_made_again_from_nothing():
     assert again["accuracy"].tolist() == pytest.approx(drawn["accuracy"].tolist())
     noise = spread(cells).loc[again["task"], "seeds"].to_numpy()
     assert (abs(again["again"] - again["accuracy"]) < 4 * noise).all()
+
+
+def test_what_is_said_of_lower_rates():
+    again, keys = read("lower_rates"), ["model", "task", "seed"]
+    both = again.merge(read("accuracy"), on=keys, suffixes=("", "_told"))
+    assert len(both) == len(again) and both["accuracy"].tolist() == both["accuracy_told"].tolist()
+    assert (both["learning_rate"] == 0.01).all()
+    changed = (both["learning_rate_again"] != 0.01) | (both["weight_decay_again"] != both["weight_decay"])
+    gain = both.assign(gain=both["again"] - both["accuracy"]).groupby(["model", "task"])["gain"].mean()
+    assert (gain[~changed.groupby([both["model"], both["task"]]).any()] == 0).all()
+    gain = gain[changed.groupby([both["model"], both["task"]]).any()]
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert f"Of the {len(both) // 2} that were done (`lower_rates.csv`) {len(both) // 2 - len(gain)} kept" in text
+    assert f"rose in {(gain > 0).sum()}, by 4 to 8" in text and f"fell in {(gain < 0).sum()}, by up to 6" in text
