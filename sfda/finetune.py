@@ -195,9 +195,9 @@ def finetune(
     Three things are added to the paper's protocol, so that a few hundred images
     and steps suffice for any network. Batch normalisation starts from the
     images' own statistics (:func:`recalibrated`); the features enter the head
-    divided by the standard deviations that they have before training, so that
-    their scale, which differs by orders of magnitude between networks, has no
-    say in the learning rate; and gradients are clipped at norm 5. The head
+    divided by the standard deviations that they have before training (as they are, if
+    all are constant), so that their scale, which differs by orders of magnitude between
+    networks, has no say in the learning rate; and gradients are clipped at norm 5. The head
     starts from zero, not from a linear probe: that would favour, in the truth,
     the scores that are linear probes in disguise.
 
@@ -410,7 +410,10 @@ def _head(x, n_classes):
     """Standardisation as of the features `x`, then a linear layer of zeros."""
     mean, scale = x.mean(0), x.std(0, correction=0)
     # What hardly changes now may do so later; it must not explode then.
-    scale = scale.clamp(min=1e-3 * scale.max().item()).clamp(min=torch.finfo(x.dtype).tiny)
+    scale = scale.clamp(min=1e-3 * scale.max().item())
+    # Where nothing changes at all there is no scale to take off.
+    if scale.max() <= 1e-6 * x.abs().max():
+        scale = torch.ones_like(scale)
     with torch.random.fork_rng([]):
         linear = nn.Linear(x.shape[1], n_classes)
     nn.init.zeros_(linear.weight)

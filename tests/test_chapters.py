@@ -155,3 +155,12 @@ def test_figures_have_captions(chapter):
         if has_image(cell) and "remove-cell" not in tags(cell):
             caption = cell.metadata.get("mystnb", {}).get("figure", {}).get("caption")
             assert caption, f"{chapter}: figure without `mystnb: figure: caption:` in\n{cell.source}"
+
+
+@every_chapter
+def test_every_glued_number_is_read(chapter):
+    glued = {output.metadata["scrapbook"]["name"] for cell in code_cells(chapter) for output in cell.outputs
+             if "scrapbook" in output.get("metadata", {})}
+    text = "\n".join(cell.source for cell in read(chapter).cells if cell.cell_type == "markdown")
+    named = set(re.findall(r"\{glue:\w*\}`([^`:]+)", text))
+    assert glued == named, f"{chapter}: glue what is read, read what is glued; one without the other: {glued ^ named}"

@@ -182,8 +182,21 @@ def test_the_scale_of_the_features_does_not_matter(factor):
 
 
 def test_features_that_are_all_constant():
-    standardise, _ = module._head(torch.ones(5, 2), 2)
-    assert (standardise(torch.ones(3, 2)) == 0).all()
+    noise = 1e-8 * torch.tensor([[0.0], [1.0], [0.0], [1.0], [1.0]])
+    for x in (torch.ones(5, 2), torch.zeros(5, 2), torch.ones(5, 2) + noise):
+        standardise, _ = module._head(x, 2)
+        z = standardise(x + 0.25)
+        assert z.sub(0.25).abs().max() < 1e-6
+
+
+def test_a_network_that_sees_nothing_at_first_can_be_trained():
+    blind = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8))
+    torch.nn.init.zeros_(blind[1].weight)
+    task = small_task()
+    run = finetune(
+        blind, 10, task.train.images, task.train.labels, task.train.images, steps=60, **RATES
+    )
+    assert (run.logits.argmax(1) == task.train.labels).float().mean() > 0.5
 
 
 def test_a_feature_that_wakes_up_does_not_explode():
