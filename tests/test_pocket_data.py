@@ -107,6 +107,10 @@ def test_nothing_is_missing():
     every = {(m, t) for m in models.POCKET for t in tasks.TASKS}
     cells = read("accuracy")[["model", "task", "seed"]]
     assert set(cells.itertuples(index=False, name=None)) == {(*pair, s) for pair in every for s in (0, 1)}
+    for name in ("untrained", "untrained_probe", "probe"):
+        table = read(name)
+        assert len(table) == len(every) and set(zip(table["model"], table["task"])) == every, name
+    assert (read("untrained")["seed"] == 0).all()
     scores, ablations = read("scores"), read("ablations")
     for table, column in ((scores, "metric"), (ablations, "variant")):
         for name, rows in table.groupby(column):
