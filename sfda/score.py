@@ -5,6 +5,8 @@ Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022.
 
 import warnings
 
+import numpy as np
+
 from sfda.arrays import (
     as_features,
     as_labels,
@@ -112,30 +114,11 @@ def sfda_score(
     >>> sfda_score(weak, y) < sfda_score(strong, y)
     True
     """
-    if not isinstance(posterior, str) or posterior not in ("resubstitution", "leave-one-out"):
-        raise ValueError(
-            f"posterior: expected 'resubstitution' or 'leave-one-out', got {posterior!r}"
-        )
-    check_shrinkage(shrinkage, strength, names=())
-    x = as_features(features, dtype=dtype, device=device)
-    y, classes = as_labels(labels, len(x))
-    n, d = x.shape
-    if posterior == "leave-one-out":
-        check_leave_one_out(namespace(y).bincount(y), classes)
-
-    def score(x):
-        if posterior == "leave-one-out":
-            return _leave_one_out(x, like(y, x), len(classes), shrinkage)
-        return _resubstitution(x, like(y, x), len(classes), shrinkage, strength)
-
-    try:
-        if n < 2 * d and x.dtype != namespace(x).float64:
-            raise OutOfPrecision
-        value = score(x)
-    except OutOfPrecision:
-        if x.dtype == namespace(x).float64:
-            raise
-        value = score(as_features(features, device=device))
+    log_p, y = _log_posterior(
+        features, labels, posterior, True, shrinkage, strength, dtype=dtype, device=device
+    )
+    value = _mean_probability(log_p, y)
+    n, d = np.shape(features)
     if posterior == "resubstitution" and (n <= d or value >= 1 - 1e-6):
         reason = (
             f"cannot be trusted: N = {n} <= D = {d} samples can be separated whatever their labels"
@@ -150,22 +133,96 @@ def sfda_score(
     return value
 
 
-def _resubstitution(x, y, n_classes, shrinkage, strength):
+def log_posterior(
+    features,
+    labels,
+    *,
+    posterior="leave-one-out",
+    challenge=True,
+    shrinkage=None,
+    strength=5.0,
+    dtype=None,
+    device=None,
+):
+    """Log-probabilities of the classes that the score is the mean of.
+
+    The mean over the samples of ``exp(log_posterior(...))`` at their own class is
+    :func:`sfda.sfda_score`; selecting an ensemble takes them one by one.
+
+    Parameters
+    ----------
+    features, labels, shrinkage, strength, dtype, device
+        As in :func:`sfda.sfda_score`.
+    posterior : {"leave-one-out", "resubstitution"}, default "leave-one-out"
+        As in :func:`sfda.sfda_score`.
+    challenge : bool, default True
+        False stops after the first pass, whose samples are as they came.
+
+    Returns
+    -------
+    array of shape (N, C), float64
+        Columns in sorted order of the labels; NumPy, or torch on an accelerator.
+
+    Raises
+    ------
+    ValueError
+        As :func:`sfda.sfda_score`.
+    """
+    return _log_posterior(
+        features, labels, posterior, challenge, shrinkage, strength, dtype=dtype, device=device
+    )[0]
+
+
+def _log_posterior(features, labels, posterior, challenge, shrinkage, strength, *, dtype, device):
+    """Log-posterior (N, C) and classes (N,), in one library."""
+    if not isinstance(posterior, str) or posterior not in ("resubstitution", "leave-one-out"):
+        raise ValueError(
+            f"posterior: expected 'resubstitution' or 'leave-one-out', got {posterior!r}"
+        )
+    check_shrinkage(shrinkage, strength, names=())
+    x = as_features(features, dtype=dtype, device=device)
+    y, classes = as_labels(labels, len(x))
+    n, d = x.shape
+    if posterior == "leave-one-out":
+        check_leave_one_out(namespace(y).bincount(y), classes)
+
+    def compute(x):
+        own = like(y, x)
+        if posterior == "leave-one-out":
+            return _leave_one_out(x, own, len(classes), challenge, shrinkage), own
+        return _resubstitution(x, own, len(classes), challenge, shrinkage, strength), own
+
+    try:
+        if n < 2 * d and x.dtype != namespace(x).float64:
+            raise OutOfPrecision
+        return compute(x)
+    except OutOfPrecision:
+        if x.dtype == namespace(x).float64:
+            raise
+        return compute(as_features(features, device=device))
+
+
+def _resubstitution(x, y, n_classes, challenge, shrinkage, strength):
     first = LabelledFeatures.from_features(x, y, n_classes)
     if shrinkage is None:
         shrinkage = adaptive_shrinkage(first.largest_eigenvalue, strength)
     log_p = first.log_posterior(shrinkage)
+    if not challenge:
+        return log_p
     confidence = own_confidence(namespace(x).exp(log_p), y)
     second = _challenged(first, confidence)
-    return _mean_probability(second.log_posterior(shrinkage), y)
+    return second.log_posterior(shrinkage)
 
 
-def _leave_one_out(x, y, n_classes, shrinkage):
+def _leave_one_out(x, y, n_classes, challenge, shrinkage):
     xp = namespace(x)
     first = LabelledFeatures.from_features(x, y, n_classes)
     if shrinkage is None:
         shrinkage = first.choose_shrinkage()
-    p = xp.exp(first.leave_one_out(shrinkage))
+    log_p = first.leave_one_out(shrinkage)
+    if not challenge:
+        return log_p
+    p = xp.exp(log_p)
     confidence = own_confidence(p, y)
     others = other_means(first.means)
     second = _challenged(first, confidence)
@@ -189,7 +246,7 @@ def _leave_one_out(x, y, n_classes, shrinkage):
 
         return inner_products
 
-    return _mean_probability(second.leave_one_out(shrinkage, points), y)
+    return second.leave_one_out(shrinkage, points)
 
 
 def _challenged(first, confidence):

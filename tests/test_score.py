@@ -239,9 +239,10 @@ def test_the_path_of_accelerators(posterior, D, dtype, shrinkage):
     x, t = torch.from_numpy(X), torch.from_numpy(y)
     before = x.clone()
     if posterior == "resubstitution":
-        value = score._resubstitution(x, t, 3, shrinkage, 5.0)
+        log_p = score._resubstitution(x, t, 3, True, shrinkage, 5.0)
     else:
-        value = score._leave_one_out(x, t, 3, shrinkage)
+        log_p = score._leave_one_out(x, t, 3, True, shrinkage)
+    value = score._mean_probability(log_p, t)
     expected = quietly(X, y, posterior=posterior, shrinkage=shrinkage)
     assert value == pytest.approx(expected, abs=1e-9 if dtype == "float64" else 1e-5)
     assert torch.equal(x, before)
@@ -250,7 +251,7 @@ def test_the_path_of_accelerators(posterior, D, dtype, shrinkage):
 def test_accelerators_meet_the_limits_of_float32():
     X, y = dependent("sum", 0)
     with pytest.raises(OutOfPrecision):
-        score._resubstitution(torch.from_numpy(X).float(), torch.from_numpy(y), 4, None, 5.0)
+        score._resubstitution(torch.from_numpy(X).float(), torch.from_numpy(y), 4, True, None, 5.0)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0"])
