@@ -8,6 +8,7 @@ metrics it is compared with.
 from sfda.baselines import METRICS
 from sfda.challenge import confmix
 from sfda.discriminant import FisherDiscriminant
+from sfda.ensemble import select_ensemble
 from sfda.source_classes import leep, nce
 from sfda.ranking import weighted_tau
 from sfda.score import SaturationWarning, sfda_score
@@ -19,6 +20,7 @@ __all__ = [
     "confmix",
     "leep",
     "nce",
+    "select_ensemble",
     "sfda_score",
     "weighted_tau",
 ]

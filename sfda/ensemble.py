@@ -1,0 +1,608 @@
+"""Which networks to fine-tune together: subsets whose averaged predictions should be good.
+
+A network's stand-in, before any fine-tuning, is what a discriminant on its features
+says of each sample. Notation: K networks, N samples, p_m(y_n) the probability that the
+stand-in of network m gives the class of sample n.
+"""
+
+import itertools
+import math
+import numbers
+import re
+import warnings
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import log_softmax, logsumexp
+
+from sfda.arrays import as_features, as_labels, is_torch, namespace, to_numpy
+from sfda.discriminant import FisherDiscriminant
+from sfda.score import SaturationWarning, log_posterior
+
+METHODS = ("held-out", "top", "nuclear", "diverse")
+
+
+class Step(NamedTuple):
+    """What the members chosen so far are worth: ``criterion = mean + complementarity``."""
+
+    criterion: float
+    mean: float
+    complementarity: float
+
+
+class Ensemble(NamedTuple):
+    """A choice of networks.
+
+    ``members`` are their names, in the order in which they were chosen; ``scores`` what they
+    were worth after each choice, a list of :class:`sfda.ensemble.Step`.
+    """
+
+    members: list
+    scores: list
+
+
+def select_ensemble(
+    features_by_model,
+    labels,
+    size,
+    *,
+    method="held-out",
+    scores=None,
+    challenge=False,
+    shrinkage=None,
+    strength=5.0,
+    device=None,
+):
+    """Choose networks whose predictions, averaged after fine-tuning, should be best.
+
+    Parameters
+    ----------
+    features_by_model : mapping of name to array-like of shape (N, D)
+        Features of the same N samples, of any number of networks, each with its own
+        D: NumPy or torch, any floating dtype, any device; not modified.
+    labels : array-like of shape (N,)
+        Integers (gaps are fine) or strings, at least two classes.
+    size : int
+        How many, from 1 to the number of different networks. Smaller ensembles are
+        the first members of larger ones, but for one network alone by "held-out".
+    method : {"held-out", "top", "nuclear", "diverse"}, default "held-out"
+        "held-out" (of this package) takes the pair, and then adds the network, that most
+        raises the leave-one-out log-likelihood of the averaged posterior, each posterior
+        being calibrated first (:func:`sfda.ensemble.calibrated`). "top" takes the
+        largest `scores`. "nuclear" is the paper's selection as far as it is known,
+        see :func:`sfda.ensemble.nuclear_selection`. "diverse", a yardstick, begins with the most
+        accurate network and adds those whose errors are least correlated with
+        the errors of the members.
+    scores : mapping of name to float, optional
+        What "top" and "nuclear" rank single networks by, larger is better. By default
+        the mean left-out probability of the true class for "top" (with `challenge`, this
+        is the left-out SFDA score), and the plain SFDA score for "nuclear".
+        Not for the other methods.
+    challenge : bool, default False
+        Whether the left-out posteriors are those of self-challenged features, as in
+        :func:`sfda.score.log_posterior`; "nuclear" uses none. On the pocket benchmark's
+        development tasks "held-out" lost more accuracy with the challenge.
+    shrinkage, strength, device
+        As in :func:`sfda.sfda_score`. `strength` is that of "nuclear", which also takes
+        shrinkage="leave-one-out": lambda by left-out likelihood in the Fisher features, and
+        left-out probabilities as scores, which lost a third of the accuracy on the
+        development tasks.
+
+    Returns
+    -------
+    Ensemble
+        ``.members``, in the order of choice, and ``.scores``, one a choice, whose
+        ``criterion`` is the sum of ``mean``, over the members, and
+        ``complementarity``. "held-out": log-likelihoods in nats a sample, the second
+        part being the ambiguity of :func:`sfda.ensemble.split`. "top": the mean score and 0.
+        "nuclear": the two halves of the paper's Eq. 9. "diverse": 0, and the mean
+        correlation between the members' errors with its sign changed.
+
+    Raises
+    ------
+    ValueError
+        Bad input: the message names the argument, and the network where it is one;
+        more members asked for than there are different networks; a class with one
+        sample, except for "top" with given `scores` and "nuclear".
+
+    Warns
+    -----
+    SaturationWarning
+        "nuclear", where a network has as many features as there are samples or more.
+
+    Notes
+    -----
+    A network that is there twice is chosen once: features that are the same numbers, in
+    whatever precision, are one network, under the name that comes first.
+    Equal criteria are decided by the order of `features_by_model`. "nuclear" depends on
+    the scale of the features, as the published rule for lambda does; the others do not.
+
+    After one posterior a network, "held-out" costs O(K (K + size) N).
+
+    References
+    ----------
+    W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 8 and 9. The split into
+    mean and ambiguity: A. Krogh and J. Vedelsby, *Neural network ensembles, cross
+    validation, and active learning*, NeurIPS 1994, there for squared errors.
+
+    Examples
+    --------
+    Two networks see one half of the classes each, a third a bit of everything:
+
+    >>> import numpy as np
+    >>> from sfda import select_ensemble
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(400) % 4
+    >>> def network(strength):
+    ...     return rng.standard_normal((400, 4)) + np.diag(strength)[y]
+    >>> found = select_ensemble(
+    ...     {"low": network([3, 3, 0, 0]), "high": network([0, 0, 3, 3]), "all": network([1] * 4)},
+    ...     y, 2)
+    >>> sorted(found.members)
+    ['high', 'low']
+    """
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
+    names, n = _different(features_by_model, device)
+    y = as_labels(labels, n)[0]
+    size = _check_size(size, names, features_by_model)
+    if scores is not None:
+        if method not in ("top", "nuclear"):
+            raise ValueError(f"scores: expected None for method {method!r}, which uses none")
+        scores = _check_scores(scores, names, features_by_model)
+    mended = method == "nuclear" and isinstance(shrinkage, str) and shrinkage == "leave-one-out"
+    options = {"shrinkage": None if mended else shrinkage, "strength": strength}
+    own = np.arange(n), y
+
+    def of_each(function, *arguments, **more):
+        """`function` of every network's features; errors get its name."""
+        for name in names:
+            try:
+                result = function(features_by_model[name], *arguments, **(options | more))
+            except ValueError as error:
+                argument = f"features_by_model[{name!r}]"
+                raise ValueError(re.sub("^features(?=:)", argument, str(error))) from error
+            yield to_numpy(result)
+
+    def left_out():
+        return of_each(log_posterior, labels, challenge=challenge, device=device)
+
+    def mean_probabilities(log_p):
+        return [float(np.exp(each[own]).mean()) for each in log_p]
+
+    if method == "top":
+        chosen, steps = top(scores or mean_probabilities(left_out()), size)
+    elif method == "held-out":
+        log_p = np.stack([calibrated(each, y)[own] for each in left_out()])
+        chosen, steps = greedy(log_p, size)
+    elif method == "diverse":
+        wrong = np.stack([each.argmax(1) != y for each in left_out()])
+        chosen, steps = least_correlated(wrong, size)
+    else:
+        wide = [repr(m) for m in names if np.shape(features_by_model[m])[1] >= n]
+        if wide and not mended:
+            warnings.warn(
+                f"the nuclear norm cannot be trusted: {', '.join(wide)} can separate the N = {n} "
+                "samples whatever their labels; use method='held-out', or shrinkage='leave-one-out'",
+                SaturationWarning,
+                stacklevel=2,
+            )
+        if scores is None:
+            kind = "leave-one-out" if mended else "resubstitution"
+            more = {"posterior": kind, "challenge": challenge or not mended, "device": device}
+            scores = mean_probabilities(of_each(log_posterior, labels, **more))
+        # The estimator computes on the CPU.
+        more = {"shrinkage": shrinkage}
+        fisher = list(of_each(lambda x, *a, **o: fisher_features(to_numpy(x), *a, **o), y, **more))
+        chosen, steps = nuclear_selection(scores, fisher, y, size)
+    return Ensemble([names[i] for i in chosen], steps)
+
+
+# --- the likelihood of the averaged posterior --------------------------------
+
+
+def calibrated(log_p, y):
+    """Posteriors made as sure as they are right: log p to the power beta, normalised.
+
+    One number a network, 1 / beta its temperature, by the largest likelihood. An
+    average listens most to the members that are surest, and a discriminant of many
+    features is surer than it should be.
+
+    Parameters
+    ----------
+    log_p : array of shape (N, C)
+        Left-out log-probabilities.
+    y : integer array of shape (N,)
+        Classes 0..C-1.
+
+    Returns
+    -------
+    array of shape (N, C)
+        With the same order of the classes in every row. beta lies between 1/1000 and 20,
+        where a posterior that is always right would have it grow without end.
+
+    References
+    ----------
+    C. Guo et al., *On calibration of modern neural networks*, ICML 2017.
+    """
+    own = log_p[np.arange(len(y)), y]
+
+    def slope(log_beta):
+        """Of minus the likelihood, which is convex in beta: what is expected less what is."""
+        z = math.exp(log_beta) * log_p
+        p = np.exp(z - z.max(1, keepdims=True))
+        expected = np.einsum("nc,nc->n", p, log_p) / p.sum(1)
+        return float((expected - own).mean())
+
+    low, high = math.log(1e-3), math.log(20)
+    if slope(low) >= 0:
+        best = low
+    elif slope(high) <= 0:
+        best = high
+    else:
+        best = brentq(slope, low, high, xtol=1e-6)
+    return log_softmax(math.exp(best) * log_p, axis=1)
+
+
+def split(log_p):
+    """Log-likelihood of an averaged posterior, and what it consists of.
+
+    .. math:: \\frac1N\\sum_n \\log \\bar p(y_n)
+              = \\frac1M\\sum_m \\frac1N\\sum_n \\log p_m(y_n)
+              + \\frac1N\\sum_n \\Bigl[\\log \\bar p(y_n) - \\frac1M\\sum_m \\log p_m(y_n)\\Bigr],
+
+    the mean of the members' own log-likelihoods plus the *ambiguity*, which by
+    Jensen's inequality is never negative, and 0 where all members agree.
+
+    Parameters
+    ----------
+    log_p : array-like of shape (M, N)
+        log p_m(y_n) of M members.
+
+    Returns
+    -------
+    Step
+        In nats a sample; ``complementarity`` is the ambiguity.
+
+    Raises
+    ------
+    ValueError
+        Not a matrix of finite log-probabilities.
+    """
+    log_p = as_features(log_p, name="log_p")
+    mean = log_p.mean(0)
+    # Zero where all agree, and never below: log-mean-exp of deviations that sum to 0.
+    ambiguity = logsumexp(log_p - mean, axis=0) - math.log(len(log_p))
+    parts = float(mean.mean()), float(ambiguity.clip(min=0).mean())
+    return Step(sum(parts), *parts)
+
+
+def greedy(log_p, size):
+    """The best pair, then one by one the network that most raises the log-likelihood.
+
+    Beginning with a pair finds two networks that complement each other even where
+    neither is the best one; all pairs of K networks cost O(K^2 N).
+
+    Parameters
+    ----------
+    log_p : array of shape (K, N)
+        log p_m(y_n) of all networks.
+    size : int
+        At most K.
+
+    Returns
+    -------
+    chosen : list of int
+        Rows, in the order of choice; of the pair, the better one first.
+    steps : list of Step
+        :func:`sfda.ensemble.split` of the rows chosen so far. The criterion may fall: every
+        member has the same weight, and one that the others do not need is a burden.
+    """
+    alone = log_p.mean(1)
+    if size == 1:
+        chosen = [_best(alone, [])]
+    else:
+        pairs = np.full((len(log_p), len(log_p)), -np.inf)
+        for first in range(len(log_p) - 1):
+            both = np.logaddexp(log_p[first], log_p[first + 1 :]).mean(1)
+            pairs[first, first + 1 :] = both
+        first, second = divmod(_best(pairs.ravel(), []), len(log_p))
+        chosen = [second, first] if _best(alone[[first, second]], []) else [first, second]
+    total = np.logaddexp.reduce(log_p[chosen], axis=0)  # log of the sum over members
+    while len(chosen) < size:
+        chosen.append(_best(np.logaddexp(total, log_p).mean(1), chosen))
+        total = np.logaddexp(total, log_p[chosen[-1]])
+    return chosen, [split(log_p[chosen[: k + 1]]) for k in range(size)]
+
+
+def exhaustive(log_p, size):
+    """The subset of the largest log-likelihood of the average, among all of that size.
+
+    Parameters
+    ----------
+    log_p : array of shape (K, N)
+    size : int
+
+    Returns
+    -------
+    chosen : list of int
+        In increasing order; of equals, the first.
+    step : Step
+    """
+    subsets = map(list, itertools.combinations(range(len(log_p)), size))
+    best = max(subsets, key=lambda rows: split(log_p[rows]).criterion)
+    return best, split(log_p[best])
+
+
+# --- the paper's criterion, as far as it is known -----------------------------
+
+
+def fisher_features(features, labels, *, frame="classes", shrinkage=None, strength=5.0):
+    """Samples in the space in which classes have unit covariance within.
+
+    Parameters
+    ----------
+    features : array-like of shape (N, D)
+    labels : array-like of shape (N,)
+    frame : {"classes", "axes"}, default "classes"
+        "axes": the coordinates are the Fisher directions, most discriminative first,
+        min(C - 1, D) of them. Their order and signs are the network's own.
+        "classes": the same space, turned so that each of C axes points as nearly as
+        possible to one class's mean (the polar factor of the means, an orthogonal
+        Procrustes problem). Lengths stay, and the same coordinate means the same class
+        in all networks.
+    shrinkage, strength
+        As in :class:`sfda.FisherDiscriminant`, "leave-one-out" included.
+
+    Returns
+    -------
+    ndarray of shape (N, C) or (N, min(C - 1, D))
+        Their mean over the samples is 0.
+
+    Raises
+    ------
+    ValueError
+        As :meth:`sfda.FisherDiscriminant.fit`, or no such frame.
+    """
+    if frame not in ("classes", "axes"):
+        raise ValueError(f"frame: expected 'classes' or 'axes', got {frame!r}")
+    model = FisherDiscriminant(shrinkage, strength).fit(features, labels)
+    z = model.transform(features)
+    if frame == "axes":
+        return z
+    u, _, v = np.linalg.svd(model.transform(model.means_), full_matrices=False)
+    return z @ (u @ v).T
+
+
+def nuclear_selection(
+    scores, features, labels, size, *, weight=0.5, level="sample", rule="once", scale="standard"
+):
+    """Scores mixed with nuclear norms of stacked Fisher features (Eqs. 8 and 9, second-hand).
+
+    The complementarity of network m is the nuclear norm of the matrix whose rows are
+    the networks' Fisher features, less the norm without row m. No code of it was
+    published, and what is known of the paper leaves open what one row stands for, how
+    the two terms are brought to one scale, and in what order networks are chosen. The
+    defaults, and that of :func:`fisher_features`, are those that lost least accuracy on
+    the pocket benchmark's development tasks.
+
+    Parameters
+    ----------
+    scores : array-like of shape (K,)
+        Of the single networks, larger is better.
+    features : sequence of K arrays of shape (N, D'_m)
+        :func:`fisher_features` of the networks; shorter rows are filled up with zeros.
+    labels : integer array of shape (N,)
+    size : int
+        At most K.
+    weight : float, default 0.5
+        r, of the scores; 1 - r is that of the complementarity.
+    level : {"sample", "class"}, default "sample"
+        One stack for each sample, or for the mean of each class; the norm is averaged
+        over the stacks. (The mean of all samples is 0 in every network.)
+    rule : {"once", "greedy"}, default "once"
+        The stack holds all K networks, and those with the largest sums are taken; or it
+        holds the networks chosen before and the candidate, one choice after the other.
+    scale : {"standard", "raw"}, default "standard"
+        Both terms with mean 0 and standard deviation 1 over the candidates, or as they are.
+
+    Returns
+    -------
+    chosen : list of int
+        In the order of choice.
+    steps : list of Step
+        After each choice: r times the mean score of the members, (1 - r) times the
+        mean of the complementarities that they had when they were chosen, both on the
+        scale asked for, and their sum.
+
+    Raises
+    ------
+    ValueError
+        No such level, rule or scale.
+
+    References
+    ----------
+    W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 8 and 9.
+    """
+    for name, value, choices in (
+        ("level", level, ("sample", "class")),
+        ("rule", rule, ("once", "greedy")),
+        ("scale", scale, ("standard", "raw")),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name}: expected {choices[0]!r} or {choices[1]!r}, got {value!r}")
+    scores = np.asarray(scores, dtype=float)
+    stacks = _stacks(features, labels, level)
+
+    def scaled(values, candidates):
+        if scale == "raw":
+            return values
+        deviation = values[candidates].std()
+        return (values - values[candidates].mean()) / (deviation if deviation > 0 else 1)
+
+    everyone, chosen, terms = list(range(len(scores))), [], []
+    alone = scaled(scores, everyone)
+    for _ in range(size):
+        left = [m for m in everyone if m not in chosen]
+        if rule == "greedy":
+            gained = np.full(len(scores), np.nan)
+            without = _nuclear_norm(stacks, chosen)
+            gained[left] = [_nuclear_norm(stacks, [*chosen, m]) - without for m in left]
+            gained = scaled(gained, left)
+        elif not chosen:
+            full = _nuclear_norm(stacks, everyone)
+            rest = [[k for k in everyone if k != m] for m in everyone]
+            gained = scaled(np.array([full - _nuclear_norm(stacks, each) for each in rest]), everyone)
+        chosen.append(_best(weight * alone + (1 - weight) * gained, chosen))
+        terms.append((weight * alone[chosen[-1]], (1 - weight) * gained[chosen[-1]]))
+    means = np.cumsum(terms, axis=0) / np.arange(1, size + 1)[:, None]
+    return chosen, [Step(float(a + b), float(a), float(b)) for a, b in means]
+
+
+def _stacks(features, labels, level):
+    """The networks' rows, shape (B, K, D'), of B samples or classes."""
+    if level == "class":
+        counts = np.bincount(labels)[:, None]
+        features = [np.eye(len(counts))[labels].T @ f / counts for f in features]
+    width = max(f.shape[1] for f in features)
+    return np.stack([np.pad(f, ((0, 0), (0, width - f.shape[1]))) for f in features], axis=1)
+
+
+def _nuclear_norm(stacks, rows):
+    """Sum of the singular values of the stacks' `rows`, a mean over the stacks."""
+    if not rows:
+        return 0.0
+    # Not from the eigenvalues of inner products: one long row would drown the others.
+    return float(np.linalg.svd(stacks[:, rows], compute_uv=False).sum(1).mean())
+
+
+# --- the other methods ---------------------------------------------------------
+
+
+def top(scores, size):
+    """The `size` largest of `scores` (K,): places in order, and their mean after each choice."""
+    chosen = []
+    for _ in range(size):
+        chosen.append(_best(scores, chosen))
+    means = np.asarray(scores)[chosen].cumsum() / np.arange(1, size + 1)
+    return chosen, [Step(float(mean), float(mean), 0.0) for mean in means]
+
+
+def least_correlated(wrong, size):
+    """The network with fewest errors, then those whose errors go least with the members'.
+
+    Parameters
+    ----------
+    wrong : bool array of shape (K, N)
+        Which samples each network gets wrong.
+    size : int
+        At most K.
+
+    Returns
+    -------
+    chosen : list of int
+        In the order of choice. Each has the smallest mean correlation with those before.
+    steps : list of Step
+        The mean correlation between members, with its sign changed; 0 for one alone.
+    """
+    deviations = wrong - wrong.mean(1, keepdims=True)
+    norms = np.linalg.norm(deviations, axis=1, keepdims=True)
+    # One that is always right, or always wrong, errs together with nobody.
+    deviations = np.divide(deviations, norms, out=np.zeros_like(deviations), where=norms > 0)
+    correlation = deviations @ deviations.T
+    chosen, steps = [_best(-wrong.mean(1), [])], [Step(0.0, 0.0, 0.0)]
+    while len(chosen) < size:
+        chosen.append(_best(-correlation[:, chosen].mean(1), chosen))
+        pairs = itertools.combinations(chosen, 2)
+        value = -float(np.mean([correlation[pair] for pair in pairs]))
+        steps.append(Step(value, 0.0, value))
+    return chosen, steps
+
+
+def _best(values, taken):
+    """Place of the largest value that is not taken, the first of those equal but for rounding."""
+    values = np.array(values, dtype=float)
+    values[taken] = -np.inf
+    best = values.max()
+    return int(np.flatnonzero(values >= best - 1e-12 * max(1.0, abs(best)))[0])
+
+
+# --- checked input ---------------------------------------------------------------
+
+
+def _different(features_by_model, device):
+    """Names of the networks, less those whose features an earlier one has, too, and N."""
+    if not isinstance(features_by_model, Mapping):
+        raise ValueError(
+            "features_by_model: expected a mapping from names to features, "
+            f"got {type(features_by_model).__name__}"
+        )
+    if not features_by_model:
+        raise ValueError("features_by_model: expected at least one network, got none")
+    n, known = None, {}
+    for name in features_by_model:
+        x = _numpy(features_by_model, name, device)
+        if n not in (None, len(x)):
+            raise ValueError(
+                f"features_by_model[{name!r}]: expected the {n} samples of the networks "
+                f"before, got {len(x)} rows"
+            )
+        n, eps = len(x), _rounding(features_by_model[name])
+
+        def same(other):
+            shape, first, its_eps = known[other]
+            tolerance = max(eps, its_eps)
+
+            def equal(a, b):  # float16 also rounds to multiples of 2^-24
+                return bool((np.abs(a - b) <= tolerance * (np.abs(a) + 2.0**-14)).all())
+
+            if shape != x.shape or not equal(x[0], first):
+                return False  # nearly always: the first sample tells
+            return equal(x, _numpy(features_by_model, other, device))
+
+        if not any(same(other) for other in known):
+            known[name] = x.shape, x[0].copy(), eps
+    return list(known), n
+
+
+def _rounding(features):
+    """Relative spacing of the numbers that `features` are stored as."""
+    dtype = getattr(features, "dtype", np.dtype(float))
+    if is_torch(features):
+        return namespace(features).finfo(dtype).eps if dtype.is_floating_point else 0.0
+    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
+
+
+def _numpy(features_by_model, name, device):
+    """One network's features as float64, made when needed: all at once may not fit."""
+    argument = f"features_by_model[{name!r}]"
+    return to_numpy(as_features(features_by_model[name], name=argument, device=device))
+
+
+def _check_size(size, names, given):
+    whole = isinstance(size, numbers.Integral) and not isinstance(size, bool)
+    if whole and 1 <= size <= len(names):
+        return int(size)
+    again = [repr(name) for name in given if name not in names]
+    why = f" ({', '.join(again)} repeated an earlier one)" if again else ""
+    raise ValueError(
+        f"size: expected an integer from 1 to {len(names)}, the number of different "
+        f"networks{why}, got {size!r}"
+    )
+
+
+def _check_scores(scores, names, given):
+    if not isinstance(scores, Mapping):
+        raise ValueError(
+            f"scores: expected a mapping from names to numbers, got {type(scores).__name__}"
+        )
+    for name in scores:
+        if name not in given:
+            raise ValueError(f"scores: expected names of features_by_model, got {name!r}")
+    for name in names:
+        value = scores.get(name)
+        if not isinstance(value, numbers.Real) or not math.isfinite(value):
+            raise ValueError(f"scores[{name!r}]: expected a finite number, got {value!r}")
+    return [float(scores[name]) for name in names]
