@@ -1,4 +1,4 @@
-"""The command line: ``python -m sfda pretrain``, ``benchmark``, ``score`` and ``ablate``."""
+"""The command line: ``python -m sfda pretrain``, ``benchmark``, ``score``, ``ablate``, ``select``."""
 
 import argparse
 import sys
@@ -54,6 +54,17 @@ def build_parser():
     _add_common(ablate)
     _add_tasks(ablate, twins=False)
 
+    select = commands.add_parser(
+        "select",
+        help="choose ensembles by every method, and try all ensembles",
+        description="Choose up to five of the 33 networks, and of each group, by every method from "
+        "the features of the training images, and add the choices to ensembles.csv; and from the "
+        "predictions find the best ensembles and what random ones reach, for "
+        "ensemble_limits.csv. What is there is not computed again.",
+    )
+    _add_common(select, models=False)
+    _add_tasks(select, twins=False)
+
     pretrain = commands.add_parser(
         "pretrain",
         help="make networks of the pocket zoo from nothing",
@@ -67,8 +78,9 @@ def build_parser():
     return parser
 
 
-def _add_common(parser):
-    parser.add_argument("--models", nargs="+", metavar="NAME", help="names; all 33 by default")
+def _add_common(parser, models=True):
+    if models:
+        parser.add_argument("--models", nargs="+", metavar="NAME", help="names; all 33 by default")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
 
 
@@ -165,11 +177,27 @@ def _ablate(options):
     return 0
 
 
+def _select(options):
+    from sfda import ensemble_truth, selecting, tasks
+
+    names = options.tasks or list(tasks.TASKS)
+    selecting.select_zoo(
+        names, table=options.tables / "ensembles.csv", images=options.images,
+        weights=options.weights, device=options.device, progress=_say,
+    )  # fmt: skip
+    ensemble_truth.write_limits(
+        names, selecting.pools(), table=options.tables / "ensemble_limits.csv",
+        folder=options.tables, progress=_say,
+    )  # fmt: skip
+    return 0
+
+
 def _say(line):
     print(line, flush=True)
 
 
-_COMMANDS = {"ablate": _ablate, "benchmark": _benchmark, "pretrain": _pretrain, "score": _score}
+_COMMANDS = {"ablate": _ablate, "benchmark": _benchmark, "pretrain": _pretrain, "score": _score,
+             "select": _select}  # fmt: skip
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "pocket" / "weights"
 SIZE = 32  # height and width of the images
@@ -343,3 +344,14 @@ def replace_head(name, network, layer):
 def parameters(network):
     """How many numbers the network has to learn."""
     return sum(p.numel() for p in network.parameters())
+
+
+def multiplications(network, *, size=32):
+    """How many multiplications one image of `size` x `size` pixels takes, in millions.
+
+    Those of convolutions and matrix products, as torch counts them.
+    """
+    network.eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, size, size))
+    return counter.get_total_flops() / 2e6  # torch counts the additions, too

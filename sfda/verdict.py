@@ -15,7 +15,7 @@ from sfda.ranking import regret, weighted_tau
 FOLDER = Path(__file__).parent.parent / "data" / "pocket"
 TABLES = (
     "accuracy", "untrained", "probe", "untrained_probe", "curves", "scores", "untrained_scores",
-    "ablations", "models", "tasks",
+    "ablations", "ensembles", "ensemble_limits", "models", "tasks",
 )  # fmt: skip
 
 
@@ -30,7 +30,9 @@ def table(name, *, folder=None):
         ``untrained_probe`` (linear probes on frozen features), ``curves``
         (training loss), ``scores`` and ``untrained_scores`` (one row a metric,
         network and task), ``ablations`` (one row a variant of SFDA, choice of
-        images, network and task), ``models``, ``tasks``.
+        images, network and task), ``ensembles`` (one row a method, pool, task and place in
+        the order of choice), ``ensemble_limits`` (one row a pool, task and size),
+        ``models``, ``tasks``.
     folder : path, optional
         ``data/pocket`` by default.
 

@@ -78,3 +78,9 @@ def test_dead_features():
 def test_measured_speed_keeps_its_limits(name, column, limit):
     timings = pd.read_csv(ROOT / "data" / "timings" / "score.csv", index_col="name")
     assert timings.loc[name, column] <= limit
+
+
+def test_selecting_an_ensemble_takes_less_than_a_second():
+    """Five of 33 networks, 2,000 samples, 100 classes, after one posterior a network."""
+    timings = pd.read_csv(ROOT / "data" / "timings" / "ensembles.csv", index_col="name")["seconds"]
+    assert timings[["calibration_of_33", "held_out_5_of_33"]].sum() < 1

@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
-from sfda import benchmark, models, pocket, scoring, tasks
+from sfda import benchmark, ensemble_truth, models, pocket, scoring, selecting, tasks
 from sfda.__main__ import main
 
 
@@ -16,6 +16,7 @@ def calls(monkeypatch):
     made = []
     for module, name in ((benchmark, "run"), (benchmark, "collect"), (scoring, "score_zoo"),
                          (scoring, "ablate_zoo"), (benchmark, "compare"),
+                         (selecting, "select_zoo"), (ensemble_truth, "write_limits"),
                          (pocket, "make"), (pocket, "facts")):  # fmt: skip
         def record(*arguments, name=name, **options):
             made.append((name, arguments, options))
@@ -30,7 +31,7 @@ def test_it_is_a_command():
     assert run.returncode == 0 and run.stdout.startswith("usage: python -m sfda") and not run.stderr
 
 
-@pytest.mark.parametrize("command", ["ablate", "benchmark", "pretrain", "score"])
+@pytest.mark.parametrize("command", ["ablate", "benchmark", "pretrain", "score", "select"])
 def test_help(command, capsys):
     with pytest.raises(SystemExit, match="^0$"):
         main([command, "--help"])
@@ -67,6 +68,15 @@ def test_ablate(calls):
     (name, arguments, options), = calls
     assert name == "ablate_zoo" and arguments == (list(models.POCKET), ["digits"])
     assert options["table"].name == "ablations.csv"
+
+
+def test_select_chooses_first_and_then_tries_all(calls, tmp_path):
+    assert main(["select", "--tasks", "usps", "--tables", str(tmp_path)]) == 0
+    (first, arguments, options), (second, (names, found), limits) = calls
+    assert (first, second) == ("select_zoo", "write_limits")
+    assert arguments == (["usps"],) and names == ["usps"] and list(found)[0] == "all"
+    assert options["table"] == tmp_path / "ensembles.csv"
+    assert limits["table"] == tmp_path / "ensemble_limits.csv" and limits["folder"] == tmp_path
 
 
 def test_pretrain_passes_over_what_is_there(calls, tmp_path):

@@ -164,3 +164,13 @@ def test_unknown_network(function):
 def test_batch_statistics_move_within_a_few_steps(name):
     norms = [m for m in models.untrained(name).modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert all(norm.momentum == 0.1 for norm in norms)
+
+
+def test_multiplications_are_counted():
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(),
+        torch.nn.Linear(5 * 32 * 32, 7),
+    )  # fmt: skip
+    expected = 32 * 32 * 5 * 3 * 9 + 5 * 32 * 32 * 7
+    assert models.multiplications(network) == expected / 1e6
+    assert models.multiplications(models.untrained("vit_tiny")) > 1

@@ -1,5 +1,6 @@
 """What lies in data/pocket: weights that are what they say, tables that agree with each other."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -11,11 +12,12 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
 pytest.importorskip("torchvision")
 
-from sfda import drawings, models, tasks
+from sfda import drawings, models, selecting, tasks
 from sfda.ablation import VARIANTS
 from sfda.augment import normalise
 from sfda.baselines import RIVALS
 from sfda.benchmark import ACCURACY, CURVE, PROBE, digest_of, encoder_of
+from sfda.ensemble_truth import limits
 from sfda.pocket import recipe
 from sfda.scoring import COLUMNS, FEW, IMAGES
 from sfda.verdict import predictions, spread
@@ -184,3 +186,35 @@ def test_what_is_said_of_lower_rates():
     text = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert f"Of the {len(both) // 2} that were done (`lower_rates.csv`) {len(both) // 2 - len(gain)} kept" in text
     assert f"rose in {(gain > 0).sum()}, by 4 to 8" in text and f"fell in {(gain < 0).sum()}, by up to 6" in text
+
+
+def test_ensembles():
+    table = read("ensembles")
+    assert list(table) == selecting.COLUMNS and set(table["method"]) == set(selecting.METHODS)
+    sizes = table.groupby(["method", "pool", "task"]).agg({"place": list, "model": "nunique"})
+    assert (sizes["place"].map(list) == [[1, 2, 3, 4, 5]] * len(sizes)).all()
+    assert (sizes["model"] == 5).all() and len(sizes) == len(selecting.METHODS) * 4 * len(tasks.TASKS)
+    for pool, names in selecting.pools().items():
+        assert set(table.query("pool == @pool")["model"]) <= set(names)
+    sums = table["mean"] + table["complementarity"]
+    assert np.allclose(table["criterion"], sums, rtol=1e-5, atol=2e-6)
+    held = table[table["method"].str.startswith("held-out")]
+    assert (held["complementarity"] >= 0).all()
+
+
+def test_the_ensembles_are_chosen_from_the_networks_that_are_here():
+    part = tasks.load_task("digits").train
+    for pool, names in selecting.pools().items():
+        digests = [digest_of(encoder_of(name), [part]) for name in names]
+        stored = read("ensembles").query("pool == @pool and task == 'digits'")["digest"].unique()
+        assert stored.tolist() == [hashlib.sha256(" ".join(digests).encode()).hexdigest()[:12]]
+
+
+@pytest.mark.parametrize("task", ["digits", "fractals"])
+def test_limits_are_those_of_the_predictions(task):
+    found = read("ensemble_limits").query("task == @task").reset_index(drop=True)
+    again = limits(task, selecting.pools())
+    assert found[["pool", "size", "members"]].equals(again[["pool", "size", "members"]])
+    numbers = ["best", "best_other_seed", "random", "random_5", "random_95"]
+    assert np.allclose(found[numbers], again[numbers], atol=1e-6)
+    assert len(read("ensemble_limits")) == 11 * 4 * 4

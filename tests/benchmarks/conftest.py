@@ -22,6 +22,9 @@ def pytest_sessionfinish(session):
     if "speed[ours-SFDA]" in seconds:
         names = [name[11:-1] for name in seconds if name.startswith("speed[ours-")]
         write("rivals.csv", (rival_row(name, seconds) for name in names))
+    if "one_posterior" in seconds:
+        names = [n for n in seconds if n == "one_posterior" or "_of_33" in n]
+        write("ensembles.csv", (ensemble_row(name, seconds) for name in names))
 
 
 def score_row(name, seconds, memory):
@@ -31,6 +34,14 @@ def score_row(name, seconds, memory):
         "ratio_to_product": f"{seconds[name] / seconds['product']:.2f}",
         "ratio_to_plain": f"{seconds[name] / seconds['plain']:.2f}" if "plain" in seconds else "",
         "peak_copies": f"{memory[name]:.2f}" if memory[name] else "",
+    }
+
+
+def ensemble_row(name, seconds):
+    return {
+        "name": name.replace("[", " ").rstrip("]"),
+        "seconds": f"{seconds[name]:.4f}",
+        "ratio_to_posterior": f"{seconds[name] / seconds['one_posterior']:.2f}",
     }
 
 
