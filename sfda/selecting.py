@@ -14,13 +14,15 @@ from sfda.score import log_posterior
 
 SIZE = 5
 COLUMNS = ["method", "pool", "task", "place", "model", "criterion", "mean", "complementarity", "digest"]
-#: What is unknown of the paper's selection, every way; and the same with lambda by left-out
-#: likelihood in the Fisher features, and left-out probabilities as scores.
+#: What is unknown of the paper's selection, every way, with the published lambda in the
+#: Fisher features or that of the left-out likelihood, and with the plain SFDA score or the
+#: left-out probability.
 NUCLEAR = {
-    ", ".join(("nuclear", shrinkage, frame, level, rule, scale)):
-        ((shrinkage, frame), {"level": level, "rule": rule, "scale": scale})
-    for shrinkage in ("published", "left out") for frame in ("axes", "classes")
-    for level in ("sample", "class") for rule in ("once", "greedy") for scale in ("standard", "raw")
+    ", ".join(("nuclear", shrinkage, score, frame, level, rule, scale)):
+        ((shrinkage, frame), score, {"level": level, "rule": rule, "scale": scale})
+    for shrinkage in ("published", "left out") for score in ("SFDA", "left-out probability")
+    for frame in ("axes", "classes") for level in ("sample", "class")
+    for rule in ("once", "greedy") for scale in ("standard", "raw")
 }  # fmt: skip
 #: Greedy on the likelihood of the average: of which posteriors.
 HELD_OUT = {
@@ -117,9 +119,9 @@ def evidence(features_by_model, y):
     dict of str to list
         One entry a network: the log-probabilities of the true classes by left-out
         posteriors, under (challenged, calibrated); ``wrong``, which samples the
-        unchallenged one gets wrong; and under "published" and "left out" the plain SFDA
-        score and the left-out probability, under (either, frame) the Fisher features
-        with the lambda of the published rule and with that of the left-out likelihood.
+        unchallenged one gets wrong; the plain ``SFDA`` score and the ``left-out
+        probability``; and under ("published", frame) and ("left out", frame) the Fisher
+        features with the lambda of the published rule and of the left-out likelihood.
     """
     own, seen = (np.arange(len(y)), y), {}
 
@@ -132,9 +134,9 @@ def evidence(features_by_model, y):
             add((challenge, False), log_p[own])
             add((challenge, True), ensemble.calibrated(log_p, y)[own])
         add("wrong", log_p.argmax(1) != y)
-        add("left out", float(np.exp(log_p[own]).mean()))
+        add("left-out probability", float(np.exp(log_p[own]).mean()))
         plain = log_posterior(x, y, posterior="resubstitution")
-        add("published", float(np.exp(plain[own]).mean()))
+        add("SFDA", float(np.exp(plain[own]).mean()))
         for rule, shrinkage in (("published", None), ("left out", "leave-one-out")):
             for frame in ("axes", "classes"):
                 z = ensemble.fisher_features(x, y, frame=frame, shrinkage=shrinkage)
@@ -175,5 +177,5 @@ def choose(method, seen, at, y, size=None):
         return ensemble.top(np.stack(of(LIKELIHOOD[method])).mean(1), size)
     if method == "diverse":
         return ensemble.least_correlated(np.stack(of("wrong")), size)
-    (rule, frame), options = NUCLEAR[method]
-    return ensemble.nuclear_selection(of(rule), of((rule, frame)), y, size, **options)
+    fisher, score, options = NUCLEAR[method]
+    return ensemble.nuclear_selection(of(score), of(fisher), y, size, **options)

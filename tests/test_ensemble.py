@@ -307,6 +307,10 @@ def test_given_scores_are_what_top_ranks_by():
     zoo_ = zoo()
     scores = {name: i for i, name in enumerate(zoo_)}
     assert select_ensemble(zoo_, Y, 2, method="top", scores=scores).members == ["net 4", "net 3"]
+    tiny = {name: (i + 1) * 1e-13 for i, name in enumerate(zoo_)}
+    assert select_ensemble(zoo_, Y, 2, method="top", scores=tiny).members == ["net 4", "net 3"]
+    zero = dict.fromkeys(zoo_, 0.0)
+    assert select_ensemble(zoo_, Y, 2, method="top", scores=zero).members == ["net 0", "net 1"]
     equal = dict.fromkeys(zoo_, 0.1 + 0.2)
     assert select_ensemble(zoo_, Y, 2, method="top", scores=equal).members == ["net 0", "net 1"]
 
@@ -322,8 +326,13 @@ def test_samples_few_beside_the_features():
         select_ensemble(zoo_, y, 2, method="nuclear")
     # Mended: no warning, and no network that is longer than the others.
     select_ensemble(zoo_, y, 2, method="nuclear", shrinkage="leave-one-out")
-    with pytest.raises(ValueError, match="shrinkage"):
-        select_ensemble(zoo_, y, 2, method="held-out", shrinkage="leave-one-out")
+    for method in ("held-out", "top", "diverse"):
+        with pytest.raises(ValueError, match="shrinkage: 'leave-one-out' is for method 'nuclear'"):
+            select_ensemble(zoo_, y, 2, method=method, shrinkage="leave-one-out")
+    # N - C features separate any labels.
+    noise = {"noise": np.random.default_rng(0).standard_normal((40, 36)), "few": zoo_["net 0"][:, :5]}
+    with pytest.warns(SaturationWarning, match="'noise' can"):
+        select_ensemble(noise, y, 1, method="nuclear")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -467,11 +476,12 @@ def test_nuclear_options_are_checked(option):
         ({"features_by_model": {"flat": np.zeros((240, 3))}, "size": 1}, r"\['flat'\]: expected variation"),
         ({"labels": np.r_[9, Y[1:]]}, "leave-one-out needs at least 2 samples"),
         ({"shrinkage": 2}, "shrinkage"),
+        ({"challenge": "no"}, "challenge: expected True or False"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(change, message):
     given = {"features_by_model": zoo(3), "labels": Y, "size": 2, **change}
-    method = {k: given.pop(k) for k in ("method", "scores", "shrinkage") if k in given}
+    method = {k: given.pop(k) for k in ("method", "scores", "shrinkage", "challenge") if k in given}
     with pytest.raises(ValueError, match=message):
         select_ensemble(given["features_by_model"], given["labels"], given["size"], **method)
 

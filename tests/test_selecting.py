@@ -71,8 +71,8 @@ def test_the_choices_are_those_of_the_module(zoo, tmp_path):
         ("held-out", "held-out", {}),
         ("held-out, challenged", "held-out", {"challenge": True}),
         ("diverse", "diverse", {}),
-        (f"nuclear, published, {reading}", "nuclear", {}),
-        (f"nuclear, left out, {reading}", "nuclear", {"shrinkage": "leave-one-out"}),
+        (f"nuclear, published, SFDA, {reading}", "nuclear", {}),
+        (f"nuclear, left out, left-out probability, {reading}", "nuclear", {"shrinkage": "leave-one-out"}),
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SaturationWarning)
