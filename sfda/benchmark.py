@@ -437,18 +437,18 @@ def _write_cell(path, record, probabilities):
     part.replace(path)
 
 
-KEYS = ("metric", "variant", "images", "method", "pool", "model", "task", "seed", "place")
+KEYS = ("metric", "variant", "images", "method", "pool", "model", "task", "seed")
 
 
 def add_rows(table, path, stale=frozenset()):
     """Add rows to a CSV file, new ones in the place of old ones; returns how many it has now.
 
     Rows are told apart by metric (or variant and images), model, task and seed, as
-    far as the table has these, or by method, pool, task and place, and sorted by them
-    in the order of their registries.
+    far as the table has these, or by method, pool and task, and sorted by them in the
+    order of their registries.
     Old rows of the networks and tasks in `stale` are left out.
     """
-    keys = [c for c in KEYS if c in table and not (c == "model" and "place" in table)]
+    keys = [c for c in KEYS if c in table]
     if path.exists():
         old = pd.read_csv(path, dtype={"digest": str})
         if stale:

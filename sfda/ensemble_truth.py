@@ -228,8 +228,8 @@ def first_of(scores, pools, size=max(SIZES)):
     Returns
     -------
     pandas.DataFrame
-        Columns ``method`` ("top " and the metric's name), ``pool``, ``task``, ``place`` and
-        ``model``. Metrics that have not all networks of a pool on a task are left out there.
+        Columns ``method`` ("top " and the metric's name), ``pool``, ``task`` and ``members``,
+        names in order with spaces between. Metrics that have not all networks of a pool on a task are left out there.
     """
     rows = []
     for (metric, task), group in scores.groupby(["metric", "task"], sort=False):
@@ -237,8 +237,8 @@ def first_of(scores, pools, size=max(SIZES)):
         for pool, names in pools.items():
             if set(names) <= set(of.index):
                 first = of[names].sort_values(ascending=False, kind="stable").index[:size]
-                rows += [(f"top {metric}", pool, task, i, m) for i, m in enumerate(first, 1)]
-    return pd.DataFrame(rows, columns=["method", "pool", "task", "place", "model"])
+                rows.append((f"top {metric}", pool, task, " ".join(first)))
+    return pd.DataFrame(rows, columns=["method", "pool", "task", "members"])
 
 
 def evaluate(choices, *, folder=None):
@@ -247,7 +247,8 @@ def evaluate(choices, *, folder=None):
     Parameters
     ----------
     choices : pandas.DataFrame
-        Columns ``method``, ``pool``, ``task``, ``place`` (from 1) and ``model``.
+        Columns ``method``, ``pool``, ``task`` and ``members``, at least five names in the
+        order of choice, with spaces between.
     folder : path, optional
 
     Returns
@@ -258,13 +259,14 @@ def evaluate(choices, *, folder=None):
     rows = []
     for task, of_task in choices.groupby("task", sort=False):
         found, known = Predictions(task, folder=folder), {}
-        for (method, pool), group in of_task.groupby(["method", "pool"], sort=False):
-            members = group.sort_values("place")["model"].tolist()
+        for choice in of_task.itertuples():
+            members = choice.members.split()
             for size in SIZES:
                 key = frozenset(members[:size])
                 if key not in known:  # many methods agree
                     known[key] = found.accuracy(key)
-                rows += [(method, pool, task, size, s, a) for s, a in enumerate(known[key])]
+                begin = choice.method, choice.pool, task, size
+                rows += [(*begin, s, a) for s, a in enumerate(known[key])]
     return pd.DataFrame(rows, columns=["method", "pool", "task", "size", "seed", "accuracy"])
 
 

@@ -13,7 +13,7 @@ from sfda.finetune import features
 from sfda.score import log_posterior
 
 SIZE = 5
-COLUMNS = ["method", "pool", "task", "place", "model", "criterion", "mean", "complementarity", "digest"]
+COLUMNS = ["method", "pool", "task", "members", "digest"]
 #: What is unknown of the paper's selection, every way, with the published lambda in the
 #: Fisher features or that of the left-out likelihood, and with the plain SFDA score or the
 #: left-out probability.
@@ -52,10 +52,10 @@ def select_zoo(task_names, *, table, images=None, weights=None, device="auto", p
     task_names : sequence of str
         Keys of :data:`sfda.tasks.TASKS`.
     table : path
-        A CSV file with the columns method, pool, task, place (from 1), model,
-        criterion, mean, complementarity (:class:`sfda.ensemble.Step`, of the members up to
-        this one) and digest, of weights and training images of the whole pool. A task that
-        it holds with the same ones is not done again.
+        A CSV file with the columns method, pool, task, members (five names in the order
+        of choice, the smaller ensembles being its beginnings) and digest, of weights and
+        training images of the whole pool. A task that it holds with the same ones is not
+        done again.
     images, weights, device, progress
         As in :func:`sfda.scoring.score_zoo`.
 
@@ -95,11 +95,9 @@ def select_zoo(task_names, *, table, images=None, weights=None, device="auto", p
         for pool, members in pools().items():
             at = [names.index(name) for name in members]
             for method in METHODS:
-                chosen, steps = choose(method, seen, at, y)
-                for place, (i, step) in enumerate(zip(chosen, steps), 1):
-                    model = members[i]
-                    rows.append((method, pool, task_name, place, model, *step, digests[pool]))
-        add_rows(pd.DataFrame(rows, columns=COLUMNS).round(6), table)
+                chosen = " ".join(members[i] for i in choose(method, seen, at, y)[0])
+                rows.append((method, pool, task_name, chosen, digests[pool]))
+        add_rows(pd.DataFrame(rows, columns=COLUMNS), table)
         computed += len(rows)
         progress(f"{task_name}: {len(rows)} choices in {time.perf_counter() - start:.0f} s")
     return computed

@@ -30,8 +30,8 @@ def table(name, *, folder=None):
         ``untrained_probe`` (linear probes on frozen features), ``curves``
         (training loss), ``scores`` and ``untrained_scores`` (one row a metric,
         network and task), ``ablations`` (one row a variant of SFDA, choice of
-        images, network and task), ``ensembles`` (one row a method, pool, task and place in
-        the order of choice), ``ensemble_limits`` (one row a pool, task and size),
+        images, network and task), ``ensembles`` (one row a method, pool and task),
+        ``ensemble_limits`` (one row a pool, task and size),
         ``models``, ``tasks``.
     folder : path, optional
         ``data/pocket`` by default.
