@@ -185,7 +185,7 @@ def _torchvision(name, architecture, weights_name, folder):
 @contextlib.contextmanager
 def _checkpoints(folder):
     """torch.hub reads from, and downloads to, `folder`, and runs no code from pickles."""
-    before, safe = torch.hub.get_dir(), os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    before, safe = torch.hub._hub_dir, os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
         with tempfile.TemporaryDirectory() as hub:
@@ -195,7 +195,7 @@ def _checkpoints(folder):
                 torch.hub.set_dir(hub)
             yield
     finally:
-        torch.hub.set_dir(before)
+        torch.hub._hub_dir = before  # set_dir would hide what TORCH_HOME says later
         if safe is None:
             del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
         else:

@@ -52,9 +52,9 @@ def official(name, folder, seed=0):
 @pytest.mark.parametrize("name", SUPERVISED)
 def test_the_papers_supervised_networks(name, tmp_path):
     network = official(name, tmp_path)
-    hub, safe = torch.hub.get_dir(), os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    hub, safe = torch.hub._hub_dir, os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     found = load(name, folder=tmp_path)
-    assert (torch.hub.get_dir(), os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")) == (hub, safe)
+    assert (torch.hub._hub_dir, os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")) == (hub, safe)
     own, theirs = found.network.state_dict(), network.state_dict()
     assert all(torch.equal(own[key], theirs[key]) for key in own if not key.lower().startswith("aux"))
     if name.split(":")[1] in ("mobilenet_v2", "mnasnet1_0"):
