@@ -161,8 +161,11 @@ def limits(task, pools, *, folder=None):
         networks, of 1,000 drawn ones beyond); ``digest``, of predictions and pools.
     """
     found, rows = Predictions(task, folder=folder), []
-    seeds = range(len(found.probabilities))
+    seeds, digest = range(len(found.probabilities)), found.digest(pools)
     for pool, names in pools.items():
+        # Smaller ones are the beginnings of the largest.
+        best_grown = found.greedy(max(SIZES), names)
+        grown = [found.greedy(max(SIZES), names, slice(s, s + 1)) for s in seeds]
         for size in SIZES:
             if size <= EXHAUSTIVE:
                 members, each = found.every(size, names)
@@ -171,13 +174,14 @@ def limits(task, pools, *, folder=None):
                 other = [np.delete(each[each[:, s].argmax()], s).mean() for s in seeds]
                 drawn = means
             else:
-                best = found.greedy(size, names)
-                grown = [found.greedy(size, names, slice(s, s + 1)) for s in seeds]
-                other = [np.delete(found.accuracy(g), s).mean() for s, g in zip(seeds, grown)]
+                best = best_grown[:size]
+                other = [
+                    np.delete(found.accuracy(g[:size]), s).mean() for s, g in zip(seeds, grown)
+                ]
                 drawn = found.random(size, names)
             rows.append((
                 pool, task, size, found.accuracy(best).mean(), " ".join(best), np.mean(other),
-                drawn.mean(), *np.quantile(drawn, [0.05, 0.95]), found.digest(pools),
+                drawn.mean(), *np.quantile(drawn, [0.05, 0.95]), digest,
             ))  # fmt: skip
     return pd.DataFrame(rows, columns=LIMITS)
 
@@ -229,7 +233,8 @@ def first_of(scores, pools, size=max(SIZES)):
     -------
     pandas.DataFrame
         Columns ``method`` ("top " and the metric's name), ``pool``, ``task`` and ``members``,
-        names in order with spaces between. Metrics that have not all networks of a pool on a task are left out there.
+        names in order with spaces between. Metrics that have not all networks of a pool
+        on a task are left out there.
     """
     rows = []
     for (metric, task), group in scores.groupby(["metric", "task"], sort=False):
@@ -358,8 +363,8 @@ def regrets(accuracies, best, *, over=(), versus=None, level=0.95, resamples=100
     Returns
     -------
     pandas.DataFrame
-        One row a method, pool and size, less those of `over`: ``mean``, ``low`` and ``high``, in points. Five
-        tasks make a rough guide, and too narrow a one.
+        One row a method, pool and size, less those of `over`: ``mean``, ``low`` and
+        ``high``, in points. Five tasks make a rough guide, and too narrow a one.
 
     Raises
     ------

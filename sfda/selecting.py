@@ -163,7 +163,6 @@ def choose(method, seen, at, y, size=None):
         Places within `at`, in the order of choice.
     steps : list of sfda.ensemble.Step
     """
-
     size = min(SIZE, len(at)) if size is None else size
 
     def of(what):
