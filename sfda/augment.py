@@ -1,4 +1,4 @@
-"""Random views of small images, made for a whole batch at once.
+"""Random views of square images, made for a whole batch at once.
 
 All geometry is one resampling and all colour one affine map of the three
 channels, so that a view costs less than the network that looks at it. Every
@@ -10,7 +10,6 @@ import math
 import torch
 from torch.nn import functional
 
-SIZE = 32  # pixels, height and width
 MEAN, DEVIATION = 0.5, 0.25  # of the values in [0, 1]; round, for any data set
 LUMA = (0.299, 0.587, 0.114)  # what red, green and blue add to the grey value (ITU-R BT.601)
 
@@ -20,11 +19,11 @@ def normalise(images):
 
     Parameters
     ----------
-    images : uint8 tensor of shape (B, 3, 32, 32)
+    images : uint8 tensor of shape (B, 3, S, S)
 
     Returns
     -------
-    float32 tensor of shape (B, 3, 32, 32)
+    float32 tensor of shape (B, 3, S, S)
         (x / 255 - 0.5) / 0.25, in [-2, 2].
 
     Raises
@@ -46,13 +45,13 @@ def normalise(images):
 def weak(images, generator, *, mirror):
     """Nudge each image: what leaves its class as it is.
 
-    A shift of up to 3 pixels, a scale of 0.85 to 1.15 and a rotation of up to
+    A shift of up to 3/32 of the side, a scale of 0.85 to 1.15 and a rotation of up to
     10 degrees; brightness and contrast within 10 percent. The border's pixels
     are repeated outside.
 
     Parameters
     ----------
-    images : uint8 tensor of shape (B, 3, 32, 32)
+    images : uint8 tensor of shape (B, 3, S, S)
         Not modified.
     generator : torch.Generator
         On the device of the images.
@@ -62,7 +61,7 @@ def weak(images, generator, *, mirror):
 
     Returns
     -------
-    float32 tensor of shape (B, 3, 32, 32)
+    float32 tensor of shape (B, 3, S, S)
         Normalised as by :func:`normalise`, within its range.
 
     Raises
@@ -72,7 +71,7 @@ def weak(images, generator, *, mirror):
     """
     check_images(images)
     draw = _uniform(len(images), 6, generator, images.device)
-    shift = draw[:, :2] * 3 / (SIZE / 2)
+    shift = draw[:, :2] * 3 / 16
     scale = 1 + 0.15 * draw[:, 2]
     views = _resample(
         images, shift, scale, scale, math.radians(10) * draw[:, 3], mirror, generator
@@ -94,7 +93,7 @@ def strong(images, generator, *, mirror=True, strength=1.0):
 
     Parameters
     ----------
-    images : uint8 tensor of shape (B, 3, 32, 32)
+    images : uint8 tensor of shape (B, 3, S, S)
         Not modified.
     generator : torch.Generator
         On the device of the images.
@@ -107,7 +106,7 @@ def strong(images, generator, *, mirror=True, strength=1.0):
 
     Returns
     -------
-    float32 tensor of shape (B, 3, 32, 32)
+    float32 tensor of shape (B, 3, S, S)
         Normalised as by :func:`normalise`, within its range.
 
     Raises
@@ -146,13 +145,11 @@ def strong(images, generator, *, mirror=True, strength=1.0):
 
 
 def check_images(images):
-    """Raise ValueError unless `images` is a uint8 tensor of shape (B, 3, 32, 32)."""
-    kind = getattr(images, "dtype", type(images).__name__)
-    found = f"{kind} {tuple(getattr(images, 'shape', ()))}"
-    if not isinstance(images, torch.Tensor) or images.dtype != torch.uint8:
-        raise ValueError(f"images is {found}, expected torch.uint8 (N, 3, {SIZE}, {SIZE})")
-    if images.ndim != 4 or tuple(images.shape[1:]) != (3, SIZE, SIZE) or len(images) == 0:
-        raise ValueError(f"images is {found}, expected torch.uint8 (N, 3, {SIZE}, {SIZE})")
+    """Raise ValueError unless `images` is a uint8 tensor of square images (B, 3, S, S)."""
+    kind, shape = getattr(images, "dtype", type(images).__name__), tuple(getattr(images, "shape", ()))
+    square = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] and 0 not in shape
+    if not isinstance(images, torch.Tensor) or images.dtype != torch.uint8 or not square:
+        raise ValueError(f"images is {kind} {shape}, expected torch.uint8 (N, 3, S, S)")
 
 
 def _uniform(n, columns, generator, device):
@@ -169,7 +166,7 @@ def _resample(images, shift, width, height, angle, mirror, generator):
     if mirror:
         flipped = torch.rand(len(images), generator=generator, device=images.device) < 0.5
         theta[flipped, :, 0] *= -1
-    grid = functional.affine_grid(theta, (len(images), 3, SIZE, SIZE), align_corners=False)
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
     return functional.grid_sample(
         images.float() / 255, grid, padding_mode="border", align_corners=False
     )

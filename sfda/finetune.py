@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from sfda import augment
+from sfda.tasks import accuracy
 
 LEARNING_RATES = (0.01, 0.03, 0.1)
 WEIGHT_DECAYS = (1e-4, 1e-2)
@@ -30,6 +31,11 @@ PASSES = 12
 BATCH = 64
 MOMENTUM = 0.9
 STANDARD = 512  # images that standardise the features
+#: The paper's protocol, as its public code has it: options of :func:`choose` and :func:`measure`.
+PAPER = {
+    "rates": (1e-4, 1e-3, 1e-2, 1e-1), "decays": (0.0, 1e-6, 1e-5, 1e-4, 1e-3),
+    "every_pair": True, "steps": 5000, "plain": True,
+}  # fmt: skip
 
 
 class Probe(NamedTuple):
@@ -66,8 +72,8 @@ def features(encoder, images, *, device="cpu", batch=256):
     Parameters
     ----------
     encoder : torch.nn.Module
-        Maps normalised images (B, 3, 32, 32) to (B, D). Left in evaluation mode.
-    images : uint8 tensor of shape (N, 3, 32, 32)
+        Maps normalised images (B, 3, S, S) to (B, D). Left in evaluation mode.
+    images : uint8 tensor of shape (N, 3, S, S), or sfda.views.Photographs
     device : str or torch.device, default "cpu"
     batch : int, default 256
 
@@ -77,8 +83,8 @@ def features(encoder, images, *, device="cpu", batch=256):
     """
     encoder.to(device).eval()
     parts = []
-    for block in images.split(batch):
-        x = augment.normalise(block.to(device)).to(memory_format=torch.channels_last)
+    for start in range(0, len(images), batch):
+        x = augment.normalise(images[start : start + batch].to(device)).to(memory_format=torch.channels_last)
         parts.append(encoder(x).float().cpu())
     return torch.cat(parts)
 
@@ -100,7 +106,7 @@ def probe(train, train_labels, validation, validation_labels):
     for penalty in PENALTIES:
         fitted = _logistic(train, train_labels, penalty)
         logits = fitted.logits(validation)
-        right = _accuracy(logits, validation_labels)
+        right = accuracy(logits, validation_labels)
         loss = functional.cross_entropy(logits, validation_labels).item()
         tried[right, -loss] = fitted._replace(accuracy=right)
     first = tried[max(tried)]
@@ -133,8 +139,8 @@ def recalibrated(encoder, images, *, mirror=False, batches=8, batch=BATCH, seed=
     Parameters
     ----------
     encoder : torch.nn.Module
-        Maps normalised images (B, 3, 32, 32) to (B, D).
-    images : uint8 tensor of shape (N, 3, 32, 32)
+        Maps normalised images (B, 3, S, S) to (B, D).
+    images : uint8 tensor of shape (N, 3, S, S)
         Training images; no labels are used.
     mirror : bool, default False
         As in :func:`finetune`.
@@ -164,10 +170,10 @@ def recalibrated(encoder, images, *, mirror=False, batches=8, batch=BATCH, seed=
         norm.momentum = None  # the plain mean over all batches
         norm.train()
     generator = torch.Generator(device).manual_seed(seed)
-    images = images.to(device)
+    images = _placed(images, device)
     with torch.no_grad():
         for index in _batches(len(images), batch, batches, generator):
-            x = augment.weak(images[index], generator, mirror=mirror)
+            x = _views(images, index, generator, mirror)
             encoder(x.to(memory_format=torch.channels_last))
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
@@ -187,13 +193,15 @@ def finetune(
     steps=None,
     budget=1,
     batch=BATCH,
+    plain=False,
     seed=0,
     device="cpu",
 ):
     """Train a copy of an encoder and a head on labelled images.
 
-    Three things are added to the paper's protocol, so that a few hundred images
-    and steps suffice for any network. Batch normalisation starts from the
+    Four things are added to the paper's protocol, so that a few hundred images
+    and steps suffice for any network. The learning rate rises to its height first; batch
+    normalisation starts from the
     images' own statistics (:func:`recalibrated`); the features enter the head
     divided by the standard deviations that they have before training (as they are, if
     all are constant), so that their scale, which differs by orders of magnitude between
@@ -204,13 +212,15 @@ def finetune(
     Parameters
     ----------
     encoder : torch.nn.Module
-        Maps normalised images (B, 3, 32, 32) to (B, D). Not modified.
+        Maps normalised images (B, 3, S, S) to (B, D). Not modified.
     n_classes : int
         How many, C.
-    images : uint8 tensor of shape (N, 3, 32, 32)
-    labels : int64 tensor of shape (N,)
-        Classes 0..C-1.
-    evaluated : uint8 tensor of shape (M, 3, 32, 32)
+    images : uint8 tensor of shape (N, 3, S, S), or sfda.views.Photographs
+        The latter are read when they are needed, and cropped at random.
+    labels : int64 tensor of shape (N,), or float tensor of shape (N, C)
+        Classes 0..C-1; or, where an image may show several, 1 for what it shows, 0 for
+        what it does not, -1 for what does not count.
+    evaluated : as `images`
         Images to classify afterwards.
     learning_rate : float
         The highest; it rises over the first 10 % of the steps, then falls to
@@ -218,7 +228,8 @@ def finetune(
     weight_decay : float
         Of weights; not of biases and normalisation.
     mirror : bool, default False
-        Whether the augmentation (:func:`sfda.augment.weak`) may flip an image.
+        Whether the augmentation (:func:`sfda.augment.weak`, and of photographs a random
+        crop) may flip an image.
     steps : int, optional
         By default 200, or twelve passes over the images if that is more. With
         200 steps for 2,000 images of CIFAR-10, seeds of one network were up
@@ -227,9 +238,12 @@ def finetune(
         Multiple of the default number of steps. The benchmark gives transformers
         2: with 200 steps vit_tiny reached 0.35 on Omniglot, with 600 0.49.
     batch : int, default 64
+    plain : bool, default False
+        Nothing is added: no warm-up, batch normalisation as it comes, a head of random
+        weights on the features as they are, no clipping, and weight decay for all.
     seed : int, default 0
-        Of the order of the images, their augmentation and the layers that drop
-        units. Torch's own generators are left as they were.
+        Of the order of the images, their augmentation, the layers that drop
+        units and a plain head. Torch's own generators are left as they were.
     device : str or torch.device, default "cpu"
 
     Returns
@@ -244,29 +258,35 @@ def finetune(
     """
     if steps is None:
         steps = budget * max(STEPS, math.ceil(PASSES * len(images) / batch))
-    encoder = recalibrated(encoder, images, mirror=mirror, seed=seed, device=device)
-    layer = _head(features(encoder, images[:STANDARD], device=device), n_classes).to(device)
-    network = nn.Sequential(encoder, layer)
+    if plain:
+        encoder = copy.deepcopy(encoder).to(device, memory_format=torch.channels_last)
+        layer = _plain_head(features(encoder, images[:1], device=device).shape[1], n_classes, seed)
+    else:
+        encoder = recalibrated(encoder, images, mirror=mirror, seed=seed, device=device)
+        layer = _head(features(encoder, images[:STANDARD], device=device), n_classes)
+    network = nn.Sequential(encoder, layer.to(device))
     network.train()
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    free = [p for p in network.parameters() if p.ndim <= 1]
+    decayed = [p for p in network.parameters() if plain or p.ndim > 1]
+    free = [p for p in network.parameters() if not (plain or p.ndim > 1)]
     optimizer = torch.optim.SGD(
         [{"params": decayed, "weight_decay": weight_decay}, {"params": free}],
         lr=learning_rate, momentum=MOMENTUM, nesterov=True, fused=True,
     )  # fmt: skip
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _factor(step, steps))
+    warm = 0 if plain else None
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _factor(step, steps, warm))
     generator = torch.Generator(device).manual_seed(seed)
-    images, labels = images.to(device), labels.to(device)
+    images, labels = _placed(images, device), labels.to(device)
     losses = torch.zeros(steps, device=device)
     with torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []):
         torch.manual_seed(seed)  # of the layers that drop units
         for step, index in enumerate(_batches(len(images), batch, steps, generator)):
-            x = augment.weak(images[index], generator, mirror=mirror)
+            x = _views(images, index, generator, mirror)
             logits = network(x.to(memory_format=torch.channels_last))
-            loss = functional.cross_entropy(logits, labels[index])
+            loss = loss_of(logits, labels[index])
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            if not plain:
+                nn.utils.clip_grad_norm_(network.parameters(), 5.0)
             optimizer.step()
             schedule.step()
             losses[step] = loss.detach()
@@ -307,8 +327,9 @@ class Choice(NamedTuple):
 
 
 def choose(
-    encoder, task, *, rates=LEARNING_RATES, decays=WEIGHT_DECAYS, seed=0, device="cpu", **options
-):
+    encoder, task, *, rates=LEARNING_RATES, decays=WEIGHT_DECAYS, every_pair=False, seed=0,
+    device="cpu", **options,
+):  # fmt: skip
     """Learning rate and weight decay of the best accuracy on validation images.
 
     First the learning rate at the first weight decay, then the other weight
@@ -321,6 +342,8 @@ def choose(
         Maps normalised images to features (B, D). Not modified.
     task : sfda.tasks.LoadedTask
     rates, decays : sequences of float
+    every_pair : bool, default False
+        Try every rate with every decay, divided by the rate, as the paper does.
     seed : int, default 0
     device : str or torch.device, default "cpu"
     **options
@@ -332,8 +355,8 @@ def choose(
     """
     start = time.perf_counter()
     train, validation, test = (features(encoder, p.images, device=device) for p in task.parts)
-    _, final = probe(train, task.train.labels, validation, task.validation.labels)
-    probe_accuracy = _accuracy(final.logits(test), task.test.labels)
+    _, final = probe(train, first_of(task.train.labels), validation, first_of(task.validation.labels))
+    probe_accuracy = task.measure(final.logits(test), task.test.labels)
     tried = {}
 
     def attempt(rate, decay):
@@ -345,15 +368,16 @@ def choose(
             )  # fmt: skip
         except FloatingPointError:
             return
-        loss = functional.cross_entropy(run.logits, task.validation.labels).item()
-        tried[rate, decay] = _accuracy(run.logits, task.validation.labels), -loss
+        loss = loss_of(run.logits, task.validation.labels).item()
+        tried[rate, decay] = task.measure(run.logits, task.validation.labels), -loss
 
     for rate in rates:
-        attempt(rate, decays[0])
+        for decay in decays if every_pair else decays[:1]:
+            attempt(rate, decay / rate if every_pair else decay)
     if not tried:
         raise FloatingPointError(f"fine-tuning diverged at every learning rate of {rates}")
     best = max(tried, key=tried.get)
-    for decay in decays[1:]:
+    for decay in () if every_pair else decays[1:]:
         attempt(best[0], decay)
     best = max(tried, key=tried.get)
     seconds = time.perf_counter() - start
@@ -378,7 +402,7 @@ def measure(encoder, task, choice, *, seed=0, device="cpu", **options):
     Cell
     """
     start = time.perf_counter()
-    images = torch.cat([task.train.images, task.validation.images])
+    images = _joined(task.train.images, task.validation.images)
     labels = torch.cat([task.train.labels, task.validation.labels])
     run = finetune(
         encoder, task.task.n_classes, images, labels, task.test.images,
@@ -386,14 +410,23 @@ def measure(encoder, task, choice, *, seed=0, device="cpu", **options):
         mirror=task.task.mirror, seed=seed, device=device, **options,
     )  # fmt: skip
     return Cell(
-        _accuracy(run.logits, task.test.labels), choice.validation_accuracy,
+        task.measure(run.logits, task.test.labels), choice.validation_accuracy,
         choice.learning_rate, choice.weight_decay, time.perf_counter() - start, run.curve,
-        run.logits.softmax(1).half().numpy(),
+        (run.logits.softmax(1) if task.test.labels.ndim == 1 else run.logits.sigmoid()).half().numpy(),
     )  # fmt: skip
 
 
-def _accuracy(logits, labels):
-    return (logits.argmax(1) == labels).double().mean().item()
+def loss_of(logits, labels):
+    """Cross-entropy of classes (N,); of several labels an image (N, C) that of each, on its own."""
+    if labels.ndim == 1:
+        return functional.cross_entropy(logits, labels)
+    counted = labels >= 0
+    return functional.binary_cross_entropy_with_logits(logits[counted], labels[counted])
+
+
+def first_of(labels):
+    """One class an image (N,): of several (N, C) the first, as the paper's public code has it."""
+    return labels if labels.ndim == 1 else labels.argmax(1)
 
 
 class _Standardise(nn.Module):
@@ -421,9 +454,33 @@ def _head(x, n_classes):
     return nn.Sequential(_Standardise(mean, scale), linear)
 
 
-def _factor(step, steps):
-    """Share of the highest learning rate."""
-    warm = max(1, steps // 10)
+def _plain_head(dimension, n_classes, seed):
+    """A linear layer as torch begins it."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        return nn.Linear(dimension, n_classes)
+
+
+# Images are a tensor in memory, or photographs that are read when they are needed.
+def _placed(images, device):
+    return images.to(device) if isinstance(images, torch.Tensor) else images
+
+
+def _views(images, index, generator, mirror):
+    if isinstance(images, torch.Tensor):
+        return augment.weak(images[index], generator, mirror=mirror)
+    return images.views(index, generator, mirror=mirror)
+
+
+def _joined(first, second):
+    if isinstance(first, torch.Tensor):
+        return torch.cat([first, second])
+    return first + second
+
+
+def _factor(step, steps, warm=None):
+    """Share of the highest learning rate, to which it rises over `warm` steps, a tenth by default."""
+    warm = max(1, steps // 10) if warm is None else warm
     if step < warm:
         return (step + 1) / warm
     return (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2

@@ -168,23 +168,25 @@ class Part(Dataset):
 
     Parameters
     ----------
-    images : array-like of shape (n, 3, 32, 32)
+    images : array-like of shape (n, 3, side, side)
         uint8, 0 to 255, channels red, green, blue; equal in a grey image.
     labels : array-like of shape (n,)
         Integers from 0.
+    side : int, default 32
+        Pixels.
 
     Attributes
     ----------
-    images : torch.Tensor of shape (n, 3, 32, 32), uint8
+    images : torch.Tensor of shape (n, 3, side, side), uint8
     labels : torch.Tensor of shape (n,), int64
     """
 
-    def __init__(self, images, labels):
+    def __init__(self, images, labels, *, side=SIDE):
         self.images = torch.as_tensor(images, dtype=torch.uint8)
         self.labels = torch.as_tensor(labels, dtype=torch.int64)
-        if self.images.shape != (len(self.labels), 3, SIDE, SIDE):
+        if self.images.shape != (len(self.labels), 3, side, side):
             raise ValueError(
-                f"images: expected the shape ({len(self.labels)}, 3, {SIDE}, {SIDE}), "
+                f"images: expected the shape ({len(self.labels)}, 3, {side}, {side}), "
                 f"got {tuple(self.images.shape)}"
             )
 
@@ -193,6 +195,11 @@ class Part(Dataset):
 
     def __getitem__(self, index):
         return self.images[index], int(self.labels[index])
+
+
+def accuracy(logits, labels):
+    """Share of images (N,) whose own class has the largest of their logits (N, C)."""
+    return (logits.argmax(1) == labels).double().mean().item()
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,12 +211,16 @@ class LoadedTask:
     task : Task
     train, validation, test : Part
         No image of the data set is in two of them.
+    measure : callable
+        ``measure(logits, labels)``, by which results are judged: by default
+        :func:`sfda.tasks.accuracy`.
     """
 
     task: Task
     train: Part
     validation: Part
     test: Part
+    measure: Callable = accuracy
 
     @property
     def parts(self):
@@ -217,7 +228,7 @@ class LoadedTask:
         return self.train, self.validation, self.test
 
 
-def load_task(name, folder=None, *, download=False):
+def load_task(name, folder=None, *, side=SIDE, download=False):
     """Images and labels of one task.
 
     Parameters
@@ -228,6 +239,9 @@ def load_task(name, folder=None, *, download=False):
         Where the real images are, or go; default the environment variable
         SFDA_IMAGES and, if it is not set, ``~/.cache/sfda/images``. digits,
         fractals, textures and counting need none.
+    side : int, default 32
+        Height and width of the images in pixels, at least 32. Flowers and Omniglot have
+        160 and 105 pixels or more to show; all others are the images of 32 pixels, enlarged.
     download : bool, default False
         Fetch what is missing, with torchvision and into `folder`. The flowers
         have to be fetched by hand.
@@ -241,7 +255,7 @@ def load_task(name, folder=None, *, download=False):
     Raises
     ------
     ValueError
-        Unknown name, or files that hold too few images.
+        Unknown name, fewer than 32 pixels, or files that hold too few images.
     FileNotFoundError
         The images are not there; the message says what to put where.
 
@@ -251,7 +265,8 @@ def load_task(name, folder=None, *, download=False):
     one class has three images too few, and three others have one more.
 
     28 x 28 pixels are framed with black to 32 x 32, 8 x 8 and 16 x 16 enlarged
-    bilinearly. Omniglot becomes white on black and is averaged over areas.
+    bilinearly. Omniglot becomes white on black and is averaged over areas. What is
+    enlarged to more than 32 pixels is interpolated bicubically.
     Photographs of flowers are cut to the square in their centre.
 
     Of MNIST and CIFAR, training and validation images come from the training
@@ -270,7 +285,9 @@ def load_task(name, folder=None, *, download=False):
     folder = _folder(folder)
     if not available(name, folder) and not (download and name in _DOWNLOADS):
         raise FileNotFoundError(_missing(name, folder))
-    return _load(task, folder, bool(download))
+    if side < SIDE:
+        raise ValueError(f"side: expected {SIDE} pixels or more, got {side}")
+    return _load(task, folder, int(side), bool(download))
 
 
 def available(name, folder=None):
@@ -375,7 +392,7 @@ class _Pool:
     """Images to select from.
 
     labels : ndarray of shape (n,)
-    images : function of indices, (n', 3, 32, 32) uint8; only these are decoded
+    images : function of indices and side, (n', 3, side, side) uint8; only these are decoded
     strata : ndarray of shape (n,), what is to be equally frequent; default labels
     """
 
@@ -390,9 +407,9 @@ _PARTS = {1: [(0, 3)], 2: [(0, 2), (2, 3)], 3: [(0, 1), (1, 2), (2, 3)]}
 
 
 @lru_cache(maxsize=None)
-def _load(task, folder, download):
+def _load(task, folder, side, download):
     if not task.real:
-        return LoadedTask(task, *_drawn(task))
+        return LoadedTask(task, *_drawn(task, side))
     pools = _READERS[task.name](folder, download)
     parts = []
     for pool, (first, last) in zip(pools, _PARTS[len(pools)]):
@@ -403,22 +420,22 @@ def _load(task, folder, download):
             chosen = select(strata, task.sizes[first:last], n_classes=n_strata)
         except ValueError as error:
             raise ValueError(f"task {task.name} in {folder}: {error}") from None
-        parts += [Part(pool.images(index), pool.labels[index]) for index in chosen]
+        parts += [Part(pool.images(index, side), pool.labels[index], side=side) for index in chosen]
     return LoadedTask(task, *parts)
 
 
-def _drawn(task):
+def _drawn(task, side):
     """Parts of a task that is drawn."""
     from sfda import drawings  # here: the real tasks do not need it
 
-    draw = getattr(drawings, task.name)
-    return [Part(*draw(size, seed=seed)) for size, seed in zip(task.sizes, DRAWING_SEEDS)]
+    drawn = [getattr(drawings, task.name)(n, seed=seed) for n, seed in zip(task.sizes, DRAWING_SEEDS)]
+    return [Part(_resized(np.asarray(images), side), labels, side=side) for images, labels in drawn]
 
 
 def _digits(folder, download):
     data = load_digits()
     pixels = np.round(data.images * (255 / 16)).astype(np.uint8)  # they are 0 to 16
-    return [_Pool(data.target, lambda index: _enlarged(pixels[index]))]
+    return [_Pool(data.target, lambda index, side: _resized(_enlarged(pixels[index]), side))]
 
 
 def _mnist(folder, download):
@@ -441,7 +458,12 @@ def _usps(folder, download):
     from torchvision.datasets import USPS
 
     data = USPS(folder / "USPS", train=False, download=download)
-    return [_Pool(np.asarray(data.targets), lambda index: _enlarged(data.data[index]))]
+    return [
+        _Pool(
+            np.asarray(data.targets),
+            lambda index, side: _resized(_enlarged(data.data[index]), side),
+        )
+    ]
 
 
 def _omniglot(folder, download):
@@ -468,8 +490,8 @@ def _omniglot(folder, download):
     drawers = np.array([int(name[-6:-4]) for name in names], dtype=int)
     labels = np.array([characters.index(name.rpartition("/")[0]) for name in names], dtype=int)
 
-    def images(names, index):
-        return _stacked(_white_on_black(_opened(files[names[i]])) for i in index)
+    def images(names, index, side):
+        return _stacked(_white_on_black(_opened(files[names[i]]), side) for i in index)
 
     pools = []
     for drawn_by in OMNIGLOT_DRAWERS:
@@ -505,13 +527,13 @@ def _merged(pools):
     """One pool of the images of several."""
     starts = np.cumsum([0] + [len(pool.labels) for pool in pools])
 
-    def images(index):
+    def images(index, side):
         index = np.asarray(index)
-        found = np.empty((len(index), 3, SIDE, SIDE), np.uint8)
+        found = np.empty((len(index), 3, side, side), np.uint8)
         for pool, start, stop in zip(pools, starts, starts[1:]):
             here = (start <= index) & (index < stop)
             if here.any():
-                found[here] = np.asarray(pool.images(index[here] - start))
+                found[here] = np.asarray(pool.images(index[here] - start, side))
         return found
 
     return _Pool(np.concatenate([pool.labels for pool in pools]), images)
@@ -533,7 +555,12 @@ def _flowers(folder, download):
     paths = [sorted((folder / "flower_photos" / flower).glob("*.jpg")) for flower in FLOWERS]
     labels = np.repeat(np.arange(len(FLOWERS)), [len(found) for found in paths])
     paths = sum(paths, [])
-    return [_Pool(labels, lambda index: _stacked(_photograph(_opened(paths[i])) for i in index))]
+    return [
+        _Pool(
+            labels,
+            lambda index, side: _stacked(_photograph(_opened(paths[i]), side) for i in index),
+        )
+    ]
 
 
 _READERS = {
@@ -605,10 +632,8 @@ def _idx_pool(folder, part):
     labels = _read_idx(folder / f"{part}-labels-idx1-ubyte").astype(np.int64)
     pixels = _read_idx(folder / f"{part}-images-idx3-ubyte")
     frame = (SIDE - pixels.shape[-1]) // 2
-    return _Pool(
-        labels,
-        lambda index: _grey(np.pad(pixels[index], [(0, 0), (frame, frame), (frame, frame)])),
-    )
+    framed = [(0, 0), (frame, frame), (frame, frame)]
+    return _Pool(labels, lambda index, side: _resized(_grey(np.pad(pixels[index], framed)), side))
 
 
 def _read_idx(path):
@@ -639,9 +664,9 @@ def _subset_pools(path):
     """Pools of the training and the test images of a subset's file."""
     buffer, offsets, z = _subset(path)
 
-    def images(here, index):
+    def images(here, index, side):
         return _stacked(
-            _photograph(_opened(buffer[offsets[i] : offsets[i + 1]])) for i in here[index]
+            _photograph(_opened(buffer[offsets[i] : offsets[i + 1]]), side) for i in here[index]
         )
 
     pools = []
@@ -653,7 +678,8 @@ def _subset_pools(path):
 
 def _cifar_pool(data):
     return _Pool(
-        np.asarray(data.targets), lambda index: np.moveaxis(np.asarray(data.data)[index], 3, 1)
+        np.asarray(data.targets),
+        lambda index, side: _resized(np.moveaxis(np.asarray(data.data)[index], 3, 1), side),
     )
 
 
@@ -664,22 +690,24 @@ def _opened(file):
     return image
 
 
-def _photograph(image):
-    """The square in the centre, 32 x 32 pixels, smoothed as it shrinks."""
+def _photograph(image, side=SIDE):
+    """The square in the centre, `side` x `side` pixels, smoothed as it shrinks."""
     image = image.convert("RGB")
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side))
-    if side != SIDE:
-        image = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+    square = min(image.size)
+    left, top = (image.width - square) // 2, (image.height - square) // 2
+    image = image.crop((left, top, left + square, top + square))
+    if square != side:
+        image = image.resize((side, side), Image.Resampling.BICUBIC)
     return np.moveaxis(np.asarray(image), 2, 0)
 
 
-def _white_on_black(image):
+def _white_on_black(image, side):
     """A drawing of Omniglot as MNIST has them: ink 255, and three equal channels."""
     ink = Image.fromarray(255 - np.asarray(image.convert("L")))
     # BOX averages over areas: of thin strokes nothing gets lost between pixels.
-    return _grey(np.asarray(ink.resize((SIDE, SIDE), Image.Resampling.BOX)))
+    smaller = side <= min(ink.size)
+    way = Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC
+    return _grey(np.asarray(ink.resize((side, side), way)))
 
 
 def _enlarged(pixels):
@@ -687,6 +715,16 @@ def _enlarged(pixels):
     x = torch.tensor(pixels, dtype=torch.float32)[:, None]
     x = torch.nn.functional.interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False)
     return _grey(x[:, 0].round().numpy().astype(np.uint8))
+
+
+def _resized(images, side):
+    """(n, 3, h, w) bicubically to (n, 3, side, side); as they are where they have that size."""
+    if images.shape[-2:] == (side, side):
+        return images
+    x = torch.nn.functional.interpolate(
+        torch.as_tensor(images, dtype=torch.float32), (side, side), mode="bicubic", antialias=True
+    )
+    return x.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def _grey(pixels):

@@ -379,3 +379,72 @@ def test_measure():
     assert np.array_equal(run.logits.softmax(1).half().numpy(), p)
     other = measure(network, task, choice, seed=1, steps=3)
     assert not np.array_equal(other.probabilities, p)
+
+
+# At full scale ---------------------------------------------------------------------------
+
+
+def test_every_pair_of_a_rate_and_a_decay_divided_by_it(monkeypatch):
+    task, network, tried = small_task(), encoder(), []
+
+    def record(encoder, n_classes, images, labels, evaluated, *, learning_rate, weight_decay, **options):
+        tried.append((learning_rate, weight_decay))
+        good = len(tried) == 3
+        logits = functional.one_hot(task.validation.labels, n_classes).double()
+        return module.Run(logits if good else -logits, [0.0] * 4)
+
+    monkeypatch.setattr(module, "finetune", record)
+    choice = choose(network, task, rates=(0.1, 0.01), decays=(0.0, 1e-3), every_pair=True)
+    assert tried == [(0.1, 0.0), (0.1, 1e-3 / 0.1), (0.01, 0.0), (0.01, 1e-3 / 0.01)]
+    assert choice[:3] == (0.01, 0.0, 1.0)
+
+
+def test_plain_fine_tuning_adds_nothing(monkeypatch):
+    """One step of plain SGD with Nesterov momentum and weight decay, computed by hand."""
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 6))
+    task = small_task()
+    monkeypatch.setattr(module.augment, "weak", lambda images, generator, mirror: normalise(images))
+    run = finetune(
+        network, 10, task.train.images, task.train.labels, task.test.images, steps=1, batch=40,
+        plain=True, learning_rate=0.1, weight_decay=0.5, seed=4,
+    )  # fmt: skip
+    head = module._plain_head(6, 10, 4)
+    model = torch.nn.Sequential(copy.deepcopy(network), head)
+    loss = functional.cross_entropy(model(normalise(task.train.images)), task.train.labels)
+    grads = torch.autograd.grad(loss, list(model.parameters()))
+    with torch.no_grad():
+        for parameter, grad in zip(model.parameters(), grads):
+            # Of the first step, Nesterov's is 1 + 0.9 times the gradient.
+            parameter -= 0.1 * 1.9 * (grad + 0.5 * parameter)
+        expected = model(normalise(task.test.images))
+    torch.testing.assert_close(run.logits, expected, rtol=1e-4, atol=1e-5)
+    assert run.curve[0] == pytest.approx(loss.item(), abs=1e-4)
+
+
+def test_several_labels_an_image():
+    logits = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
+    labels = torch.tensor([[1.0, 0.0, -1.0], [-1.0, 1.0, 1.0]])
+    p = torch.sigmoid(logits)
+    own = [p[0, 0], 1 - p[0, 1], p[1, 1], p[1, 2]]
+    assert module.loss_of(logits, labels).item() == pytest.approx(-np.mean(np.log(own)), rel=1e-5)
+    assert module.first_of(labels).tolist() == [0, 1]
+    assert module.first_of(torch.tensor([3, 1])).tolist() == [3, 1]
+
+
+def test_measure_of_several_labels_is_the_tasks_own():
+    task, seen = small_task(), []
+
+    def judge(logits, labels):
+        seen.append((logits.shape, labels.shape))
+        return 0.25
+
+    several = [Part(p.images, p.labels) for p in task.parts]
+    for part in several:
+        part.labels = functional.one_hot(part.labels, 10).float()
+    task = LoadedTask(task.task, *several, measure=judge)
+    choice = choose(encoder(), task, rates=(0.01,), decays=(0.0,), steps=2)
+    cell = measure(encoder(), task, choice, steps=2)
+    assert cell.accuracy == choice.validation_accuracy == choice.probe_accuracy == 0.25
+    assert set(seen) == {((40, 10), (40, 10))}
+    # Each label for itself: the probabilities of an image do not add up to one.
+    assert abs(cell.probabilities.astype(float).sum(1) - 1).max() > 0.1
