@@ -25,25 +25,24 @@ import numpy as np
 import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
 
 from sfda import models, tasks
 from sfda.ablation import VARIANTS
 from sfda.baselines import RIVALS
 from sfda.finetune import PROTOCOL, choose, measure
+from sfda.grids import POCKET, Grid
 
 ACCURACY = [
     "group", "model", "task", "seed", "accuracy", "validation_accuracy", "learning_rate",
     "weight_decay", "seconds", "device",
 ]  # fmt: skip
 PROBE = ["group", "model", "task", "accuracy", "penalty", "choice_seconds", "device", "digest"]
-#: Multiple of the usual number of steps, by group: transformers learn more slowly.
-BUDGET = {"supervised": 1, "self-supervised": 1, "transformer": 2}
 # What is chosen once for all seeds, and measured beside it.
 CHOICE = [
     "learning_rate", "weight_decay", "validation_accuracy", "probe_accuracy", "penalty",
     "choice_seconds",
 ]  # fmt: skip
+SEARCH = ("rates", "decays", "every_pair")  # options of choosing only
 CURVE = ["model", "task", "seed", "first_quarter", "second_quarter", "third_quarter", "last_quarter"]
 
 
@@ -67,6 +66,7 @@ class Job:
     digest: str = ""
     also: tuple = ()
     chosen: dict | None = None
+    grid: Grid = POCKET
 
 
 def resolve_device(device="auto"):
@@ -95,9 +95,7 @@ def encoder_of(name, *, folder=None, untrained=False):
     untrained : bool, default False
         The twin: the same initial weights, no pre-training.
     """
-    network = models.untrained(name) if untrained else models.pretrained(name, folder=folder)
-    models.replace_head(name, network, nn.Identity())
-    return network
+    return POCKET.encoder(name, folder=folder, untrained=untrained)
 
 
 def cell_path(cells, model, task, seed, untrained=False):
@@ -105,7 +103,7 @@ def cell_path(cells, model, task, seed, untrained=False):
     return Path(cells) / ("untrained" if untrained else "pretrained") / task / f"{model}.{seed}.npz"
 
 
-def digest_of(encoder, parts):
+def digest_of(encoder, parts, how=""):
     """Fingerprint of what is measured on: weights, images, labels and protocol.
 
     Cells and table rows of another fingerprint are measured again, so that those
@@ -116,16 +114,22 @@ def digest_of(encoder, parts):
     encoder : torch.nn.Module
     parts : iterable of sfda.tasks.Part
         Of a cell, the training, validation and test part; of a score, the first.
+    how : str, default ""
+        What else decides, as :attr:`sfda.grids.Grid.how` says it.
 
     Returns
     -------
     str
         Twelve hexadecimal digits.
     """
-    digest = hashlib.sha256(f"protocol {PROTOCOL}".encode())
+    digest = hashlib.sha256(f"protocol {PROTOCOL}{how}".encode())
     tensors = list(encoder.state_dict().values())
     for part in parts:
-        tensors += [part.images, part.labels]
+        if isinstance(part.images, torch.Tensor):
+            tensors.append(part.images)
+        else:
+            digest.update(part.images.fingerprint.encode())
+        tensors.append(part.labels)
     for tensor in tensors:
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
@@ -139,11 +143,13 @@ def run_job(job):
     list of dict
         The records that the files hold, one a network and seed.
     """
-    task = tasks.load_task(job.task, job.images)
-    encoder = encoder_of(job.model, folder=job.weights, untrained=job.untrained)
-    chosen, options = job.chosen, {"budget": BUDGET[models.find(job.model).group]}
+    task = job.grid.task(job.task, job.images)
+    encoder = job.grid.encoder(job.model, folder=job.weights, untrained=job.untrained)
+    options = job.grid.options_of(job.model)
+    search = {key: options.pop(key) for key in SEARCH if key in options}
+    chosen = job.chosen
     if chosen is None:
-        choice = choose(encoder, task, device=job.device, **options)
+        choice = choose(encoder, task, device=job.device, **search, **options)
         chosen = {
             "learning_rate": choice.learning_rate, "weight_decay": choice.weight_decay,
             "validation_accuracy": choice.validation_accuracy,
@@ -157,7 +163,7 @@ def run_job(job):
         )
         for name in (job.model, *job.also):
             record = {
-                "group": models.POCKET[name].group, "model": name, "task": job.task,
+                "group": job.grid.groups[name], "model": name, "task": job.task,
                 "seed": seed, "accuracy": cell.accuracy, "seconds": round(cell.seconds, 2),
                 "device": device_name(job.device), "curve": cell.curve, "digest": job.digest,
                 **{key: chosen[key] for key in CHOICE},
@@ -179,14 +185,14 @@ def read_cell(path):
 
 def run(
     names, task_names, seeds, *, cells, tables=None, images=None, weights=None, untrained=False,
-    device="auto", jobs=1, progress=print,
+    device="auto", jobs=1, progress=print, grid=POCKET,
 ):
     """Measure every cell that is neither in `cells` nor in `tables`, with its :func:`digest_of`.
 
     Parameters
     ----------
     names, task_names : sequences of str
-        Keys of :data:`sfda.models.POCKET` and :data:`sfda.tasks.TASKS`.
+        Of the grid's; by default keys of :data:`sfda.models.POCKET` and :data:`sfda.tasks.TASKS`.
     seeds : sequence of int
     cells : path
         Folder of the cells' files.
@@ -201,6 +207,7 @@ def run(
         Processes side by side; each has an equal share of the cores.
     progress : callable, default print
         Called with one line as each network and task ends.
+    grid : sfda.grids.Grid, default sfda.grids.POCKET
 
     Returns
     -------
@@ -220,16 +227,16 @@ def run(
     if jobs < 1:
         raise ValueError(f"jobs: expected 1 or more, got {jobs}")
     for name in names:
-        models.find(name)
-    loaded = {task: tasks.load_task(task, images) for task in task_names}
-    encoders = {name: encoder_of(name, folder=weights, untrained=untrained) for name in names}
+        grid.check(name)
+    loaded = {task: grid.task(task, images) for task in task_names}
+    encoders = {name: grid.encoder(name, folder=weights, untrained=untrained) for name in names}
     cells = Path(cells)
     done = _done(cells, tables, untrained)
     todo = []
     for task in task_names:
         alike = {}
         for name in names:
-            digest = digest_of(encoders[name], loaded[task].parts)
+            digest = digest_of(encoders[name], loaded[task].parts, grid.how)
             missing = tuple(int(s) for s in seeds if (name, task, s, digest) not in done)
             if missing:
                 # Twins of one architecture are one network, which is measured once.
@@ -238,7 +245,7 @@ def run(
             others = [r for (n, t, _, d), r in done.items() if (n, t, d) == (name, task, digest)]
             todo.append(Job(
                 name, task, missing, cells, images, weights, untrained, device, digest,
-                tuple(also), others[0] if others else None,
+                tuple(also), others[0] if others else None, grid,
             ))  # fmt: skip
     total = sum(len(j.seeds) * (1 + len(j.also)) for j in todo)
     measured, start = 0, time.perf_counter()
@@ -292,7 +299,7 @@ def _limit_threads(n):
     threadpool_limits(n)  # those of scikit-learn's probes
 
 
-def collect(cells, tables, images=None):
+def collect(cells, tables, images=None, *, predictions=True):
     """Add the cells to the tables, which may hold others already.
 
     Where a network and task has cells of several fingerprints
@@ -302,7 +309,8 @@ def collect(cells, tables, images=None):
     float16 and rounded to multiples of 1/1024, for every cell, and the test images'
     ``labels`` (M,), where the task is found in `images` (:func:`sfda.tasks.load_task`); of the twins ``untrained.csv`` and ``untrained_probe.csv``. Rows
     are in the order of the zoo, whatever the order they were measured in.
-    ``manifest.json`` says with which versions this was done.
+    ``manifest.json`` says with which versions this was done. Without `predictions` no
+    arrays are written.
 
     Returns
     -------
@@ -324,7 +332,8 @@ def collect(cells, tables, images=None):
         if not prefix:
             curves = pd.DataFrame(records["curve"].tolist(), columns=CURVE[3:])
             written["curves"] = pd.concat([records[CURVE[:3]], curves], axis=1)
-            _add_predictions(found, tables / "predictions", stale, images)
+            if predictions:
+                _add_predictions(found, tables / "predictions", stale, images)
         for name, table in written.items():
             counts[name] = add_rows(table, tables / f"{name}.csv", stale)
     if counts:
@@ -455,8 +464,14 @@ def add_rows(table, path, stale=frozenset()):
             old = old[[pair not in stale for pair in zip(old["model"], old["task"])]]
         table = pd.concat([old, table]).drop_duplicates(keys, keep="last")
     orders = {"metric": RIVALS, "variant": VARIANTS, "model": models.POCKET, "task": tasks.TASKS}
-    places = {key: {name: i for i, name in enumerate(names)} for key, names in orders.items()}
-    table = table.sort_values(keys, key=lambda c: c.map(places[c.name]) if c.name in places else c)
+
+    def places(column):
+        names = orders.get(column.name, ())
+        # Of other networks and tasks the registries know nothing: they come after.
+        names = [*names, *sorted(set(column) - set(names))]
+        return column.map({name: i for i, name in enumerate(names)})
+
+    table = table.sort_values(keys, key=places)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     table.to_csv(part, index=False)

@@ -182,7 +182,7 @@ def _compute(backbone, dataset, dtype, device, batch, workers, skip_unreadable, 
     )
     rows, labels, failed, done, layer = [], [], [], 0, ""
     backbone.network.eval().to(device)
-    with _Hook(backbone) as hook, torch.inference_mode():
+    with Hook(backbone) as hook, torch.inference_mode():
         for x, y, unreadable in loader:
             failed += unreadable
             # After a failure the others are only looked at, so that all can be named at once.
@@ -228,11 +228,12 @@ def _in_pieces(network, hook, x, device, batch):
             torch.cuda.empty_cache()
 
 
-class _Hook:
+class Hook:
     """Takes the input of the layer while the network runs."""
 
     def __init__(self, backbone):
-        self.backbone, self.handles, self.inputs, self.name = backbone, [], None, ""
+        self.backbone, self.handles = backbone, []
+        self.inputs, self.name, self.module = None, "", None
 
     def __enter__(self):
         for name, module in self.backbone.network.named_modules():
@@ -249,7 +250,8 @@ class _Hook:
 
     def _keeper(self, name):
         def keep(module, inputs):
-            self.inputs, self.name = inputs[0], name  # each layer overwrites those before it
+            # Each layer overwrites those before it.
+            self.inputs, self.name, self.module = inputs[0], name, module
 
         return keep
 
@@ -260,16 +262,41 @@ class _Hook:
             raise ValueError(
                 f"{self.backbone.name}: {self.backbone.layer or 'no linear layer'} did not run"
             )
-        if x.ndim == 4 and self.backbone.pool == "average":
-            x = x.mean((2, 3))
-        elif x.ndim == 3 and self.backbone.pool != "average":
-            x = x[:, 0] if self.backbone.pool == "class token" else x.mean(1)
-        if x.ndim != 2:
+        pooled = _pooled(x, self.backbone.pool, self.module)
+        if pooled is None:
             raise ValueError(
                 f"{self.backbone.name}: the input of {name} has shape {tuple(x.shape)}, "
                 f"which pool={self.backbone.pool!r} does not turn into vectors"
             )
+        return pooled
+
+
+def _pooled(x, pool, layer):
+    """Vectors (B, D), or None where they cannot be had of `x` in this way."""
+    if x.ndim == 2:
         return x
+    if x.ndim == 3 and pool in ("class token", "token mean"):
+        return x[:, 0] if pool == "class token" else x.mean(1)
+    if x.ndim == 4 and pool == "average" and _reads_channels(layer, x, 1):
+        return x.mean((2, 3))
+    if x.ndim == 4 and pool == "channels-last average" and _reads_channels(layer, x, 3):
+        return x.mean((1, 2))
+    return None
+
+
+def _reads_channels(layer, x, at):
+    """Whether the layer takes dimension `at` of a map for its channels, where that can be told.
+
+    The shape alone does not tell: averaged over the wrong two dimensions a map gives
+    vectors just as well, of numbers that are no features.
+    """
+    if isinstance(layer, nn.Linear):
+        return at == 3
+    if isinstance(layer, nn.Conv2d):
+        return at == 1
+    if isinstance(layer, nn.LayerNorm):  # of either kind, with timm's
+        return x.shape[at] == layer.normalized_shape[-1]
+    return True
 
 
 # --- the cache --------------------------------------------------------------------

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
-from sfda import models, tasks
+from sfda import tasks
 from sfda.ablation import VARIANTS, composed_score
 from sfda.baselines import RIVALS
 from sfda.benchmark import add_rows, digest_of, encoder_of, resolve_device
 from sfda.finetune import features
+from sfda.grids import POCKET
 from sfda.score import SaturationWarning
 
 COLUMNS = ["metric", "model", "task", "score", "seconds", "digest"]
@@ -30,7 +30,7 @@ FEW = ("SFDA", "no challenge", "left out", "left out, no challenge")
 
 def score_zoo(
     names, task_names, *, metrics=None, table, images=None, weights=None, untrained=False,
-    device="auto", progress=print,
+    device="auto", progress=print, grid=POCKET,
 ):
     """Score networks on tasks and add the scores to a table, task by task.
 
@@ -42,7 +42,7 @@ def score_zoo(
     Parameters
     ----------
     names, task_names : sequences of str
-        Keys of :data:`sfda.models.POCKET` and :data:`sfda.tasks.TASKS`.
+        Of the grid's; by default keys of :data:`sfda.models.POCKET` and :data:`sfda.tasks.TASKS`.
     metrics : sequence of str, optional
         Keys of ``sfda.baselines.RIVALS``; all by default.
     table : path
@@ -59,6 +59,7 @@ def score_zoo(
         Of the forward pass. The scores are computed on the CPU.
     progress : callable, default print
         Called with one line a task.
+    grid : sfda.grids.Grid, default sfda.grids.POCKET
 
     Returns
     -------
@@ -78,9 +79,11 @@ def score_zoo(
         if name not in RIVALS:
             raise ValueError(f"metrics: expected some of {', '.join(RIVALS)}, got {name!r}")
     chosen = [RIVALS[name] for name in metrics or RIVALS]
-    groups = {name: models.find(name).group for name in names}
-    whole = {group: [n for n, e in models.POCKET.items() if e.group == group] for group in groups.values()}
-    encoders = {name: encoder_of(name, folder=weights, untrained=untrained) for name in names}
+    for name in names:
+        grid.check(name)
+    groups = {grid.groups[name] for name in names}
+    whole = {group: [n for n, g in grid.groups.items() if g == group] for group in groups}
+    encoders = {name: grid.encoder(name, folder=weights, untrained=untrained) for name in names}
     done = {}
     if table.exists():
         old = pd.read_csv(table, dtype={"digest": str})
@@ -88,7 +91,7 @@ def score_zoo(
     computed = 0
     for task_name in task_names:
         start = time.perf_counter()
-        part = tasks.load_task(task_name, images).train
+        part = grid.task(task_name, images).train
         labels = part.labels.numpy()
         digests = {name: digest_of(encoders[name], [part]) for name in names}
         kept, rows = {}, []
@@ -111,19 +114,21 @@ def score_zoo(
             missing = [n for n in missing if not (untrained and blind(n))]
             if metric.needs == "features":
                 for name in missing:
-                    add(metric, name, *_timed(metric, of(name).numpy(), labels, name, task_name))
+                    add(metric, name, *timed(metric, of(name).numpy(), labels, name, task_name))
             elif metric.needs == "source probabilities" and not untrained:
                 for name in missing:
-                    if models.find(name).objective == "supervised":
-                        theta = _source_probabilities(name, of(name), weights)
-                        add(metric, name, *_timed(metric, theta, labels, name, task_name))
+                    classify = grid.classifier(name, folder=weights)
+                    if classify is not None:
+                        logits = features(classify, part.images, device=device)
+                        theta = logits.double().softmax(1).numpy()
+                        add(metric, name, *timed(metric, theta, labels, name, task_name))
             elif metric.needs == "zoo":
                 for group, zoo in whole.items():
                     if not set(zoo) <= set(names) or not set(zoo) & set(missing):
                         continue
                     if not untrained or not any(map(blind, zoo)):
                         of_zoo = {n: of(n).numpy() for n in zoo}
-                        scores, seconds = _timed(metric, of_zoo, labels, group, task_name)
+                        scores, seconds = timed(metric, of_zoo, labels, group, task_name)
                         for n in zoo:
                             add(metric, n, scores[n], seconds / len(zoo))
         if rows:
@@ -133,7 +138,8 @@ def score_zoo(
     return computed
 
 
-def _timed(metric, argument, labels, name, task):
+def timed(metric, argument, labels, name, task):
+    """What a metric says, and how many seconds it took; its errors name the network and the task."""
     start = time.perf_counter()
     with warnings.catch_warnings():
         # The table shows which scores have saturated.
@@ -143,13 +149,6 @@ def _timed(metric, argument, labels, name, task):
         except ValueError as error:
             raise ValueError(f"{metric.name} of {name} on {task}: {error}") from error
     return score, time.perf_counter() - start
-
-
-def _source_probabilities(name, x, folder):
-    network = models.pretrained(name, folder=folder)
-    layer: nn.Linear = models.head(name, network)
-    with torch.inference_mode():
-        return layer(x).softmax(1).double().numpy()
 
 
 def ablate_zoo(

@@ -1,7 +1,7 @@
-"""What the pocket benchmark says: scores against measured accuracies, with their uncertainty.
+"""What a benchmark says: scores against measured accuracies, with their uncertainty.
 
-Reads the tables of ``data/pocket`` (or any folder with tables of the same
-columns), and needs no torch.
+Reads the tables of ``data/pocket`` or of any other folder with tables of the same
+columns, as ``data/real``, and needs no torch.
 """
 
 import itertools
@@ -372,7 +372,8 @@ def contest(group, *, folder=None):
     scores : pandas.DataFrame
         Columns ``metric``, ``model``, ``task``, ``score``: the metrics, and the
         yardsticks (:func:`yardsticks`, and the plain and the left-out SFDA score
-        of the networks' twins, 0 where a twin gives the same features to all images).
+        of the networks' twins where there are any, 0 where a twin gives the same features
+        to all images).
     accuracies : pandas.DataFrame
         As in :func:`by_seed`.
     yards : list of str
@@ -380,6 +381,16 @@ def contest(group, *, folder=None):
     """
     accuracies = table("accuracy", folder=folder).query("group == @group")
     models = table("models", folder=folder)
+    yards = yardsticks(models, accuracies)
+    if (Path(folder or FOLDER) / "untrained_scores.csv").is_file():
+        yards = pd.concat([yards, _of_twins(accuracies, folder)])
+    scores = pd.concat([table("scores", folder=folder), yards])
+    scores = scores[scores["model"].isin(accuracies["model"])]
+    return scores[["metric", "model", "task", "score"]], accuracies, list(yards["metric"].unique())
+
+
+def _of_twins(accuracies, folder):
+    """What SFDA says of the networks' twins."""
     twins = table("untrained_scores", folder=folder)
     twins = twins[twins["metric"].isin(["SFDA", "SFDA leave-one-out"])]
     twins = twins.assign(metric=twins["metric"] + " of the twin")
@@ -389,11 +400,7 @@ def contest(group, *, folder=None):
         twins["metric"].unique(), accuracies["model"].unique(), accuracies["task"].unique()
     )
     twins = twins.set_index(keys)["score"].reindex(every, fill_value=0.0)
-    twins = twins.rename_axis(keys).reset_index()
-    yards = pd.concat([yardsticks(models, accuracies), twins])
-    scores = pd.concat([table("scores", folder=folder), yards])
-    scores = scores[scores["model"].isin(accuracies["model"])]
-    return scores[["metric", "model", "task", "score"]], accuracies, list(yards["metric"].unique())
+    return twins.rename_axis(keys).reset_index()
 
 
 def halves(*, folder=None):

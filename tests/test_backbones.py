@@ -1,8 +1,14 @@
 """Networks by name, from files of random weights under the official names: no network is needed."""
 
+import argparse
+import csv
+import dataclasses
+import hashlib
 import json
 import os
 import re
+from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +21,8 @@ safetensors_torch = pytest.importorskip("safetensors.torch")
 from PIL import Image
 
 from sfda import models
-from sfda.backbones import SELF_SUPERVISED, SUPERVISED, load
-from sfda.features import extract
+from sfda.backbones import SELF_SUPERVISED, SUPERVISED, TRANSFORMERS, ZOOS, check, load, names_in
+from sfda.features import checksum, extract
 from sfda.finetune import features as pocket_features
 
 
@@ -32,49 +38,95 @@ class Squares(torch.utils.data.Dataset):
         return Image.fromarray(pixels).convert(self.mode), i
 
 
-def official(name, folder, seed=0):
-    """Random weights under the name of torchvision's file, as torchvision's files are written."""
-    _, architecture, weights = name.split(":")
-    file = torchvision.models.get_model_weights(architecture)[weights].url.rpartition("/")[2]
-    torch.manual_seed(seed)
-    options = {"init_weights": False} if architecture in ("googlenet", "inception_v3") else {}
-    network = torchvision.models.get_model(architecture, weights=None, **options)
-    state = network.state_dict()
-    if architecture.startswith("densenet"):  # whose published files are older, with other names
-        state = {
-            re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", key): value
-            for key, value in state.items() if not key.endswith("num_batches_tracked")
-        }  # fmt: skip
-    torch.save(state, folder / file)
-    return network.eval()
+def numbered(state):
+    """The same names and shapes, each tensor of one number of its own: small as a file."""
+    made = OrderedDict(
+        (key, torch.tensor(float(i)).expand(value.shape)) for i, (key, value) in enumerate(state.items())
+    )
+    made._metadata = getattr(state, "_metadata", {})  # MNASNet's version is there
+    return made
+
+
+def equal(network, state):
+    own = network.state_dict()
+    return state.keys() <= own.keys() and all(
+        torch.equal(own[key].float(), value.float()) for key, value in state.items()
+    )
+
+
+def as_images(found, n=3):
+    return torch.stack([found.transform(Squares()[i][0]) for i in range(n)])
+
+
+def old_densenet(state):
+    """As torchvision's published files are: with the names of an older class."""
+    return {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", key): value
+        for key, value in state.items() if not key.endswith("num_batches_tracked")
+    }  # fmt: skip
+
+
+def untrained(architecture, device="cpu", **options):
+    if architecture in ("googlenet", "inception_v3"):
+        options = {"init_weights": False, "transform_input": True} | options
+    with torch.device(device):
+        return torchvision.models.get_model(architecture, weights=None, **options).eval()
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Networks are made without drawing the numbers that weights replace: most of the time that it takes."""
+    for function in ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "trunc_normal_"):
+        monkeypatch.setattr(torch.nn.init, function, lambda tensor, *arguments, **options: tensor)
 
 
 @pytest.mark.parametrize("name", SUPERVISED)
-def test_the_papers_supervised_networks(name, tmp_path):
-    network = official(name, tmp_path)
+def test_the_papers_supervised_networks(name, tmp_path, undrawn):
+    entry, (_, architecture, weights) = SUPERVISED[name], name.split(":")
+    network = untrained(architecture, "meta")
+    state = numbered(network.state_dict())
+    old = architecture.startswith("densenet")
+    torch.save(old_densenet(state) if old else state, tmp_path / entry.file)
     hub, safe = torch.hub._hub_dir, os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
     found = load(name, folder=tmp_path)
     assert (torch.hub._hub_dir, os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")) == (hub, safe)
-    own, theirs = found.network.state_dict(), network.state_dict()
-    assert all(torch.equal(own[key], theirs[key]) for key in own if not key.lower().startswith("aux"))
-    if name.split(":")[1] in ("mobilenet_v2", "mnasnet1_0"):
-        x = extract(found, Squares(), "x")
-        images = torch.stack([found.transform(Squares()[i][0]) for i in range(3)])
-        layer = network.get_submodule(x.layer)
-        with torch.no_grad():
-            logits = network(images)
-            ours = torch.from_numpy(x.features) @ layer.weight.T + layer.bias
-        torch.testing.assert_close(ours, logits, rtol=1e-3, atol=1e-3)
-        assert images.shape[2:] == (224, 224)
+    assert equal(found.network, {
+        key: value for key, value in state.items()
+        if not key.lower().startswith("aux") and not (old and key.endswith("num_batches_tracked"))
+    })  # fmt: skip
+    side = 299 if architecture == "inception_v3" else 224
+    assert as_images(found, 1).shape[2:] == found.input_size == (side, side)
+    # The library says the same of where they are and how many.
+    weights = torchvision.models.get_model_weights(architecture)[weights]
+    assert entry.url == weights.url and entry.licence == "not stated"
+    assert entry.sha256 == torch.hub.HASH_REGEX.search(entry.file)[1] and len(entry.sha256) >= 8
+    whole = sum(p.numel() for p in network.parameters())  # Inception's number has its auxiliary classifier
+    assert weights.meta["num_params"] == (whole if architecture == "inception_v3" else found.parameters)
+
+
+@pytest.mark.parametrize("architecture", ["mobilenet_v2", "mnasnet1_0"])
+def test_what_is_taken_of_supervised_networks(architecture, tmp_path):
+    name = f"torchvision:{architecture}:IMAGENET1K_V1"
+    torch.manual_seed(0)
+    network = untrained(architecture)
+    torch.save(network.state_dict(), tmp_path / SUPERVISED[name].file)
+    found = load(name, folder=tmp_path)
+    x = extract(found, Squares(), "x")
+    layer = network.get_submodule(x.layer)
+    with torch.no_grad():
+        logits = network(as_images(found))
+        ours = torch.from_numpy(x.features) @ layer.weight.T + layer.bias
+    torch.testing.assert_close(ours, logits, rtol=1e-3, atol=1e-3)
+
+
+MNASNET = "torchvision:mnasnet1_0:IMAGENET1K_V1"
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    official("torchvision:mobilenet_v2:IMAGENET1K_V1", tmp_path)
-    (file,) = tmp_path.iterdir()
-    wanted = torchvision.models.MNASNet1_0_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
-    file.rename(tmp_path / wanted)
-    with pytest.raises(ValueError, match="torchvision:mnasnet1_0:IMAGENET1K_V1: "):
-        load("torchvision:mnasnet1_0:IMAGENET1K_V1", folder=tmp_path)
+    other = numbered(untrained("mobilenet_v2", "meta").state_dict())
+    torch.save(other, tmp_path / SUPERVISED[MNASNET].file)
+    with pytest.raises(ValueError, match=f"{MNASNET}: "):
+        load(MNASNET, folder=tmp_path)
 
 
 class Evil:
@@ -82,11 +134,16 @@ class Evil:
         return (print, ("code was run",))
 
 
-def test_a_pickle_that_runs_code_is_not_read(tmp_path, capsys):
-    wanted = torchvision.models.MNASNet1_0_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
-    torch.save({"a": Evil()}, tmp_path / wanted)
-    with pytest.raises(ValueError, match="[Ww]eights"):
-        load("torchvision:mnasnet1_0:IMAGENET1K_V1", folder=tmp_path)
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [(MNASNET, SUPERVISED[MNASNET].file), ("self-supervised:swav", SELF_SUPERVISED["swav"].file),
+     ("transformer:pvt_tiny", "pvt_tiny.pth"), ("torchvision:resnet18={}", "mine.pth"),
+     ("timm:test_vit={}", "mine.pth")],
+)  # fmt: skip
+def test_a_pickle_that_runs_code_is_not_read(name, file, tmp_path, capsys):
+    torch.save({"a": Evil()}, tmp_path / file)
+    with pytest.raises(ValueError, match="could run code"):
+        load(name.format(tmp_path / file), folder=tmp_path)
     assert "code was run" not in capsys.readouterr().out
 
 
@@ -96,42 +153,281 @@ def resnet50():
     return torchvision.models.resnet50(weights=None).eval()
 
 
+#: What the authors' files have around the encoder's weights.
+BOXES = {
+    "infomin": "model", "insdis": "model", "moco-v1": "state_dict", "moco-v2": "state_dict",
+    "pcl-v1": "state_dict", "pcl-v2": "state_dict", "deit_tiny": "model", "deit_small": "model",
+    "deit_base": "model", "mocov3_small": "state_dict", "swin_t": "model",
+}  # fmt: skip
+
+
+def boxed(name, state):
+    return {BOXES[name]: state, "epoch": 200, "optimizer": {"lr": 0.1}} if name in BOXES else state
+
+
 @pytest.mark.parametrize("name", SELF_SUPERVISED)
-def test_the_papers_self_supervised_networks(name, tmp_path, resnet50):
+def test_the_papers_self_supervised_networks(name, tmp_path, resnet50, undrawn):
     """Files as their authors wrote them: other layers beside the encoder, other names, a box around."""
     entry = SELF_SUPERVISED[name]
     own = {k: v for k, v in resnet50.state_dict().items() if not k.startswith("fc.")}
     if entry.readable:
-        state = {entry.prefix + k: v for k, v in own.items()} | {
-            entry.prefix + "fc.0.weight": torch.zeros(3), "module.prototypes.weight": torch.zeros(2),
-            "module.encoder_k.conv1.weight": torch.zeros(1), "module.head_jig.fc1.weight": torch.zeros(1),
+        state = {f"module.{entry.prefix}{k}": v for k, v in own.items()} | {
+            f"module.{entry.prefix}fc.0.weight": torch.zeros(3), "module.prototypes.weight": torch.zeros(2),
+            "module.projection_head.0.weight": torch.zeros(2), "module.head_jig.fc1.weight": torch.zeros(1),
         }  # fmt: skip
-        content = {entry.inside: state, "epoch": 200} if entry.inside else state
-        file = entry.url.rpartition("/")[2].partition("?")[0]
+        if entry.prefix:
+            state["module.encoder_k.conv1.weight"] = torch.zeros(1)
+        content, file = boxed(name, state), entry.file
     else:
         with pytest.raises(FileNotFoundError, match=f"convert it to a state dict.*{name}.pth"):
             load(f"self-supervised:{name}", folder=tmp_path)
         content, file = own, f"{name}.pth"
-    torch.save(content, tmp_path / file)
+    # The older of torch's two formats, as files of those years have it.
+    torch.save(content, tmp_path / file, _use_new_zipfile_serialization=name != "moco-v1")
     found = load(f"self-supervised:{name}", folder=tmp_path)
-    weights = found.network.state_dict()
-    assert all(torch.equal(weights[key], value) for key, value in own.items())
+    assert equal(found.network, own) and found.network.state_dict().keys() == own.keys()
+    assert found.parameters == 23_508_032 and found.input_size == (224, 224)
+    assert entry.licence and not entry.sha256 and (len(entry.md5) == 8) == name.startswith("moco")
     if name == "moco-v1":
         x = extract(found, Squares(2), "x")
-        images = torch.stack([found.transform(Squares()[i][0]) for i in range(2)])
+        images = as_images(found, 2)
         with torch.no_grad():
             pooled = torch.nn.Sequential(*list(resnet50.children())[:-1])(images).flatten(1)
         np.testing.assert_allclose(x.features, pooled.numpy(), rtol=1e-3, atol=1e-4)
+        preset = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.transforms()
+        torch.testing.assert_close(images[0], preset(Squares()[0][0]))
+        # Nothing in it is random, or its features would never be found in a cache.
+        again = load(f"self-supervised:{name}", folder=tmp_path)
+        assert checksum(again.network) == checksum(found.network)
 
 
 def test_a_checkpoint_of_another_encoder(tmp_path):
-    torch.save({"state_dict": {"module.encoder_q.conv1.weight": torch.zeros(64, 3, 7, 7)}},
-               tmp_path / "moco_v2_800ep_pretrain.pth.tar")  # fmt: skip
+    file = tmp_path / SELF_SUPERVISED["moco-v2"].file
+    torch.save({"state_dict": {"module.encoder_q.conv1.weight": torch.zeros(64, 3, 7, 7)}}, file)
     with pytest.raises(ValueError, match="self-supervised:moco-v2: these are not its weights"):
         load("self-supervised:moco-v2", folder=tmp_path)
-    (tmp_path / "moco_v2_800ep_pretrain.pth.tar").write_bytes(b"half a file")
-    with pytest.raises(ValueError, match="moco_v2_800ep_pretrain.pth.tar cannot be read"):
+    deeper = untrained("resnet101", "meta").state_dict()
+    torch.save({"state_dict": {f"module.encoder_q.{k}": v for k, v in numbered(deeper).items()}}, file)
+    with pytest.raises(ValueError, match="not its weights: layer3.6.conv1.weight"):
         load("self-supervised:moco-v2", folder=tmp_path)
+    file.write_bytes(b"half a file")
+    with pytest.raises(ValueError, match="moco_v2_800ep_pretrain.pth.tar cannot be read: it is damaged"):
+        load("self-supervised:moco-v2", folder=tmp_path)
+
+
+# As published, in millions: the model zoos of DeiT, DINO, PVT and Swin; MoCo v3's is DINO's encoder.
+MILLIONS = {
+    "deit_tiny": 5, "deit_small": 22, "deit_base": 86, "dino_small": 21, "mocov3_small": 21, "pvtv2_b2": 25.4,
+    "pvt_tiny": 13.2, "pvt_small": 24.5, "pvt_medium": 44.2, "swin_t": 28,
+}  # fmt: skip
+
+
+def as_published(name, state):
+    """Our network's weights in the names, and with the company, that the authors' file has them in."""
+    if name == "pvtv2_b2":
+        for ours, theirs in (
+            (r"^patch_embed\.", "patch_embed1."), (r"\.dwconv\.", ".dwconv.dwconv."),
+            (r"^stages\.(\d)\.downsample\.", lambda m: f"patch_embed{int(m[1]) + 1}."),
+            (r"^stages\.(\d)\.blocks\.", lambda m: f"block{int(m[1]) + 1}."),
+            (r"^stages\.(\d)\.norm\.", lambda m: f"norm{int(m[1]) + 1}."),
+        ):  # fmt: skip
+            state = {re.sub(ours, theirs, key): value for key, value in state.items()}
+    elif name == "swin_t":
+        state = {
+            re.sub(r"^layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", key)
+            .replace("head.fc.", "head."): value for key, value in state.items()
+        } | {
+            "layers.0.blocks.1.attn_mask": torch.zeros(64, 49, 49),
+            "layers.0.blocks.0.attn.relative_position_index": torch.zeros(49, 49, dtype=torch.int64),
+        }  # fmt: skip
+    elif name == "mocov3_small":
+        state = {f"module.base_encoder.{key}": value for key, value in state.items()} | {
+            "module.base_encoder.head.0.weight": torch.zeros(2), "module.predictor.0.weight": torch.zeros(2),
+            "module.momentum_encoder.norm.bias": torch.zeros(384),
+        }  # fmt: skip
+    return boxed(name, state)
+
+
+def test_the_transformers_are_those_with_published_accuracies():
+    path = Path(__file__).parent.parent / "data" / "published" / "finetune_accuracy.csv"
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    published = list(dict.fromkeys(row["model"] for row in rows if row["group"] == "vit"))
+    assert list(TRANSFORMERS) == published == list(MILLIONS)
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_the_papers_transformers(name, tmp_path, undrawn):
+    entry = TRANSFORMERS[name]
+    network = entry.build()
+    state = numbered(network.state_dict())
+    torch.save(as_published(name, state), tmp_path / entry.file)
+    found = load(f"transformer:{name}", folder=tmp_path)
+    assert equal(found.network, state) and found.network.state_dict().keys() == state.keys()
+    published, millions = MILLIONS[name], found.parameters / 1e6
+    assert (round(millions, 1) if isinstance(published, float) else int(millions)) == published
+    assert found.input_size == (224, 224) == as_images(found, 1).shape[2:]
+    assert entry.licence in ("Apache-2.0", "MIT", "CC-BY-NC-4.0")
+    assert entry.sha256 == (name.startswith("deit") and entry.file.removesuffix(".pth")[-8:] or "")
+    assert name != "mocov3_small" or found.network.blocks[0].attn.num_heads == 12
+    assert name != "dino_small" or found.network.blocks[0].attn.num_heads == 6
+
+
+def taken_by_hand(name, network, images):
+    """What enters the last normalisation, layer by layer."""
+    if name == "pvtv2_b2":
+        x = network.patch_embed(images)
+        for stage in network.stages[:3]:
+            x = stage(x)
+        last = network.stages[3]
+        x = last.downsample(x)
+        size, x = x.shape[1:3], x.flatten(1, 2)
+        for block in last.blocks:
+            x = block(x, size)
+        return x.mean(1)
+    if name == "swin_t":
+        x = network.patch_embed(images)
+        for layer in network.layers:
+            x = layer(x)
+        assert x.shape[1:] == (7, 7, 768)
+        return x.flatten(1, 2).mean(1)
+    if name == "pvt_tiny":
+        kept = []
+        network.block4[-1].register_forward_hook(lambda module, inputs, output: kept.append(output))
+        network(images)
+        return kept[0][:, 0]
+    x = network._pos_embed(network.patch_embed(images))
+    for block in network.blocks:
+        x = block(x)
+    assert x.shape[1] == 197
+    return x[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("deit_tiny", 192), ("pvtv2_b2", 512), ("pvt_tiny", 512), ("swin_t", 768)]
+)
+def test_what_is_taken_of_transformers(name, width, tmp_path):
+    torch.manual_seed(0)
+    network = TRANSFORMERS[name].build().eval()
+    with torch.no_grad():
+        for p in network.parameters():  # beside norms of one and biases of zero any pooling looks alike
+            p.add_(torch.randn_like(p) * 0.02)
+    torch.save(as_published(name, network.state_dict()), tmp_path / TRANSFORMERS[name].file)
+    found = load(f"transformer:{name}", folder=tmp_path)
+    x = extract(found, Squares(2), "x")
+    assert x.layer == ("stages.3.norm" if name == "pvtv2_b2" else "norm")
+    assert x.features.shape == (2, width)
+    images = as_images(found, 2)
+    with torch.no_grad():
+        expected = taken_by_hand(name, network, images)
+        np.testing.assert_allclose(x.features, expected.numpy(), rtol=1e-4, atol=1e-4)
+        if name in ("deit_tiny", "pvt_tiny"):  # after the norm of the class token comes the classifier
+            logits = network.head(network.norm(torch.from_numpy(x.features)))
+            torch.testing.assert_close(logits, network(images), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("pvt_tiny", "pvt_medium"), ("deit_tiny", "dino_small"), ("swin_t", "pvtv2_b2")]
+)
+def test_a_transformer_of_another_kind(name, other, tmp_path, undrawn):
+    torch.save(numbered(TRANSFORMERS[other].build().state_dict()), tmp_path / TRANSFORMERS[name].file)
+    with pytest.raises(ValueError, match=f"transformer:{name}: these are not its weights"):
+        load(f"transformer:{name}", folder=tmp_path)
+
+
+def test_a_deeper_swin(tmp_path, undrawn):
+    """Its renaming asks the network for every layer of the file."""
+    state = as_published("swin_t", numbered(TRANSFORMERS["swin_t"].build().state_dict()))
+    state["model"]["layers.2.blocks.6.attn.relative_position_bias_table"] = torch.zeros(169, 12)
+    torch.save(state, tmp_path / TRANSFORMERS["swin_t"].file)
+    with pytest.raises(ValueError, match="transformer:swin_t: these are not its weights"):
+        load("transformer:swin_t", folder=tmp_path)
+
+
+def test_a_converted_transformer(tmp_path, undrawn):
+    """The same weights in timm's names, as NAME.pth."""
+    state = numbered(TRANSFORMERS["dino_small"].build().state_dict())
+    torch.save({"state_dict": state}, tmp_path / "dino_small.pth")
+    assert equal(load("transformer:dino_small", folder=tmp_path).network, state)
+
+
+# --- downloads --------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder that downloads come from, and a small file of weights for MNASNet in it."""
+    source = tmp_path / "elsewhere"
+    source.mkdir()
+    torch.save(numbered(untrained("mnasnet1_0", "meta").state_dict()), source / "weights.pth")
+    return source
+
+
+def digest(path, algorithm):
+    return hashlib.new(algorithm, path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_the_checksum_of_a_download(right, elsewhere, tmp_path, monkeypatch):
+    """torchvision's, ours by name and ours by MD5: the wrong file is refused and not kept."""
+    file, folder = elsewhere / "weights.pth", tmp_path / "here"
+    digits = digest(file, "sha256")[:8] if right else "0badc0de"
+    published = file.rename(elsewhere / f"net-{digits}.pth")
+    weights = torchvision.models.MNASNet1_0_Weights.IMAGENET1K_V1
+    monkeypatch.setattr(weights.value, "url", published.as_uri())
+    state = torch.load(published, weights_only=True)
+    other = elsewhere / "other.pth"
+    other.write_bytes(published.read_bytes())
+    md5 = digest(other, "md5")[:8] if right else "0badc0de"
+    for name, change in (
+        ("swav", {"url": published.as_uri()}), ("moco-v1", {"url": other.as_uri(), "md5": md5})
+    ):  # fmt: skip
+        change |= {"prefix": "", "build": lambda: untrained("mnasnet1_0"), "layer": "classifier.1"}
+        entry = dataclasses.replace(SELF_SUPERVISED[name], **change)
+        monkeypatch.setitem(SELF_SUPERVISED, name, entry)
+    for name in (MNASNET, "self-supervised:swav", "self-supervised:moco-v1"):
+        if right:
+            assert equal(load(name, folder=folder).network, state)
+        else:
+            with pytest.raises(ValueError, match=f"^{name}: .*0badc0de") as refused:
+                load(name, folder=folder)
+            assert "\n" not in str(refused.value)
+    kept = {published.name, other.name} if right else set()
+    assert {path.name for path in folder.iterdir()} == kept
+    if right:  # found there now: the places they came from are not asked again
+        for path in elsewhere.iterdir():
+            path.unlink()
+        for name in (MNASNET, "self-supervised:swav", "self-supervised:moco-v1"):
+            load(name, folder=folder)
+
+
+def test_downloads_that_break_off_leave_nothing(elsewhere, tmp_path, monkeypatch):
+    (elsewhere / "half.pth").write_bytes((elsewhere / "weights.pth").read_bytes()[:1000])
+    for file, error, message in (
+        ("half.pth", ValueError, "half.pth cannot be read: it is damaged"),
+        ("gone.pth", FileNotFoundError, "gone.pth is not in .*here and cannot be .*put file://.* there"),
+    ):
+        entry = dataclasses.replace(SELF_SUPERVISED["swav"], url=(elsewhere / file).as_uri())
+        monkeypatch.setitem(SELF_SUPERVISED, "swav", entry)
+        with pytest.raises(error, match=message):
+            load("self-supervised:swav", folder=tmp_path / "here")
+        assert list((tmp_path / "here").iterdir()) == []
+    weights = torchvision.models.MNASNet1_0_Weights.IMAGENET1K_V1
+    monkeypatch.setattr(weights.value, "url", (elsewhere / "gone.pth").as_uri())
+    with pytest.raises(FileNotFoundError, match=f"{MNASNET}: gone.pth is not in .*here and cannot be"):
+        load(MNASNET, folder=tmp_path / "here")
+
+
+def test_without_a_connection_timm_says_what_to_do(tmp_path, monkeypatch):
+    def offline(*arguments, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(FileNotFoundError, match="test_vit.safetensors is not in .*no route.*put it there"):
+        load("timm:test_vit", folder=tmp_path)
+
+
+# --- libraries, weights of one's own, manifests -----------------------------------
 
 
 def test_timm_from_a_local_file(tmp_path):
@@ -142,7 +438,124 @@ def test_timm_from_a_local_file(tmp_path):
     assert torch.equal(found.network.head.weight, network.head.weight)
     x = extract(found, Squares(), "x")
     assert x.layer == "head" and x.features.shape == (3, network.num_features)
-    assert found.transform(Squares()[0][0]).shape == (3, 160, 160)
+    assert found.transform(Squares()[0][0]).shape == (3, *found.input_size) == (3, 160, 160)
+
+
+def test_timm_without_a_classifier(tmp_path):
+    """DINO's file has none: what would enter it is taken, not what enters the last linear layer."""
+    torch.manual_seed(0)
+    network = timm.create_model("vit_small_patch16_224.dino", pretrained=False).eval()
+    safetensors_torch.save_file(network.state_dict(), tmp_path / "vit_small_patch16_224.dino.safetensors")
+    found = load("timm:vit_small_patch16_224.dino", folder=tmp_path)
+    x = extract(found, Squares(1), "x")
+    with torch.no_grad():
+        np.testing.assert_allclose(x.features, network(as_images(found, 1)).numpy(), rtol=1e-3, atol=1e-4)
+    assert x.layer == "head"
+
+
+def parallel(state):
+    return {f"module.{key}": value for key, value in state.items()}
+
+
+def without(state, layer):
+    return {key: value for key, value in state.items() if not key.startswith(f"{layer}.")}
+
+
+def of_two_layers(state, layer):
+    two = {f"{layer}.0.weight": torch.zeros(4, 4), f"{layer}.2.weight": torch.zeros(2, 4)}
+    return without(state, layer) | two
+
+
+def in_a_box(state):
+    return {"state_dict": parallel(state), "epoch": 3, "args": argparse.Namespace(lr=0.1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "saved", "suffix"),
+    [
+        ("torchvision:resnet18", "fc", in_a_box, ".pth"),
+        ("torchvision:resnet18", "fc", lambda state: without(state, "fc"), ".safetensors"),
+        ("torchvision:resnet18", "fc", lambda state: parallel(of_two_layers(state, "fc")), ".pt"),
+        ("torchvision:squeezenet1_1", "classifier.1", dict, ".safetensors"),
+        ("torchvision:densenet121", "classifier", old_densenet, ".pth"),
+        ("torchvision:mnasnet0_5:IMAGENET1K_V1", "classifier.1", dict, ".pth"),
+        ("torchvision:googlenet", "fc", lambda state: state | {"aux1.fc1.weight": torch.zeros(1)}, ".pth"),
+        ("timm:test_vit", "head", lambda state: {"model": parallel(state)}, ".pth"),
+        ("timm:test_vit.r160_in1k", "head", lambda state: without(state, "head"), ".pth"),
+        ("timm:test_efficientnet", "classifier", dict, ".safetensors"),
+        ("timm:deit_tiny_distilled_patch16_224", "head_dist", dict, ".safetensors"),
+    ],
+)
+def test_weights_of_ones_own(name, layer, saved, suffix, tmp_path):
+    kind, architecture, *_ = name.split(":")
+    torch.manual_seed(0)
+    if kind == "torchvision":
+        options = {"aux_logits": False} if architecture == "googlenet" else {}
+        network = untrained(architecture, num_classes=7, **options)
+    else:
+        network = timm.create_model(architecture, pretrained=False, num_classes=7).eval()
+    content, path = saved(network.state_dict()), tmp_path / f"a=b:c{suffix}"
+    safetensors_torch.save_file(content, path) if suffix == ".safetensors" else torch.save(content, path)
+    found = load(f"{name}={path}")
+    own, last = found.network.state_dict(), found.network.get_submodule(layer)
+    assert found.name == f"{name}={path}"
+    assert equal(found.network, {key: value for key, value in network.state_dict().items() if key in own})
+    if isinstance(last, torch.nn.Identity):  # the file has no classifier, and nothing random takes its place
+        assert own.keys() == {key for key in network.state_dict() if not key.startswith(f"{layer}.")}
+        assert checksum(load(f"{name}={path}").network) == checksum(found.network)
+    else:
+        assert len(last.weight) == 7 and own.keys() == network.state_dict().keys()
+    entered = []
+    network.get_submodule(layer).register_forward_pre_hook(lambda module, inputs: entered.append(inputs[0]))
+    images = as_images(found, 1)
+    with torch.no_grad():
+        network(images)
+    x = extract(found, Squares(1), "x")
+    expected = entered[0].mean((2, 3)) if entered[0].ndim == 4 else entered[0]
+    np.testing.assert_allclose(x.features, expected.numpy(), rtol=1e-3, atol=1e-4)
+    assert x.layer == layer and found.input_size == images.shape[2:]
+
+
+def test_which_files_of_ones_own_lose_their_classifier(tmp_path):
+    """What the case above decides by what was loaded, said outright."""
+    torch.manual_seed(0)
+    state = timm.create_model("test_vit", pretrained=False, num_classes=7).state_dict()
+    for saved, classes in ((state, 7), (without(state, "head"), 0), (of_two_layers(state, "head"), 0)):
+        torch.save(saved, tmp_path / "mine.pth")
+        head = load(f"timm:test_vit={tmp_path / 'mine.pth'}").network.head
+        assert getattr(head, "out_features", 0) == classes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("torchvision:resnet18", None, "mine.pth is missing"),
+        ("torchvision:resnet18", b"half a file", "mine.pth cannot be read: it is damaged"),
+        ("timm:test_vit", [1, 2], "expected mine.pth to hold a state dict.*found list"),
+        ("timm:test_vit", {"net": {"w": torch.zeros(1)}, "epoch": 1}, "state dict.*found net, epoch"),
+        ("torchvision:resnet18", {"conv1.weight": torch.zeros(64, 3, 7, 7)}, "not its weights: bn1.weight"),
+        ("timm:test_vit", {}, "these are not its weights: "),
+    ],
+)
+def test_weights_of_ones_own_that_are_none(name, content, message, tmp_path):
+    path = tmp_path / "mine.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as refused:
+        load(f"{name}={path}")
+    assert "\n" not in str(refused.value)
+
+
+def test_damaged_safetensors(tmp_path):
+    (tmp_path / "mine.safetensors").write_bytes(b"half a file of tensors")
+    with pytest.raises(ValueError, match="mine.safetensors cannot be read"):
+        load(f"timm:test_vit={tmp_path / 'mine.safetensors'}")
+    path, _ = write_manifest(tmp_path)
+    (tmp_path / "net.safetensors").write_bytes(b"half a file of tensors")
+    with pytest.raises(ValueError, match="net: net.safetensors cannot be read"):
+        load(str(path))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -156,6 +569,7 @@ def test_pocket_networks_take_images_of_any_size(mode):
     encoder = models.pretrained("googlenet")
     models.replace_head("googlenet", encoder, torch.nn.Identity())
     expected = pocket_features(encoder, images).numpy()
+    assert found.input_size == (32, 32) and found.parameters == models.parameters(found.network)
     assert x.layer == "fc" and np.corrcoef(x.features.ravel(), expected.ravel())[0, 1] > 0.999
 
 
@@ -182,7 +596,8 @@ def test_a_manifest(tmp_path, suffix):
     with torch.no_grad():
         expected = network.forward_head(network.forward_features(images), pre_logits=True)
     np.testing.assert_allclose(x.features, expected.numpy(), rtol=1e-4, atol=1e-5)
-    assert images.shape == (3, 3, 48, 48)
+    assert images.shape == (3, 3, 48, 48) and found.input_size == (48, 48) and found.name == "net"
+    assert names_in(path) == [f"{path}:net"]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +605,13 @@ def test_a_manifest(tmp_path, suffix):
     [
         ({"file": "net.pt"}, "pickles can run code"),
         ({"file": "gone.safetensors"}, "gone.safetensors is missing"),
-        ({"builder": {"callable": "os.system", "args": ["true"], "kwargs": {}}}, "builder os.system is refused"),
+        ({"builder": {"callable": "os.system", "args": ["true"], "kwargs": {}}},
+         "net cannot be built .ValueError: os.system is refused, only torchvision and timm are called"),
+        ({"builder": {"callable": "timm.create_model", "args": ["test_vit"]}},
+         "net cannot be built .KeyError: 'kwargs'"),
+        ({"builder": {"callable": "timm.nonesuch", "args": [], "kwargs": {}}},
+         "net cannot be built .AttributeError"),
+        ({"normalisation": {"mean": [0.5]}}, "net cannot be built .TypeError"),
         ({"builder": {"callable": "timm.create_model", "args": ["test_vit"], "kwargs": {}}}, "not its weights"),
     ],
 )
@@ -204,17 +625,70 @@ def test_a_bad_manifest(tmp_path, change, message):
     ("name", "message"),
     [
         ("resnet50", "name: expected torchvision:NAME, .* or MANIFEST.json:NAME, got 'resnet50'"),
+        ("torchvision", "torchvision has no ''"),
         ("torchvision:resnet49", "torchvision has no 'resnet49'"),
         ("torchvision:resnet50:IMAGENET2K", "torchvision has no 'resnet50:IMAGENET2K'"),
+        ("torchvision:resnet49=x.pth", "torchvision has no 'resnet49'"),
+        ("torchvision:resnet50=gone.pth", "gone.pth is missing"),
+        ("torchvision:resnet50=", "the file after = is missing"),
         ("timm:vit_9000", "timm has no 'vit_9000'"),
+        ("timm:resnet18.nonesuch", "timm has no 'resnet18.nonesuch'"),
+        ("timm:resnet18=gone.pth", "gone.pth is missing"),
+        ("transformer:swin", "expected one of deit_tiny, .*, got 'swin'"),
         ("self-supervised:moco", "expected one of byol, .*, got 'moco'"),
         ("pocket:vit_9000", "model: expected one of resnet_10"),
         ("gone.json:net", "gone.json is missing"),
     ],
 )
 def test_names_that_mean_nothing(name, message):
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        load(name)
+    said = []
+    for function in (load, check):
+        with pytest.raises((ValueError, FileNotFoundError), match=message) as refused:
+            function(name)
+        said.append((refused.type, str(refused.value)))
+    assert said[0] == said[1]
+
+
+def test_checking_names_loads_nothing(tmp_path, monkeypatch):
+    path, _ = write_manifest(tmp_path)
+
+    def never(*arguments, **options):
+        raise AssertionError("a name is checked before any work")
+
+    for module, function in (
+        (torch, "load"), (torchvision.models, "get_model"), (timm, "create_model"),
+        (safetensors_torch, "load_file"), (torch.hub, "download_url_to_file"), (models, "pretrained"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, function, never)
+    for names in ZOOS.values():
+        for name in names:
+            check(name)
+    own = (f"torchvision:vgg11={path}", f"timm:test_vit={path}")
+    for name in (str(path), f"{path}:net", "torchvision:vgg11", "timm:resnet18", *own):
+        check(name)
+
+
+def test_zoos():
+    assert [len(names) for names in ZOOS.values()] == [11, 12, 10, 33]
+    assert list(ZOOS) == ["supervised", "self-supervised", "transformers", "pocket"]
+    everything = [name for names in ZOOS.values() for name in names]
+    assert len(set(everything)) == len(everything) and "pocket:googlenet" in everything
+
+
+def test_a_manifest_of_several(tmp_path):
+    path, _ = write_manifest(tmp_path)
+    entry = json.loads(path.read_text("utf-8"))["models"][0]
+    (tmp_path / "other.safetensors").write_bytes((tmp_path / "net.safetensors").read_bytes())
+    path.write_text(json.dumps({"models": [entry, entry | {"file": "other.safetensors"}]}), encoding="utf-8")
+    assert names_in(str(path)) == [f"{path}:net", f"{path}:other"]
+    assert [load(name).name for name in names_in(path)] == ["net", "other"]
+    for function in (load, check):
+        with pytest.raises(ValueError, match="expected one of net, other, got ''"):
+            function(str(path))
+    with pytest.raises(FileNotFoundError, match="gone.json is missing"):
+        names_in(tmp_path / "gone.json")
+    with pytest.raises(ValueError, match="net.safetensors: expected a manifest, NAME.json"):
+        names_in(tmp_path / "net.safetensors")
 
 
 def test_manifest_that_is_none(tmp_path):

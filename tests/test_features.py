@@ -92,6 +92,41 @@ def test_tokens(pool, reduce):
     np.testing.assert_allclose(found.features, reduce(x.reshape(10, 4, 5)), rtol=1e-6)
 
 
+class Last(nn.Module):
+    """A map with channels last, square and as high as it has channels, before its layer."""
+
+    def __init__(self, layer, side=5):
+        super().__init__()
+        self.head, self.side = layer, side
+
+    def forward(self, x):
+        x = x.flatten(1)[:, : self.side**2 * 5].reshape(len(x), self.side, self.side, 5)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear(5, 2), nn.LayerNorm(5), nn.ReLU()])
+@pytest.mark.parametrize("side", [4, 5])
+def test_maps_with_channels_last(layer, side):
+    net = Last(layer, side)
+    found = extract(Backbone("l", net, small, layer="head", pool="channels-last average"), Images(), "x")
+    x = torch.stack([small(Images()[i][0]) for i in range(10)]).flatten(1)[:, : side**2 * 5]
+    np.testing.assert_allclose(found.features, x.reshape(10, side * side, 5).mean(1), rtol=1e-5)
+
+
+def small(image):
+    return to_tensor(image)[:, :7, :7]  # 147 numbers, at least the 125 that are used
+
+
+@pytest.mark.parametrize(
+    ("layer", "pool"),
+    [(nn.Linear(5, 2), "average"), (nn.LayerNorm(5), "average"), (nn.Linear(5, 2), "class token"),
+     (nn.Conv2d(4, 2, 1), "channels-last average"), (nn.Identity(), "token mean")],
+)  # fmt: skip
+def test_a_map_is_not_averaged_against_the_layers_own_order(layer, pool):
+    with pytest.raises(ValueError, match=rf"input of head has shape \(10, 4, 4, 5\), which pool='{pool}'"):
+        extract(Backbone("l", Last(layer, 4), small, layer="head", pool=pool), Images(), "x")
+
+
 def test_what_cannot_be_pooled_is_said():
     with pytest.raises(ValueError, match=r"input of head has shape \(10, 4, 5\), which pool='average'"):
         extract(Backbone("t", Tokens(), to_tensor), Images(), "x")

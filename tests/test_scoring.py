@@ -1,5 +1,7 @@
 """Scores of the pocket zoo: what is computed, by which metric, and only once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from sfda import METRICS, models, scoring, tasks
 from sfda.baselines import RIVALS
 from sfda.benchmark import encoder_of
 from sfda.finetune import features
+from sfda.grids import POCKET
 from sfda.ablation import VARIANTS
 from sfda.scoring import ABLATION, COLUMNS, FEW, ablate_zoo, score_zoo, share_of
 from sfda.score import sfda_score
@@ -23,6 +26,11 @@ def weights(tmp_path_factory):
         without = models.find(name).head if name == "simclr" else ""
         models.save(models.untrained(name, seed=7), folder / f"{name}.safetensors", without=without)
     return folder
+
+
+def zoo_of(names):
+    return replace(POCKET, networks={name: POCKET.networks[name] for name in names},
+                   groups={name: POCKET.groups[name] for name in names})  # fmt: skip
 
 
 def score(table, weights, names=NAMES, metrics=("SFDA", "NCTI", "LEEP"), **options):
@@ -46,12 +54,11 @@ def test_a_score_is_the_metric_of_the_training_features(weights, tmp_path):
     assert found == pytest.approx(expected, abs=1e-12)
 
 
-def test_zoo_metrics_compare_within_a_whole_group(monkeypatch, weights, tmp_path):
-    zoo = {name: models.POCKET[name] for name in [*NAMES, "resnet_10"]}
-    monkeypatch.setattr(models, "POCKET", zoo)
+def test_zoo_metrics_compare_within_a_whole_group(weights, tmp_path):
+    zoo = zoo_of([*NAMES, "resnet_10"])
     # Of googlenet's group there is a network more, on which its score would depend.
-    _, table = score(tmp_path / "scores.csv", weights, metrics=["NCTI"])
-    assert list(table["model"]) == ["swin_tiny", "vit_tiny"]
+    _, table = score(tmp_path / "scores.csv", weights, metrics=["NCTI"], grid=zoo)
+    assert list(table["model"]) == ["vit_tiny", "swin_tiny"]
     labels = tasks.load_task("digits").train.labels.numpy()
     images = tasks.load_task("digits").train.images
     x = {n: features(encoder_of(n, folder=weights), images).numpy() for n in table["model"]}
@@ -95,8 +102,8 @@ def test_a_blind_twin_has_no_score(monkeypatch, tmp_path):
         return x[:1].expand_as(x) if isinstance(encoder, models.GoogLeNet) else x
 
     monkeypatch.setattr(scoring, "features", some_constant)
-    monkeypatch.setattr(models, "POCKET", {n: models.POCKET[n] for n in NAMES})
-    _, table = score(tmp_path / "twins.csv", None, metrics=["H-score", "NCTI"], untrained=True)
+    metrics, zoo = ["H-score", "NCTI"], zoo_of(NAMES)
+    _, table = score(tmp_path / "twins.csv", None, metrics=metrics, untrained=True, grid=zoo)
     assert set(table["model"]) == {"swin_tiny", "vit_tiny"}
     # Only a twin may be blind: of a trained network it is an error.
     models.save(models.untrained("googlenet"), tmp_path / "googlenet.safetensors")
