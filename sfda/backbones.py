@@ -675,7 +675,7 @@ def _state(name, file):
             state = load_file(file)
         else:
             # The settings of the command line, which training scripts save beside the weights.
-            with torch.serialization.safe_globals([argparse.Namespace]):
+            with _settings_are_safe():
                 state = torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise ValueError(f"{name}: {file.name} cannot be read ({_reason(error)})") from error
@@ -691,6 +691,18 @@ def _state(name, file):
             f"found {found[:100]}"
         )
     return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+@contextlib.contextmanager
+def _settings_are_safe():
+    """torch.load takes the values of a command line; torch 2.5 has a context for it, 2.4 has not."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals([argparse.Namespace])
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
 
 
 def _reason(error):
@@ -710,9 +722,9 @@ def _fit_classifier(network, layer, state):
     elif weight is not None and weight.ndim == 4:
         classifier = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2:], bias=biased)
     else:  # none, or one of several layers
-        network.set_submodule(layer, nn.Identity())
+        models.set_layer(network, layer, nn.Identity())
         return {key: value for key, value in state.items() if key not in keys}
-    network.set_submodule(layer, classifier)
+    models.set_layer(network, layer, classifier)
     return state
 
 

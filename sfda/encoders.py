@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from sfda import augment
+from sfda import augment, models
 from sfda.backbones import Backbone
 from sfda.features import Hook
 
@@ -91,9 +91,9 @@ def fold_batch_norm(network):
         if not list(module.children()) or isinstance(module, nn.BatchNorm2d):
             before = (path, module) if isinstance(module, nn.Conv2d) else None
     for (at, convolution), (place, norm) in pairs:
-        network.set_submodule(at, fuse_conv_bn_eval(convolution, norm))
+        models.set_layer(network, at, fuse_conv_bn_eval(convolution, norm))
         # timm's batch normalisation has its activation inside.
-        network.set_submodule(place, getattr(norm, "act", None) or nn.Identity())
+        models.set_layer(network, place, getattr(norm, "act", None) or nn.Identity())
     return network
 
 

@@ -221,7 +221,7 @@ def _in_pieces(network, hook, x, device, batch):
                     network(piece.to(device, non_blocking=True))
                 parts.append(hook.taken().float())
             return torch.cat(parts), batch
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             if batch == 1:
                 raise
             batch //= 2

@@ -334,11 +334,15 @@ def replace_head(name, network, layer):
     With ``nn.Identity()`` the network becomes its encoder, which maps images to
     features (B, D).
     """
-    path, _, last = find(name).head.rpartition(".")
-    parent = network.get_submodule(path)
-    old = network.get_submodule(find(name).head)
-    setattr(parent, last, layer)
+    old = head(name, network)
+    set_layer(network, find(name).head, layer)
     return old
+
+
+def set_layer(network, name, layer):
+    """Put `layer` in the place of the module called `name`."""
+    path, _, last = name.rpartition(".")
+    setattr(network.get_submodule(path), last, layer)
 
 
 def parameters(network):

@@ -3,7 +3,6 @@
 import csv
 import importlib.util
 import json
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -41,10 +40,8 @@ def script():
 
 
 @pytest.fixture(autouse=True)
-def settings(monkeypatch):
-    """Undo what a run sets for the whole process, and keep to two threads."""
-    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
+def settings():
+    """Keep to two threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(min(2, threads))
     yield
@@ -197,26 +194,30 @@ def test_a_folder_without_splits_is_all_train(script, images):
     assert z["images"][0] == "ash/0.png"
 
 
-@pytest.mark.parametrize("name", ["torchvision:squeezenet1_1", "timm:test_efficientnet"])
-def test_the_libraries_networks_bring_their_own_preprocessing(script, name, images, tmp_path, monkeypatch, capsys):
-    build, create = torchvision.models.get_model, timm.create_model
-    monkeypatch.setattr(script.models, "get_model", lambda name, weights: build(name, weights=None))
-    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: create(name, pretrained=False))
-    script.main([str(images), str(tmp_path / "f.npz"), "--models", name, "--per-class", "1", "--device", "cpu"])
+def test_networks_by_name_and_by_manifest(script, images, manifest, nets, output, tmp_path, capsys):
+    weights = manifest.parent / "squeeze.safetensors"
+    names = [f"torchvision:squeezenet1_1={weights}", "pocket:googlenet", "efficient"]
+    script.main([str(images), str(tmp_path / "f.npz"), "--models", *names, "--manifest", str(manifest),
+                 "--per-class", "1", "--device", "cpu"])
     z = read(tmp_path / "f.npz")
-    assert z[name].shape == (6, {"torchvision": 512, "timm": 256}[name.split(":")[0]])
-    transform = script.load(name, {}, None)[1]
-    shape = transform(Image.new("RGB", (300, 300))).shape
-    assert shape == {"torchvision": (3, 224, 224), "timm": (3, 160, 160)}[name.split(":")[0]]
+    assert set(z) == {*names, "labels", "split", "classes", "images"}
+    assert [z[name].shape for name in names] == [(6, 512), (6, 144), (6, 256)]
+    whole = read(output)
+    rows = [list(whole["images"]).index(image) for image in z["images"]]
+    np.testing.assert_allclose(z["efficient"], whole["efficient"][rows], rtol=2e-3, atol=1e-6)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rpartition(": ")[0] for line in lines[:3]] == names
+    assert "6 x 512, input of classifier.1, " in lines[0] and lines[3].endswith(" bytes")
 
 
 @pytest.mark.parametrize("options, says", [
     ([], "no network is named"),
-    (["--models", "nonesuch"], "nonesuch is unknown"),
-    (["--models", "torchvision:nonesuch"], "Unknown model"),
-    (["--models", "timm:nonesuch"], "Unknown model"),
+    (["--models", "nonesuch"], "expected torchvision:NAME"),
+    (["--models", "torchvision:nonesuch"], "torchvision has no 'nonesuch'"),
     (["--models", "timm:a", "timm:a"], "given twice"),
-    (["--manifest", "nonesuch.json"], "not a manifest"),
+    (["--models", "labels"], "reserved"),
+    (["--manifest", "nonesuch.json"], "nonesuch.json is missing"),
+    (["--manifest", "nonesuch.txt"], "expected a manifest"),
     (["--models", "timm:a", "--per-class", "0"], "at least 1"),
     (["--models", "timm:a", "--per-class", "1", "2", "3"], "one or two numbers"),
     (["--models", "timm:a", "--batch-size", "few"], "invalid int value"),
@@ -248,58 +249,25 @@ def test_bad_folders_get_one_line(script, images, manifest, tmp_path, capsys, mo
     assert not (tmp_path / "f.npz").exists()
 
 
-class Trap:
-    """A pickle that makes a file when it is loaded."""
+def test_what_cannot_be_loaded_gets_one_line(script, nets, images, manifest, tmp_path, capsys, monkeypatch):
+    def says(*options):
+        return refused(script, capsys, images, tmp_path / "f.npz", "--device", "cpu", *options)
 
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize("file", ["efficient.pth", "efficient.safetensors"])
-def test_pickled_weights_are_refused(script, file, images, tmp_path, capsys):
-    (tmp_path / file).write_bytes(pickle.dumps(Trap(tmp_path / "sprung")))
-    manifest = write_manifest(tmp_path, entry("efficient", file))
-    assert "safetensor" in refused(script, capsys, images, tmp_path / "f.npz", "--manifest", manifest).lower()
-    assert {path.name for path in tmp_path.iterdir()} == {file, "manifest.json"}
-
-
-def test_downloads_are_read_without_pickle_and_fail_in_one_line(script, images, tmp_path, capsys, monkeypatch):
+    assert "efficient, mobile, squeeze" in says("--manifest", manifest, "--models", "nonesuch")
+    own = write_manifest(tmp_path, entry("efficient"))
+    assert "efficient.safetensors is missing" in says("--manifest", own)
+    state = nets["efficient"].state_dict()
+    for spoilt, message in ((torch.inf, "not finite"), (0.0, "all zero")):
+        safetensors_torch.save_file({k: torch.full_like(v, spoilt) if v.is_floating_point() else v
+                                     for k, v in state.items()}, tmp_path / "efficient.safetensors")
+        assert message in says("--manifest", own)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.delenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
-
-    def trapped(url, path, *args, **kwargs):
-        torch.save(Trap(tmp_path / "sprung"), path)
 
     def offline(*args, **kwargs):
         raise OSError("no route to host")
 
-    for download, says in ((trapped, "could run code"), (offline, "use --manifest")):
-        monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-        for cached in tmp_path.glob("hub/checkpoints/*"):
-            cached.unlink()
-        assert says in refused(script, capsys, images, tmp_path / "f.npz", "--models", "torchvision:squeezenet1_1")
-    assert not (tmp_path / "sprung").exists() and not (tmp_path / "f.npz").exists()
-
-
-def test_bad_manifest_entries_get_one_line(script, nets, images, tmp_path, capsys):
-    def says(**changes):
-        return refused(script, capsys, images, tmp_path / "f.npz", "--device", "cpu",
-                       "--manifest", write_manifest(tmp_path, entry("efficient") | changes))
-
-    assert "No such file" in says()
-    state = nets["efficient"].state_dict()
-    safetensors_torch.save_file(state, tmp_path / "efficient.safetensors")
-    assert "is refused" in says(builder={"callable": "os.system", "args": ["true"], "kwargs": {}})
-    assert "KeyError: 'kwargs'" in says(builder={"callable": "timm.create_model", "args": ["test_efficientnet"]})
-    assert "size mismatch" in says(builder=entry("efficient")["builder"] | {
-        "kwargs": {"pretrained": False, "num_classes": 8}})
-    for spoilt in (torch.inf, 0.0):
-        safetensors_torch.save_file({k: torch.full_like(v, spoilt) if v.is_floating_point() else v
-                                     for k, v in state.items()}, tmp_path / "efficient.safetensors")
-        assert "not finite" in says()
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    assert "cannot be downloaded (OSError: no route to host)" in says("--models", "torchvision:squeezenet1_1")
     assert not (tmp_path / "f.npz").exists()
 
 
