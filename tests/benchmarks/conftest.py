@@ -25,6 +25,18 @@ def pytest_sessionfinish(session):
     if "one_posterior" in seconds:
         names = [n for n in seconds if n == "one_posterior" or "_of_33" in n]
         write("ensembles.csv", (ensemble_row(name, seconds) for name in names))
+    if "image_from_file" in seconds:
+        write("forward.csv", (forward_row(name, seconds) for name in seconds if name.startswith("image_")))
+
+
+def forward_row(name, seconds):
+    through = name.startswith("image_through")
+    one = seconds[name] / (16 if through else 1)  # a batch of images
+    return {
+        "name": name.removeprefix("image_through[").rstrip("]") if through else "from file",
+        "milliseconds": f"{1000 * one:.2f}",
+        "ratio_to_file": f"{one / seconds['image_from_file']:.2f}",
+    }
 
 
 def score_row(name, seconds, memory):
