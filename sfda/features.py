@@ -60,8 +60,8 @@ def extract(
     dataset : torch.utils.data.Dataset
         Items (image, label): whatever the backbone's transform takes, and an int.
     fingerprint : str
-        Of the images and their labels; see :func:`sfda.features.fingerprint_of_files` and
-        :func:`sfda.features.fingerprint_of_items`. Another one is another cache entry.
+        Of the images and their labels, as :attr:`sfda.datasets.ImageSet.fingerprint`. Another
+        one is another cache entry.
     cache : path, optional
         Folder of the entries; nothing is kept without it.
     dtype : {"float32", "float16"}, default "float32"
@@ -107,46 +107,6 @@ def extract(
         return result
     _write(entry, result)
     return _read(entry)._replace(cached=False)
-
-
-def fingerprint_of_files(paths, labels):
-    """Fingerprint of image files by name, size and time of change, and of their labels.
-
-    Parameters
-    ----------
-    paths : sequence of path
-    labels : sequence of int
-
-    Returns
-    -------
-    str
-    """
-    digest = hashlib.sha256()
-    for path, label in zip(paths, labels, strict=True):
-        stat = os.stat(path)
-        digest.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\0{label}\n".encode())
-    return digest.hexdigest()
-
-
-def fingerprint_of_items(dataset):
-    """Fingerprint of a data set by the bytes of its images: reads all of them.
-
-    Parameters
-    ----------
-    dataset : torch.utils.data.Dataset
-        Items (image, label), the image a PIL image, an array or a tensor.
-
-    Returns
-    -------
-    str
-    """
-    digest = hashlib.sha256()
-    for i in range(len(dataset)):
-        image, label = dataset[i]
-        array = np.ascontiguousarray(image)
-        digest.update(f"{array.shape} {array.dtype} {int(label)}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 # --- the forward pass -----------------------------------------------------------

@@ -282,7 +282,7 @@ def load_task(name, folder=None, *, side=SIDE, download=False):
     (60, (3, 32, 32), 'reporting')
     """
     task = _task(name)
-    folder = _folder(folder)
+    folder = images_folder(folder)
     if not available(name, folder) and not (download and name in _DOWNLOADS):
         raise FileNotFoundError(_missing(name, folder))
     if side < SIDE:
@@ -318,7 +318,7 @@ def available(name, folder=None):
     True
     """
     _task(name)
-    folder = _folder(folder)
+    folder = images_folder(folder)
     return name not in _FILES or any(
         all(_found(folder / file) for file in files) for files in _FILES[name]
     )
@@ -611,7 +611,8 @@ def _task(name):
     return TASKS[name]
 
 
-def _folder(folder):
+def images_folder(folder=None):
+    """Where images are looked for: `folder`, else $SFDA_IMAGES, else ``~/.cache/sfda/images``."""
     if folder is None:
         # An empty variable counts as none, not as the current folder.
         folder = os.environ.get("SFDA_IMAGES") or "~/.cache/sfda/images"

@@ -15,7 +15,7 @@ from torch import nn
 
 from sfda import features as module
 from sfda.backbones import Backbone
-from sfda.features import checksum, extract, fingerprint_of_files, fingerprint_of_items
+from sfda.features import checksum, extract
 
 
 class Images(torch.utils.data.Dataset):
@@ -323,23 +323,6 @@ def test_names_of_networks_do_not_leave_the_folder(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["cache"]
     (entry,) = (tmp_path / "cache").iterdir()
     assert len(entry.name) < 100
-
-
-def test_fingerprints(tmp_path):
-    paths = [tmp_path / "a.png", tmp_path / "b.png"]
-    for i, path in enumerate(paths):
-        Images()[i][0].save(path)
-    first = fingerprint_of_files(paths, [0, 1])
-    assert fingerprint_of_files(paths, [0, 1]) == first
-    assert fingerprint_of_files(paths, [1, 1]) != first
-    assert fingerprint_of_files(paths[::-1], [0, 1]) != first
-    Images()[2][0].save(paths[1])
-    os.utime(paths[1], ns=(1, 1))
-    assert fingerprint_of_files(paths, [0, 1]) != first
-    with pytest.raises(ValueError):
-        fingerprint_of_files(paths, [0])
-    assert fingerprint_of_items(Images()) == fingerprint_of_items(Images())
-    assert fingerprint_of_items(Images(9)) != fingerprint_of_items(Images())
 
 
 def test_the_checksum_is_that_of_all_weights():
