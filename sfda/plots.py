@@ -187,3 +187,38 @@ def intervals(table, *, ax=None, others=(), xlabel="", labels=("metrics", "yards
     ax.set_xlabel(xlabel)
     ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return ax
+
+
+def ranked(table, *, ax=None, xlabel="", title=""):
+    """Networks in the order of their scores, with intervals; what is tied with the first is told apart.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns ``network``, ``score``, ``low``, ``high`` and ``tied``, the best first, as
+        :func:`sfda.rank.rank` makes it.
+    ax : matplotlib.axes.Axes, optional
+    xlabel : str
+        What the scores are.
+    title : str
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = plt.gca() if ax is None else ax
+    rows = np.arange(len(table))
+    tied = table["tied"].to_numpy(bool)
+    kinds = {"first": rows == 0, "within noise": tied & (rows > 0), "behind": ~tied}
+    for i, (label, chosen) in enumerate(kinds.items()):
+        if chosen.any():
+            part = table[chosen]
+            ax.hlines(rows[chosen], part["low"], part["high"], color=COLOURS[i], lw=2, alpha=0.5)
+            ax.scatter(part["score"], rows[chosen], color=COLOURS[i], marker=MARKERS[i], s=36,
+                       label=label, zorder=2)  # fmt: skip
+    ax.set_yticks(rows, table["network"])
+    ax.set_ylim(len(table) - 0.4, -0.6)
+    ax.set_xlabel(xlabel)
+    ax.set_title(title, loc="left")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax

@@ -2,11 +2,23 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from sfda import benchmark, ensemble_truth, models, pocket, scoring, selecting, tasks
+from sfda import (
+    benchmark,
+    datasets,
+    ensemble_truth,
+    models,
+    pocket,
+    rank,
+    scoring,
+    selecting,
+    tasks,
+)
 from sfda.__main__ import main
 
 
@@ -31,7 +43,7 @@ def test_it_is_a_command():
     assert run.returncode == 0 and run.stdout.startswith("usage: python -m sfda") and not run.stderr
 
 
-@pytest.mark.parametrize("command", ["ablate", "benchmark", "pretrain", "score", "select"])
+@pytest.mark.parametrize("command", ["ablate", "benchmark", "pretrain", "rank", "score", "select"])
 def test_help(command, capsys):
     with pytest.raises(SystemExit, match="^0$"):
         main([command, "--help"])
@@ -113,3 +125,125 @@ def test_stopped_by_hand(monkeypatch, capsys, tmp_path):
     folders = ["--cells", str(tmp_path), "--tables", str(tmp_path)]
     assert main(["benchmark", *folders]) == 130
     assert "what was finished is kept" in capsys.readouterr().err
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    for name in "ab":
+        (tmp_path / "photographs" / name).mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / "photographs" / name / f"{i}.png").write_bytes(b"not looked at")
+    return str(tmp_path / "photographs")
+
+
+@pytest.fixture
+def ranked(monkeypatch):
+    """Calls of the function that ranks, which stops there."""
+    made = []
+
+    def record(networks, images, **options):
+        made.append((networks, images, options))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(rank, "rank", record)
+    return made
+
+
+def test_rank_passes_everything_on(ranked, photographs, tmp_path, capsys):
+    options = ["--metric", "logme", "--part", "all", "--per-class", "7", "--seed", "3", "--weights", "w",
+               "--cache", str(tmp_path), "--device", "cpu", "--batch", "5", "--workers", "2", "--half",
+               "--skip-unreadable"]  # fmt: skip
+    assert main(["rank", photographs, "--models", "timm:x", "pocket:y", "--zoo", "pocket", *options]) == 2
+    (networks, images, passed), = ranked
+    assert networks[:2] == ["timm:x", "pocket:y"] and len(networks) == 2 + len(models.POCKET)
+    assert images.classes == ["a", "b"] and len(images.everything) == 6
+    del passed["progress"]
+    assert passed == {
+        "metric": "logme", "part": "all", "per_class": 7, "seed": 3, "weights": Path("w"),
+        "cache": tmp_path, "dtype": "float16", "device": "cpu", "batch": 5, "workers": 2,
+        "skip_unreadable": True,
+    }  # fmt: skip
+    assert capsys.readouterr().err == "python -m sfda: enough\n"
+
+
+def test_rank_by_default(ranked, photographs):
+    assert main(["rank", photographs, "--models", "pocket:byol"]) == 2
+    passed = ranked[0][2]
+    assert (passed["metric"], passed["part"]) == (rank.METRIC, "train") and passed["cache"] == rank.CACHE
+    assert (passed["dtype"], passed["workers"]) == ("float32", "auto") and not passed["skip_unreadable"]
+    assert main(["rank", photographs, "--models", "pocket:byol", "--no-cache"]) == 2
+    assert ranked[1][2]["cache"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "a", "--figure", "a.jpg"], "--figure: expected a name with .png, .svg, .pdf, got a.jpg"),
+        (["--models", "a", "--csv", "no/such/a.csv"], "--csv: there is no folder no/such; make it first"),
+        (["--models", "a", "--json", "."], "--json: . is a folder; name a file in it"),
+        (["--models", "a", "--metric", "NCTI"], "metric: NCTI scores networks against each other"),
+        (["--models", "a", "--metric", "SDFA"], "got 'SDFA'; did you mean 'SFDA'"),
+        ([], "name some networks with --models, or a zoo with --zoo"),
+    ],
+)
+def test_rank_looks_at_its_options_first(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr(datasets, "load_images", None)  # nothing is read
+    assert main(["rank", "photographs", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("python -m sfda: ") and error.count("\n") == 1
+
+
+def test_rank_without_images(tmp_path, capsys):
+    arguments = ["--models", "pocket:byol"]
+    assert main(["rank", str(tmp_path / "gone"), *arguments]) == 2
+    assert "gone: expected one of aircraft, " in capsys.readouterr().err
+    (tmp_path / "one").mkdir()
+    assert main(["rank", str(tmp_path), *arguments]) == 2
+    assert "expected at least two class folders, found 1" in capsys.readouterr().err
+    (tmp_path / "two").mkdir()
+    assert main(["rank", str(tmp_path), *arguments]) == 2
+    assert "the class 'one' has no images; put some there or remove its folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "message"), [
+    (["--batch", "0"], "argument --batch: expected a whole number from 1, got 0"),
+    (["--per-class", "few"], "argument --per-class: expected a whole number from 1, got few"),
+    (["--part", "test"], "argument --part: invalid choice"),
+])  # fmt: skip
+def test_rank_with_numbers_that_are_none(option, message, capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        main(["rank", "photographs", "--models", "a", *option])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("cache", "message"), [
+    ([], "what was finished is kept, and the same command goes on"),
+    (["--no-cache"], "stopped; with --no-cache nothing was kept"),
+])  # fmt: skip
+def test_rank_stopped_by_hand(monkeypatch, photographs, capsys, cache, message):
+    def stop(*arguments, **options):
+        options["progress"]("[1/2] a: 8 of 24 images", False)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rank, "rank", stop)
+    assert main(["rank", photographs, "--models", "a", *cache]) == 130
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_rank_writes_all_or_nothing(monkeypatch, photographs, tmp_path, capsys):
+    y = np.arange(12) % 2
+    found = rank.rank_features({"a": np.random.default_rng(0).standard_normal((12, 3))}, y)
+    monkeypatch.setattr(rank, "rank", lambda *arguments, **options: found)
+    file = tmp_path / "a.csv"
+    file.write_text("before")
+
+    def full(self, path, **options):
+        path.write_text("ha")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    assert main(["rank", photographs, "--models", "a", "--csv", str(file)]) == 2
+    captured = capsys.readouterr()
+    assert "a alone was scored" in captured.out and "No space left on device" in captured.err
+    assert file.read_text() == "before" and [p.name for p in tmp_path.iterdir() if p.is_file()] == ["a.csv"]

@@ -88,3 +88,27 @@ def test_intervals():
     assert [line.get_segments()[0][:, 0].tolist() for line in lines] == [[0.2, 0.7], [-0.1, 0.3]]
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["metrics", "yardsticks"]
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"] and ax.get_xlabel() == "tau"
+
+
+def test_ranked_tells_the_tied_from_the_others():
+    table = pd.DataFrame({
+        "network": list("abcd"), "score": [0.9, 0.88, 0.7, 0.6], "low": [0.85, 0.83, 0.66, 0.5],
+        "high": [0.95, 0.92, 0.74, 0.7], "tied": [True, True, False, False],
+    })  # fmt: skip
+    ax = plots.ranked(table, xlabel="LogME", title="a is first")
+    dots = [c for c in ax.collections if not hasattr(c, "get_segments")]
+    assert [dot.get_offsets().tolist() for dot in dots] == [[[0.9, 0]], [[0.88, 1]], [[0.7, 2], [0.6, 3]]]
+    assert len({tuple(dot.get_facecolor()[0]) for dot in dots}) == 3
+    assert len({dot.get_paths()[0].vertices.tobytes() for dot in dots}) == 3
+    lines = [c.get_segments()[0][:, 0].tolist() for c in ax.collections if hasattr(c, "get_segments")]
+    assert lines == [[0.85, 0.95], [0.83, 0.92], [0.66, 0.74]]
+    assert [t.get_text() for t in ax.get_yticklabels()] == list("abcd") and ax.yaxis_inverted()
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["first", "within noise", "behind"]
+    assert ax.get_xlabel() == "LogME" and ax.get_title(loc="left") == "a is first"
+
+
+def test_ranked_of_one_network():
+    table = pd.DataFrame({"network": ["a"], "score": [0.9], "low": [0.8], "high": [1.0], "tied": [True]})
+    ax = plots.ranked(table)
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["first"]
+    ax.figure.canvas.draw()
