@@ -25,7 +25,7 @@ import gzip
 import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -220,7 +220,8 @@ class LoadedTask:
     train: Part
     validation: Part
     test: Part
-    measure: Callable = accuracy
+    # By a factory: a function as the class's own attribute would become a method.
+    measure: Callable = field(default_factory=lambda: accuracy)
 
     @property
     def parts(self):
