@@ -591,7 +591,9 @@ def stopped(arguments, how, after="[1/2] a: "):
     """Run the command, stop it when the first network is done, and return its exit code and stderr."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        COMMAND + arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        COMMAND + arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        # Where the tests run in the background, SIGINT is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as run:
         first = run.stderr.readline()
         assert first.startswith(after), first + run.stderr.read()
