@@ -495,8 +495,11 @@ def _add_predictions(found, folder, stale, images):
         if tasks.available(task, images):
             arrays["labels"] = tasks.load_task(task, images).test.labels.numpy().astype(np.uint8)
         part = path.with_suffix(".part")
-        with open(part, "wb") as file:
-            np.savez_compressed(file, **dict(sorted(arrays.items())))
+        # As np.savez_compressed, but a fifth smaller; np.load reads it all the same.
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_BZIP2) as archive:
+            for key in sorted(arrays):
+                with archive.open(f"{key}.npy", "w") as file:
+                    np.lib.format.write_array(file, arrays[key], allow_pickle=False)
         part.replace(path)
 
 
