@@ -191,7 +191,8 @@ def dataset_sizes():
     pandas.DataFrame
         Columns ``dataset``, ``n_classes``, ``train_val`` (images for training and
         validation together), ``test`` and ``source``. The usual splits; that the
-        SFDA authors' files have the same sizes is assumed.
+        SFDA authors' files have the same sizes is assumed. ``megabytes`` is the size of
+        the files to be fetched, in millions of bytes, and ``megabytes_source`` who says so.
 
     Raises
     ------

@@ -136,6 +136,13 @@ def test_sizes_and_dimensions_cover_the_tables_they_explain():
     assert networks == set(supervised.index) | set(published.independent_scores()["model"])
 
 
+def test_megabytes_are_those_that_their_source_prints():
+    units = {"MiB": 2**20, "GiB": 2**30, "GB": 1e9}
+    for row in published.dataset_sizes().itertuples():
+        number, unit = row.megabytes_source.split()[-2:]
+        assert row.megabytes == round(float(number) * units[unit] / 1e6), row.dataset
+
+
 def test_sizes_agree_with_the_class_counts_of_the_independent_benchmark():
     counts = published.independent_scores().groupby("dataset")["n_classes"].first()
     sizes = published.dataset_sizes().set_index("dataset")["n_classes"]
