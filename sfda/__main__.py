@@ -286,7 +286,10 @@ def _add_rank(commands):
     score.add_argument("--per-class", type=_whole(1), metavar="N",
                        help="at most N images of each class, the same for all networks")  # fmt: skip
     score.add_argument("--seed", type=_whole(0), default=0, metavar="N",
-                       help="of that choice and of the intervals; default: 0")  # fmt: skip
+                       help="of that choice, of the shuffle and of the intervals; default: 0")  # fmt: skip
+    score.add_argument("--shuffle", action="store_true",
+                       help="deal the labels to the images at random: scores that are high all the same "
+                       "cannot be trusted")  # fmt: skip
     score.add_argument("--skip-unreadable", action="store_true",
                        help="leave out images that cannot be read, instead of stopping")  # fmt: skip
     score.add_argument("--download", action="store_true",
@@ -377,8 +380,9 @@ def _rank(options):
     try:
         found = rank.rank(
             [*options.models, *(backbones.ZOOS[options.zoo] if options.zoo else ())], images,
-            metric=options.metric, part=options.part, per_class=options.per_class, seed=options.seed,
-            weights=options.weights, cache=None if options.no_cache else options.cache or rank.CACHE,
+            metric=options.metric, part=options.part, per_class=options.per_class,
+            shuffle=options.shuffle, seed=options.seed, weights=options.weights,
+            cache=None if options.no_cache else options.cache or rank.CACHE,
             dtype="float16" if options.half else "float32", device=options.device, batch=options.batch,
             workers="auto" if options.workers is None else options.workers,
             skip_unreadable=options.skip_unreadable, progress=line,

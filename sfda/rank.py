@@ -144,6 +144,7 @@ def rank(
     metric=METRIC,
     part="train",
     per_class=None,
+    shuffle=False,
     seed=0,
     weights=None,
     cache=CACHE,
@@ -170,8 +171,11 @@ def rank(
         takes it too, as the paper's public code does.
     per_class : int, optional
         Score at most so many images of each class, the same for all networks.
+    shuffle : bool, default False
+        Deal the labels to the images at random. No network can know such classes: a
+        score that is high all the same cannot be trusted.
     seed : int, default 0
-        Of the choice of these images, and of the groups behind the intervals.
+        Of the choice of these images, of the shuffle, and of the groups behind the intervals.
     weights : path, optional
         Folder of weights, as in :func:`sfda.backbones.load`.
     cache : path or None, default "~/.cache/sfda/features"
@@ -224,7 +228,12 @@ def rank(
         known = isinstance(images, (str, Path))
         images = datasets.load_images(images) if known else datasets.from_dataset(images)
     chosen = _chosen(images, part, per_class, seed)
-    judge = _Judge(metric, chosen.labels, images.classes, seed)
+    def judge_of(labels):
+        if shuffle:
+            labels = np.random.default_rng(seed).permutation(labels)
+        return _Judge(metric, labels, images.classes, seed)
+
+    judge = judge_of(chosen.labels)
     if cache is not None:
         cache = _writable(cache)
     device, workers = _device(device, workers)
@@ -243,7 +252,7 @@ def rank(
             )  # fmt: skip
             elapsed = time.perf_counter() - start
             if not scored and taken.skipped:
-                judge, skipped = _Judge(metric, taken.labels, images.classes, seed), taken.skipped
+                judge, skipped = judge_of(taken.labels), taken.skipped
             if taken.skipped != skipped:
                 raise ValueError("other images could not be read than for the networks before it")
             say("scoring", last=False)
@@ -267,10 +276,12 @@ def rank(
     _Speaker(progress, "all networks")("choosing ensembles", last=False)
     about = {
         "images": images.name, "part": chosen.words, "fingerprint": chosen.fingerprint,
-        "seed": seed, "per_class": per_class, "skipped": len(skipped), "dtype": dtype, "device": device,
+        "seed": seed, "per_class": per_class, "shuffled": bool(shuffle), "skipped": len(skipped), "dtype": dtype, "device": device,
         "cache": None if cache is None else str(cache),
     }  # fmt: skip
     notes = []
+    if shuffle:
+        notes.append("the labels are shuffled: what scores here are worth nothing, and their order means nothing")
     if skipped:
         notes.append(f"images that could not be read and were left out: {len(skipped)}")
     if images.targets is not None:
@@ -825,7 +836,7 @@ def _report(found):
             same = found.cheapest == found.best
             smallest = (
                 "It is also the smallest of them. " if same
-                else f"If size matters: {found.cheapest}, the smallest of them, is a sound choice. "
+                else f"The smallest of them is {found.cheapest}. "
             )  # fmt: skip
         lines.append(f"{smallest}More images may tell them apart.")
     for size, members in found.ensembles.items():

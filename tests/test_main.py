@@ -150,7 +150,7 @@ def ranked(monkeypatch):
 
 
 def test_rank_passes_everything_on(ranked, photographs, tmp_path, capsys):
-    options = ["--metric", "logme", "--part", "all", "--per-class", "7", "--seed", "3", "--weights", "w",
+    options = ["--metric", "logme", "--part", "all", "--per-class", "7", "--seed", "3", "--weights", "w", "--shuffle",
                "--cache", str(tmp_path), "--device", "cpu", "--batch", "5", "--workers", "2", "--half",
                "--skip-unreadable"]  # fmt: skip
     assert main(["rank", photographs, "--models", "timm:x", "pocket:y", "--zoo", "pocket", *options]) == 2
@@ -159,7 +159,7 @@ def test_rank_passes_everything_on(ranked, photographs, tmp_path, capsys):
     assert images.classes == ["a", "b"] and len(images.everything) == 6
     del passed["progress"]
     assert passed == {
-        "metric": "logme", "part": "all", "per_class": 7, "seed": 3, "weights": Path("w"),
+        "metric": "logme", "part": "all", "per_class": 7, "shuffle": True, "seed": 3, "weights": Path("w"),
         "cache": tmp_path, "dtype": "float16", "device": "cpu", "batch": 5, "workers": 2,
         "skip_unreadable": True,
     }  # fmt: skip
@@ -170,6 +170,7 @@ def test_rank_by_default(ranked, photographs):
     assert main(["rank", photographs, "--models", "pocket:byol"]) == 2
     passed = ranked[0][2]
     assert (passed["metric"], passed["part"]) == (rank.METRIC, "train") and passed["cache"] == rank.CACHE
+    assert not passed["shuffle"]
     assert (passed["dtype"], passed["workers"]) == ("float32", "auto") and not passed["skip_unreadable"]
     assert main(["rank", photographs, "--models", "pocket:byol", "--no-cache"]) == 2
     assert ranked[1][2]["cache"] is None

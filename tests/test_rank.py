@@ -180,7 +180,8 @@ def test_tied_networks_and_the_cheapest_of_them():
     assert found.cheapest == "b" and set(found.tied) == {"a", "b", "c"} - {found.best}
     assert found.finding == f"{found.best} is first, and 2 of the 3 others are within noise of it"
     assert list(found.table.set_index("network").loc[list("abcd"), "parameters"]) == [30, 10, 20, 1]
-    assert "sound choice" in str(found) or "smallest of them" in str(found)
+    smallest = "It is also the smallest of them." if found.best == "b" else "The smallest of them is b."
+    assert smallest in str(found)
     assert rank_features(zoo, Y).cheapest == found.best  # nothing is known of their sizes
 
 
@@ -207,7 +208,7 @@ def test_saturated_scores_are_marked():
     assert table.loc["wide", "saturated"] and not table.loc["narrow", "saturated"]
     assert any(note.startswith("saturated, here 1 of 2: ") for note in found.notes)
     assert found.finding == "1 of 2 scores have saturated, and their order says nothing"
-    assert "sound choice" not in str(found) and "wide" in found.best
+    assert "smallest of them" not in str(found) and "wide" in found.best
     ceiling = rank_features({"a": network(0, y, strength=50)}, y, metric="left-out accuracy")
     assert ceiling.table["score"][0] == 1 and ceiling.table["saturated"][0]
     assert "saturated" not in str(rank_features(zoo, y))
@@ -410,6 +411,20 @@ def test_so_many_images_a_class_are_the_same_for_all_networks(images, tmp_path):
         rank(small("a"), images, per_class=0)
     with pytest.raises(ValueError, match="found 1 in 'blau & grün', .*left-out probability judges"):
         rank(small("a"), images, per_class=1)
+
+
+def test_shuffled_labels_are_worth_nothing(tmp_path):
+    images = write_images(tmp_path / "images", per_class=30)
+    true, shuffled = (rank(small("a", width=12), images, shuffle=s, cache=tmp_path / "c") for s in (False, True))
+    assert shuffled.table["cached"][0]  # the same features
+    assert shuffled.classes == true.classes and shuffled.about["shuffled"] and not true.about["shuffled"]
+    assert true.table["score"][0] > 0.5 > 0.4 > shuffled.table["score"][0]
+    assert any(note.startswith("the labels are shuffled") for note in shuffled.notes)
+    assert not any("shuffled" in note for note in true.notes)
+    again = rank(small("a", width=12), images, shuffle=True, cache=tmp_path / "c")
+    assert again.table["score"][0] == shuffled.table["score"][0]
+    other = rank(small("a", width=12), images, shuffle=True, seed=1, cache=tmp_path / "c")
+    assert other.table["score"][0] != shuffled.table["score"][0]
 
 
 def test_any_data_set_of_torch():
