@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import math
 import platform
+import textwrap
 import time
 import warnings
 from collections.abc import Mapping
@@ -43,6 +44,7 @@ LEFT_OUT = (
 FITTED = ("SFDA", "discriminant accuracy", "discriminant probability", "ETran discriminant")
 ROUNDING = 1e-6  # smaller differences, relative to the best score, are none
 PARTS = ("train", "all")
+WIDTH = 88  # columns of the report's sentences
 LIBRARIES = ("numpy", "scipy", "sfda", "timm", "torch", "torchvision")
 
 
@@ -824,12 +826,12 @@ def _forecast(metric, folder):
 
 
 def _report(found):
-    about, lines = found.about, []
+    about = found.about
     of = f"{about['images']}, " if about["images"] else ""
     which = f" ({about['part']})" if about["part"] else ""
-    lines.append(f"{of}{found.n} images of {len(found.classes)} classes{which}")
-    lines += [f"by {found.metric}; larger is better", "", *_rows(found), ""]
-    lines.append(f"{found.finding}.")
+    head = [f"{of}{found.n} images of {len(found.classes)} classes{which}",
+            f"by {found.metric}; larger is better", "", *_rows(found), ""]  # fmt: skip
+    lines = [f"{found.finding}."]
     if found.tied and not found.table["saturated"].iloc[0]:
         smallest = ""
         if found.table["parameters"].notna().any():
@@ -848,7 +850,12 @@ def _report(found):
         )
     lines += ["", *(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in found.notes)]
     lines += [f"Not ranked: {name} ({reason})." for name, reason in found.failures.items()]
-    return "\n".join(lines)
+    return "\n".join([*head, *(_wrapped(line) for line in lines)])
+
+
+def _wrapped(line):
+    # Names and paths are whole, whatever their length.
+    return textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _rows(found):

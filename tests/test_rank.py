@@ -20,6 +20,7 @@ from sfda.baselines import RIVALS
 from sfda.rank import (
     GROUPS,
     LEFT_OUT,
+    WIDTH,
     Ranking,
     find_metric,
     forecast,
@@ -222,7 +223,8 @@ def test_ensembles():
     assert set(found.ensembles[2]) == {"low", "high"} and set(found.ensembles[3]) == set(zoo)
     assert set(found.likelihoods) == {1, 2, 3} and found.likelihoods[2] > found.likelihoods[1]
     with_, alone = (f"{np.exp(found.likelihoods[k]):.3f}" for k in (2, 1))
-    line = next(line for line in str(found).splitlines() if line.startswith("To average two"))
+    assert max(map(len, str(found).splitlines())) <= WIDTH
+    line = " ".join(str(found).split()).partition("To average two")[2].partition("To average three")[0]
     assert with_ in line and f"{found.best} alone {alone}" in line and "not worth it" not in line
 
 
