@@ -16,13 +16,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sfda.arrays import as_features, as_labels, is_torch, like, matmul, namespace, to_numpy
-from sfda.discriminant import (
-    LabelledFeatures,
-    adaptive_shrinkage,
-    check_leave_one_out,
-    check_shrinkage,
-)
+from sfda.discriminant import check_leave_one_out, check_shrinkage
 from sfda.moments import as_labelled, centred
+from sfda.scatter import LabelledFeatures, adaptive_shrinkage
 
 
 BLOCK_BYTES = (2**24, 2**30)  # of distances: on the CPU, on an accelerator

@@ -26,9 +26,10 @@ from scipy import stats
 from sfda import verdict
 from sfda.arrays import as_features, as_labels, like
 from sfda.baselines import METRICS, RIVALS
-from sfda.discriminant import LabelledFeatures, check_leave_one_out
+from sfda.discriminant import check_leave_one_out
 from sfda.ensemble import select_ensemble
 from sfda.ranking import regret
+from sfda.scatter import LabelledFeatures
 from sfda.score import SaturationWarning
 
 #: Of the metrics that need features only, the first in the pocket benchmark (chapter 10).

@@ -10,7 +10,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import literal
 from data_sets import CASES, gaussian_classes, labelled_features, reference_case
 from sfda import FisherDiscriminant
-from sfda.discriminant import LabelledFeatures
+from sfda.scatter import LabelledFeatures
 
 # scikit-learn warns where most classes are singletons, which is meant here.
 pytestmark = pytest.mark.filterwarnings("ignore:The number of unique classes is greater")
@@ -142,7 +142,7 @@ def test_leave_one_out_blocks_meet(monkeypatch):
     X = gaussian_classes(2, y, 7)
     whole = FisherDiscriminant(0.2).leave_one_out_proba(X, y)
     in_blocks = lambda x, nbytes=0: (slice(i, i + 9) for i in range(0, len(x), 9))  # noqa: E731
-    monkeypatch.setattr("sfda.discriminant.row_blocks", in_blocks)
+    monkeypatch.setattr("sfda.scatter.row_blocks", in_blocks)
     assert FisherDiscriminant(0.2).leave_one_out_proba(X, y) == pytest.approx(whole, abs=1e-13)
 
 

@@ -12,7 +12,7 @@ import literal
 from data_sets import CASES, gaussian_classes, labelled_features, reference_case
 from sfda import SaturationWarning, score, sfda_score
 from sfda.arrays import _move, as_features
-from sfda.discriminant import OutOfPrecision
+from sfda.scatter import OutOfPrecision
 
 torch = pytest.importorskip("torch")
 
