@@ -12,6 +12,7 @@ from sfda.ensemble import select_ensemble
 from sfda.source_classes import leep, nce
 from sfda.ranking import weighted_tau
 from sfda.score import SaturationWarning, sfda_score
+from sfda.streaming import stream_score
 
 __all__ = [
     "METRICS",
@@ -22,5 +23,6 @@ __all__ = [
     "nce",
     "select_ensemble",
     "sfda_score",
+    "stream_score",
     "weighted_tau",
 ]

@@ -122,7 +122,7 @@ def as_features(features, *, name="features", dtype=None, device=None):
     return features
 
 
-def as_labels(labels, n_samples, *, name="labels"):
+def as_labels(labels, n_samples, *, name="labels", least=2):
     """Check class labels and number them 0..C-1.
 
     Parameters
@@ -132,6 +132,8 @@ def as_labels(labels, n_samples, *, name="labels"):
         torch or a sequence.
     n_samples : int
         N, the number of rows of the features.
+    least : int, default 2
+        So many classes there must be.
 
     Returns
     -------
@@ -187,9 +189,9 @@ def as_labels(labels, n_samples, *, name="labels"):
             f"{name}: expected integers or strings without missing values, "
             "got objects that cannot be sorted"
         ) from None
-    if len(classes) < 2:
+    if len(classes) < least:
         raise ValueError(
-            f"{name}: expected at least 2 classes, got 1 ({classes[0]!s}) in {n_samples} rows"
+            f"{name}: expected at least {least} classes, got 1 ({classes[0]!s}) in {n_samples} rows"
         )
     return y, classes
 

@@ -19,13 +19,8 @@ from sfda.arrays import (
     to_float64,
 )
 from sfda.challenge import expected_weights, other_means, own_confidence
-from sfda.discriminant import (
-    LabelledFeatures,
-    OutOfPrecision,
-    adaptive_shrinkage,
-    check_leave_one_out,
-    check_shrinkage,
-)
+from sfda.discriminant import check_leave_one_out, check_shrinkage
+from sfda.scatter import LabelledFeatures, OutOfPrecision, adaptive_shrinkage
 
 
 class SaturationWarning(UserWarning):
@@ -118,19 +113,24 @@ def sfda_score(
         features, labels, posterior, True, shrinkage, strength, dtype=dtype, device=device
     )
     value = _mean_probability(log_p, y)
-    n, d = np.shape(features)
-    if posterior == "resubstitution" and (n <= d or value >= 1 - 1e-6):
-        reason = (
-            f"cannot be trusted: N = {n} <= D = {d} samples can be separated whatever their labels"
-            if n <= d
-            else f"has saturated: it is {value:.7f} and cannot tell networks apart"
-        )
-        warnings.warn(
-            f"the plain SFDA score {reason}; use posterior='leave-one-out', or more samples",
-            SaturationWarning,
-            stacklevel=2,
-        )
+    if posterior == "resubstitution":
+        warn_of_saturation(value, *np.shape(features), stacklevel=3)
     return value
+
+
+def warn_of_saturation(value, n, d, *, stacklevel):
+    """Warn where a plain score is at its maximum of 1, or can be for any labels."""
+    if n <= d:
+        reason = f"cannot be trusted: N = {n} <= D = {d} samples can be separated whatever their labels"
+    elif value >= 1 - 1e-6:
+        reason = f"has saturated: it is {value:.7f} and cannot tell networks apart"
+    else:
+        return
+    warnings.warn(
+        f"the plain SFDA score {reason}; use posterior='leave-one-out', or more samples",
+        SaturationWarning,
+        stacklevel=stacklevel,
+    )
 
 
 def log_posterior(

@@ -25,7 +25,6 @@ from sfda.arrays import (
     solve_lower,
     to_numpy,
 )
-from sfda.discriminant import LabelledFeatures, adaptive_shrinkage
 from sfda.moments import (
     as_labelled,
     centred,
@@ -35,6 +34,7 @@ from sfda.moments import (
     gram,
     principal_components,
 )
+from sfda.scatter import LabelledFeatures, adaptive_shrinkage
 
 # A squared pivot of the correlation matrix below this calls for eigenvectors.
 SMALL_PIVOT = 1e-8
@@ -95,21 +95,37 @@ def h_score(features, labels):
     # The score does not change with the units of the columns, which are made
     # alike; the rounding errors do.
     if n > d:
-        g = gram(x)
-        units = _units(g.diagonal() ** 0.5)
-        g /= units
-        g /= units[:, None]
-        offsets = class_sums(x, y, n_classes) / roots / units
-        factor = _safe_cholesky(g)
-        if factor is not None:
-            white = solve_lower(factor, offsets.T)
-        else:
-            s, vectors = eigh_of_rank(g, x.shape)
-            white = matmul(offsets, vectors) / s**0.5
+        return h_score_of_scatter(gram(x), class_sums(x, y, n_classes) / roots, n)
+    x /= _units(xp.amax(abs(x), 0))
+    _, vectors = eigh_of_rank(gram(x), x.shape)
+    white = class_sums(vectors, y, n_classes) / roots
+    return float((white * white).sum())
+
+
+def h_score_of_scatter(g, offsets, n):
+    """H-score of N > D samples from their total scatter and class means.
+
+    Parameters
+    ----------
+    g : array of shape (D, D)
+        S_T, its lower triangle; overwritten.
+    offsets : array of shape (C, D)
+        sqrt(N_c) (mu_c - m).
+    n : int
+        N.
+    """
+    if not math.isfinite(float(g.diagonal().sum())):
+        raise ValueError("features: too large, their scatter overflows; rescale them")
+    units = _units(g.diagonal() ** 0.5)
+    g /= units
+    g /= units[:, None]
+    offsets = offsets / units
+    factor = _safe_cholesky(g)
+    if factor is not None:
+        white = solve_lower(factor, offsets.T)
     else:
-        x /= _units(xp.amax(abs(x), 0))
-        _, vectors = eigh_of_rank(gram(x), x.shape)
-        white = class_sums(vectors, y, n_classes) / roots
+        s, vectors = eigh_of_rank(g, (n, len(g)))
+        white = matmul(offsets, vectors) / s**0.5
     return float((white * white).sum())
 
 
