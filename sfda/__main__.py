@@ -39,6 +39,9 @@ def build_parser():
                            "compare; needs --cells, a folder of its own")  # fmt: skip
     benchmark.add_argument("--jobs", type=int, default=1, metavar="N",
                            help="processes side by side; default: 1")  # fmt: skip
+    benchmark.add_argument("--scheduler", metavar="ADDRESS",
+                           help="measure on the workers of this Dask scheduler, for example "
+                           "tcp://10.0.0.1:8786, which must see the same folders")  # fmt: skip
     benchmark.add_argument("--collect", action="store_true",
                            help="measure nothing, only bring the cells into the tables")  # fmt: skip
 
@@ -165,7 +168,7 @@ def _benchmark(options):
                 options.seeds or list(grid.seeds), cells=cells,
                 tables=None if options.again else tables, images=options.images,
                 weights=options.weights, untrained=options.untrained, device=options.device,
-                jobs=options.jobs, progress=_say, grid=grid,
+                jobs=options.jobs, scheduler=options.scheduler, progress=_say, grid=grid,
             )  # fmt: skip
     finally:
         # Also what was measured before a run was stopped.

@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
-from sfda import models, tasks
+from sfda import cluster, models, tasks
 from sfda.ablation import VARIANTS
 from sfda.baselines import RIVALS
 from sfda.finetune import PROTOCOL, choose, measure
@@ -143,13 +143,14 @@ def run_job(job):
     list of dict
         The records that the files hold, one a network and seed.
     """
+    device = resolve_device(job.device)  # here, for it may be a cluster's worker that asks
     task = job.grid.task(job.task, job.images)
     encoder = job.grid.encoder(job.model, folder=job.weights, untrained=job.untrained)
     options = job.grid.options_of(job.model)
     search = {key: options.pop(key) for key in SEARCH if key in options}
     chosen = job.chosen
     if chosen is None:
-        choice = choose(encoder, task, device=job.device, **search, **options)
+        choice = choose(encoder, task, device=device, **search, **options)
         chosen = {
             "learning_rate": choice.learning_rate, "weight_decay": choice.weight_decay,
             "validation_accuracy": choice.validation_accuracy,
@@ -159,13 +160,13 @@ def run_job(job):
     records = []
     for seed in job.seeds:
         cell = measure(
-            encoder, task, SimpleNamespace(**chosen), seed=seed, device=job.device, **options
+            encoder, task, SimpleNamespace(**chosen), seed=seed, device=device, **options
         )
         for name in (job.model, *job.also):
             record = {
                 "group": job.grid.groups[name], "model": name, "task": job.task,
                 "seed": seed, "accuracy": cell.accuracy, "seconds": round(cell.seconds, 2),
-                "device": device_name(job.device), "curve": cell.curve, "digest": job.digest,
+                "device": device_name(device), "curve": cell.curve, "digest": job.digest,
                 **{key: chosen[key] for key in CHOICE},
             }  # fmt: skip
             path = cell_path(job.cells, name, job.task, seed, job.untrained)
@@ -185,7 +186,7 @@ def read_cell(path):
 
 def run(
     names, task_names, seeds, *, cells, tables=None, images=None, weights=None, untrained=False,
-    device="auto", jobs=1, progress=print, grid=POCKET,
+    device="auto", jobs=1, scheduler=None, progress=print, grid=POCKET,
 ):
     """Measure every cell that is neither in `cells` nor in `tables`, with its :func:`digest_of`.
 
@@ -205,6 +206,10 @@ def run(
     device : str, default "auto"
     jobs : int, default 1
         Processes side by side; each has an equal share of the cores.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers measure the cells in the place of
+        processes here. They must see `cells`, `images` and `weights` under the same
+        paths, and this package. What a worker that dies had not finished is done by another.
     progress : callable, default print
         Called with one line as each network and task ends.
     grid : sfda.grids.Grid, default sfda.grids.POCKET
@@ -217,20 +222,28 @@ def run(
     Raises
     ------
     ValueError
-        Unknown names, or no jobs.
+        Unknown names, or no jobs, or jobs beside a scheduler.
     FileNotFoundError
         Weights or images are missing: found out before the first cell.
     RuntimeError
         Some cells failed: said after all others have been measured.
+    ModuleNotFoundError
+        A scheduler without Dask.
+    OSError
+        No scheduler answers at the address.
     """
-    device = resolve_device(device)
+    if scheduler is None:
+        device = resolve_device(device)
     if jobs < 1:
         raise ValueError(f"jobs: expected 1 or more, got {jobs}")
+    if scheduler is not None and jobs > 1:
+        raise ValueError(f"jobs: a scheduler's workers are the processes, got {jobs} beside them")
     for name in names:
         grid.check(name)
     loaded = {task: grid.task(task, images) for task in task_names}
     encoders = {name: grid.encoder(name, folder=weights, untrained=untrained) for name in names}
-    cells = Path(cells)
+    cells = Path(cells).absolute()
+    images, weights = (None if path is None else Path(path).absolute() for path in (images, weights))
     done = _done(cells, tables, untrained)
     todo = []
     for task in task_names:
@@ -250,7 +263,7 @@ def run(
     total = sum(len(j.seeds) * (1 + len(j.also)) for j in todo)
     measured, start = 0, time.perf_counter()
     failed = []
-    for records in _finished(todo, jobs):
+    for records in _finished(todo, jobs, scheduler):
         if isinstance(records, str):
             failed.append(records)
             progress(records)
@@ -277,8 +290,13 @@ def _attempt(job):
         return f"{job.model} on {job.task}: {error}"
 
 
-def _finished(todo, jobs):
+def _finished(todo, jobs, scheduler):
     """Results of the jobs as they end."""
+    if scheduler is not None:
+        for job, outcome in cluster.outcomes(_attempt, todo, scheduler):
+            failed = isinstance(outcome, Exception)
+            yield f"{job.model} on {job.task}: {outcome}" if failed else outcome
+        return
     if jobs == 1:
         yield from map(_attempt, todo)
         return
@@ -440,7 +458,8 @@ def _stale(probes, path):
 
 def _write_cell(path, record, probabilities):
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    # Of this process alone, on any machine that sees the folder.
+    part = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.part")
     with open(part, "wb") as file:
         np.savez_compressed(file, record=np.array(json.dumps(record)), probabilities=probabilities)
     part.replace(path)
