@@ -27,6 +27,24 @@ def pytest_sessionfinish(session):
         write("ensembles.csv", (ensemble_row(name, seconds) for name in names))
     if "image_from_file" in seconds:
         write("forward.csv", (forward_row(name, seconds) for name in seconds if name.startswith("image_")))
+    for file, start in (("sweep.csv", "sweep["), ("streaming.csv", "stream["), ("gpu.csv", "gpu[")):
+        rows = [b for b in timed if b.name.removeprefix("test_").startswith(start)]
+        if rows:
+            write(file, (size_row(b, rows, seconds) for b in rows))
+
+
+def size_row(b, rows, seconds):
+    """Of a benchmark that says itself what it measured, beside the product of its size."""
+    size = {key: b.extra_info[key] for key in "NDC"}
+    products = [o.stats.min for o in rows
+                if o.extra_info["metric"] == "product" and all(o.extra_info[k] == size[k] for k in "NDC")]  # fmt: skip
+    product = products[0] if products else seconds.get("stream_product")
+    more = {k: f"{v:.3g}" if isinstance(v, float) else v
+            for k, v in b.extra_info.items() if k not in ("metric", *size)}  # fmt: skip
+    return {
+        "metric": b.extra_info["metric"], **size, "seconds": f"{b.stats.min:.5f}",
+        "ratio_to_product": f"{b.stats.min / product:.3f}" if product else "", **more,
+    }  # fmt: skip
 
 
 def forward_row(name, seconds):
@@ -77,7 +95,8 @@ def write(file, rows):
     rows = [row | measured for row in rows]
     TABLES.mkdir(exist_ok=True)
     with (TABLES / file).open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, rows[0], lineterminator="\n")
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        writer = csv.DictWriter(handle, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     print()

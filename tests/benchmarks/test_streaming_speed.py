@@ -1,0 +1,82 @@
+"""A million samples from shards on disk: time and memory, beside the product that is the floor.
+
+Each is a process of its own, so that its peak of resident memory is its own. See
+data/timings/streaming.csv.
+"""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sfda.arrays import gram
+
+N, D, C, SHARDS = 1_000_000, 1_024, 100, 16
+
+SCRIPT = """
+import json, resource, sys
+from pathlib import Path
+import numpy as np
+import sfda
+
+folder, metric, dtype = sys.argv[1:]
+
+def shards():
+    for path in sorted(Path(folder).glob("x*.npy")):
+        yield np.load(path, mmap_mode="r"), np.load(path.with_name(path.name.replace("x", "y")))
+
+def peak():  # kilobytes on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+before = peak()
+options = {} if dtype == "float64" else {"dtype": dtype}
+score = sfda.stream_score(shards, metric=metric, **options)
+print(json.dumps({"score": score, "before": before, "peak": peak()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    rng = np.random.default_rng(0)
+    means = 0.1 * rng.standard_normal((C, D), dtype=np.float32)
+    for i in range(SHARDS):
+        y = rng.integers(0, C, N // SHARDS)
+        np.save(folder / f"x{i:02d}.npy", rng.standard_normal((len(y), D), dtype=np.float32) + means[y])
+        np.save(folder / f"y{i:02d}.npy", y)
+    yield folder
+    for path in folder.glob("*.npy"):
+        path.unlink()
+
+
+def test_stream_product(benchmark, folder):
+    """Read every shard once and add up x'x in blocks, float64: what one pass cannot do without."""
+
+    def run():
+        total = 0
+        for path in sorted(folder.glob("x*.npy")):
+            x = np.load(path, mmap_mode="r")
+            for start in range(0, len(x), 8192):
+                total = total + gram(x[start : start + 8192].astype(np.float64))
+
+    benchmark.pedantic(run, rounds=1, warmup_rounds=1)
+
+
+CASES = [("SFDA", "float64"), ("SFDA", "float32"), ("SFDA leave-one-out", "float64"),
+         ("left-out probability", "float64"), ("discriminant accuracy", "float64"), ("H-score", "float64")]  # fmt: skip
+
+
+@pytest.mark.parametrize("metric, dtype", CASES)
+def test_stream(benchmark, folder, metric, dtype):
+    found = {}
+
+    def run():
+        command = [sys.executable, "-c", SCRIPT, str(folder), metric, dtype]
+        out = subprocess.run(command, check=True, capture_output=True, text=True)
+        found.update(json.loads(out.stdout))
+
+    benchmark.pedantic(run, rounds=1)
+    benchmark.extra_info.update(metric=metric, dtype=dtype, N=N, D=D, C=C, **found)
+    assert np.isfinite(found["score"])
