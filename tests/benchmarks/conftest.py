@@ -1,10 +1,16 @@
-"""Turns the timings of a run into ratios, prints them and keeps them in data/timings/."""
+"""Turns the timings of a run into ratios, compares them with the stored ones and keeps them.
+
+The tables are in data/timings/. A ratio more than twice the stored one fails the run,
+and its table stays as it was: delete the table to accept what is slower.
+"""
 
 import csv
 import datetime
 import os
 import platform
 from pathlib import Path
+
+import regression
 
 TABLES = Path(__file__).parents[2] / "data" / "timings"
 
@@ -14,6 +20,11 @@ def pytest_sessionfinish(session):
     timed = [b for b in benchmarks.benchmarks if b] if benchmarks else []
     if session.exitstatus:
         return
+    failed = []
+
+    def write(file, rows):
+        failed.extend(keep(file, list(rows)))
+
     seconds = {b.name.removeprefix("test_"): b.stats.min for b in timed}
     memory = {b.name.removeprefix("test_"): b.extra_info.get("peak_copies") for b in timed}
     if "product" in seconds:
@@ -31,6 +42,10 @@ def pytest_sessionfinish(session):
         rows = [b for b in timed if b.name.removeprefix("test_").startswith(start)]
         if rows:
             write(file, (size_row(b, rows, seconds) for b in rows))
+    if failed:
+        print(f"\nslower than {regression.FACTOR} times the stored ratio:")
+        print("\n".join(regression.table(failed)))
+        session.exitstatus = 1
 
 
 def size_row(b, rows, seconds):
@@ -86,20 +101,30 @@ def rival_row(name, seconds):
     }
 
 
-def write(file, rows):
+def keep(file, rows):
+    """Print the rows beside the stored ones and store them; what is slower, if anything is."""
     measured = {
         "cores": os.cpu_count(),
         "machine": platform.machine(),
         "date": datetime.date.today().isoformat(),
     }
     rows = [row | measured for row in rows]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    print()
+    for row in rows:
+        first, *others = columns[:6]
+        print(f"{row[first]:<32}" + "  ".join(f"{row.get(k, ''):>16}" for k in others))
+    path = TABLES / file
+    if path.exists():
+        with path.open(newline="") as handle:
+            compared = regression.compare(rows, list(csv.DictReader(handle)))
+        print(f"\n{file}: ratios, stored and now")
+        print("\n".join(regression.table(compared)))
+        if regression.slower(compared):
+            return regression.slower(compared)
     TABLES.mkdir(exist_ok=True)
-    with (TABLES / file).open("w", newline="") as handle:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
+    with path.open("w", newline="") as handle:
         writer = csv.DictWriter(handle, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    print()
-    for row in rows:
-        first, *others = list(row)[:5]
-        print(f"{row[first]:<32}" + "  ".join(f"{row[k]:>16}" for k in others))
+    return []

@@ -1,0 +1,44 @@
+"""Ratios of a benchmark run beside those that are stored: what has become slower."""
+
+KEYS = ("name", "metric", "N", "D", "C", "dtype", "device")
+FACTOR = 2  # less than that, another machine or a busy one may do
+LEAST = 0.02  # smaller ratios are mostly noise
+
+
+def compare(rows, stored):
+    """The stored and the new ratio of every row that both have.
+
+    Parameters
+    ----------
+    rows, stored : lists of dict
+        As they are written to, and read from, a table: columns of KEYS tell the rows
+        apart, those that start with "ratio" are compared.
+
+    Returns
+    -------
+    list of tuple
+        Row, column, stored ratio, new ratio.
+    """
+    known = {_key(row): row for row in stored}
+    found = []
+    for row in rows:
+        old = known.get(_key(row), {})
+        for column in row:
+            if column.startswith("ratio") and row[column] and old.get(column):
+                found.append((" ".join(_key(row)), column, float(old[column]), float(row[column])))
+    return found
+
+
+def slower(compared):
+    """Those that have become slower than FACTOR allows."""
+    return [each for each in compared if each[3] > FACTOR * max(each[2], LEAST)]
+
+
+def table(compared):
+    """Lines to print, the largest change first."""
+    order = sorted(compared, key=lambda each: -each[3] / max(each[2], 1e-9))
+    return [f"{name:<44} {column:<20} {old:>9.3f} {new:>9.3f}" for name, column, old, new in order]
+
+
+def _key(row):
+    return tuple(str(row[key]) for key in KEYS if row.get(key) not in (None, ""))
