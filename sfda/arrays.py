@@ -85,7 +85,7 @@ def as_features(features, *, name="features", dtype=None, device=None):
         Not two-dimensional, empty, sparse or masked, not real numbers, NaN or
         infinite.
     """
-    dtype, given = _working_dtype(dtype), features
+    dtype, given = working_dtype(dtype), features
     if device is not None:
         features = _move(features, name, device)
     if is_torch(features):
@@ -202,7 +202,8 @@ def _not_a_class(name, value, row):
     )
 
 
-def _working_dtype(dtype):
+def working_dtype(dtype):
+    """Name of the working precision: "float32" or "float64", the latter for None."""
     if dtype is None:
         return "float64"
     try:

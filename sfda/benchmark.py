@@ -148,7 +148,8 @@ def run_job(job):
     encoder = job.grid.encoder(job.model, folder=job.weights, untrained=job.untrained)
     options = job.grid.options_of(job.model)
     search = {key: options.pop(key) for key in SEARCH if key in options}
-    chosen = job.chosen
+    before = [record for seed in job.seeds for record in _there(job, seed)]
+    chosen = job.chosen or (before[0] if before else None)
     if chosen is None:
         choice = choose(encoder, task, device=device, **search, **options)
         chosen = {
@@ -159,6 +160,9 @@ def run_job(job):
         }  # fmt: skip
     records = []
     for seed in job.seeds:
+        if there := _there(job, seed):  # by a worker that died before it could say so
+            records += there
+            continue
         cell = measure(
             encoder, task, SimpleNamespace(**chosen), seed=seed, device=device, **options
         )
@@ -173,6 +177,14 @@ def run_job(job):
             _write_cell(path, record, cell.probabilities)
             records.append(record)
     return records
+
+
+def _there(job, seed):
+    """Records of a seed's cells where all of them have been written, else an empty list."""
+    paths = [cell_path(job.cells, n, job.task, seed, job.untrained) for n in (job.model, *job.also)]
+    found = [read_cell(path) for path in paths if path.exists()]
+    whole = len(found) == len(paths) and all(f and f[0]["digest"] == job.digest for f in found)
+    return [record for record, _ in found] if whole else []
 
 
 def read_cell(path):

@@ -9,6 +9,7 @@ from functools import reduce
 import numpy as np
 
 from sfda import streaming
+from sfda.arrays import to_numpy
 
 _TREE = 8  # results that are merged at a time
 
@@ -18,11 +19,11 @@ def dask_score(features, labels=None, *, metric="SFDA", **options):
 
     Parameters
     ----------
-    features : dask.array.Array of shape (N, D), or list of dask.delayed.Delayed
+    features : Dask array of shape (N, D), or list
         An array in any chunks; those of columns are joined. Or one delayed pair
         (features (n, D), labels (n,)) a chunk, and no `labels`.
-    labels : dask.array.Array or array-like of shape (N,), optional
-        One label a row of the array.
+    labels : array-like of shape (N,), optional
+        One label a row of the array; a Dask array, or one in memory.
     metric, **options
         As in :func:`sfda.stream_score`.
 
@@ -42,9 +43,9 @@ def dask_score(features, labels=None, *, metric="SFDA", **options):
     -----
     Runs wherever ``dask.compute`` does: on the threads of this process, or on the
     cluster of the ``dask.distributed.Client`` that has been made. Chunks are
-    computed anew in each pass unless they have been persisted. What travels
-    between workers is C x D and D x D numbers a chunk; eight results at a time are
-    merged, on the workers.
+    computed anew in each pass unless they have been persisted. What each sends on is
+    C x D and D x D numbers; eight results at a time are merged, on the workers. The
+    samples themselves travel where chunks of columns are joined, or N <= D.
 
     Examples
     --------
@@ -75,7 +76,7 @@ def outcomes(function, jobs, address):
     ----------
     function : callable
     jobs : sequence
-        Each is done once, and again where its worker dies before the end.
+        Each is done once, and again where its worker dies before the result has arrived.
     address : str
         Of the scheduler, for example "tcp://10.0.0.1:8786".
 
@@ -99,8 +100,11 @@ def outcomes(function, jobs, address):
         # Not pure: a job leaves files behind, and must not be looked up by its arguments.
         futures = {client.submit(function, job, pure=False): job for job in jobs}
         for future in as_completed(list(futures), loop=client.loop):
-            error = future.exception()
-            yield futures[future], future.result() if error is None else error
+            job, error = futures.pop(future), future.exception()
+            outcome = future.result() if error is None else error
+            # What is done is done: were it kept, the death of its worker would have it done again.
+            future.release()
+            yield job, outcome
 
 
 class DaskPasses:
@@ -132,7 +136,7 @@ def _merge(results, merge):
 def _chunks(features, labels):
     """Delayed pairs of features and labels."""
     delayed = dask().delayed
-    if isinstance(features, (list, tuple)) and not hasattr(features, "to_delayed"):
+    if isinstance(features, (list, tuple)):
         if labels is not None:
             raise ValueError("labels: expected none beside delayed chunks, which hold their own")
         return list(features)
@@ -157,7 +161,7 @@ def _chunks(features, labels):
     if hasattr(labels, "to_delayed"):
         parts = labels.rechunk((rows,)).to_delayed().ravel()
     else:
-        labels, ends = np.asarray(labels), np.cumsum(rows)
+        labels, ends = to_numpy(labels), np.cumsum(rows)
         parts = [labels[end - n : end] for n, end in zip(rows, ends)]
     pair = delayed(_pair, pure=False)
     return [pair(x, part) for x, part in zip(features.to_delayed().ravel(), parts, strict=True)]

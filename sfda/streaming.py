@@ -26,6 +26,7 @@ from sfda.arrays import (
     to_dtype,
     to_float64,
     to_numpy,
+    working_dtype,
 )
 from sfda.baselines import METRICS
 from sfda.challenge import expected_weights, other_means, own_confidence
@@ -109,7 +110,8 @@ def stream_score(make_chunks, *, metric="SFDA", **options):
     ValueError
         Bad input, as the metric's function raises it, with the number of the
         chunk; no such metric or option; chunks with different numbers of
-        features; or a pass that finds other samples than the first.
+        features; or a pass that finds other numbers of samples than the first. (Other
+        samples in the same numbers are not noticed: no shuffle that drops a last batch.)
     TypeError
         ``make_chunks`` is not callable.
 
@@ -120,7 +122,9 @@ def stream_score(make_chunks, *, metric="SFDA", **options):
 
     Notes
     -----
-    Memory is O(D^2 + C D) beside a chunk, and a few blocks of 8,192 rows. Passes
+    Memory is O(D^2 + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D
+    features and C probabilities. Chunks of fewer rows than features cost more than
+    their share: each pays for a D x D sum. Passes
     over the samples: one for the H-score, two for the discriminant's metrics,
     three for SFDA; the leave-one-out ones take two more where they choose
     lambda. Where N <= D the samples take no more memory than their scatter, and are
@@ -160,10 +164,16 @@ class LocalPasses:
 
     def __call__(self, step, merge):
         """Merge the results of ``step(features, labels)`` over blocks of rows."""
-        results = (
-            fold(chunk, step, merge, number) for number, chunk in enumerate(self.make_chunks())
-        )
-        return combine((r for r in results if r is not None), merge)
+        return combine(self._results(step, merge), merge)
+
+    def _results(self, step, merge):
+        number = 0
+        for chunk in self.make_chunks():
+            result = fold(chunk, step, merge, number)
+            number += 1
+            del chunk  # before the next is made: one at a time in memory
+            if result is not None:
+                yield result
 
 
 def combine(results, merge):
@@ -192,6 +202,8 @@ def fold(chunk, step, merge, number=0):
         ) from None
     if not hasattr(features, "shape"):
         features = np.asarray(features)
+    if not hasattr(labels, "__len__"):
+        raise ValueError(f"chunk {number}: expected one label a row, got {_kind(labels)}")
     n = len(features) if len(features.shape) else 0
     if len(labels) != n:
         raise ValueError(
@@ -335,7 +347,7 @@ def _score(passes, name, plan, options):
         return _said(value, plan, n, d)
     if name == "H-score":
         return h_score_of_scatter(*_about_their_mean(moments), n)
-    if plan.left_out:
+    if plan.left_out or plan.searches:
         check_leave_one_out(to_numpy(moments.counts), moments.classes)
     if plan.dtype is not None and n < 2 * d:
         raise OutOfPrecision
@@ -346,6 +358,8 @@ def _score(passes, name, plan, options):
     if plan.challenge:
         challenged = passes(first.challenge, ClassMoments.merge)
         _check_same(challenged.n, n)
+        if bool((challenged.counts != moments.counts).any()):
+            raise ValueError(_NOT_THE_SAME.format("other numbers of samples in the classes"))
         last = _Second(first, challenged, shrinkage)
     total, found = passes(last, _add)
     _check_same(found, n)
@@ -386,6 +400,10 @@ class _Plan:
             return cls("", False, "")
         metric = STREAMED[name]
         plan = cls(metric.value, metric.challenge, **{"posterior": metric.posterior} | options)
+        if working_dtype(plan.dtype) == "float64":
+            plan = replace(plan, dtype=None)
+        else:
+            plan = replace(plan, dtype="float32")
         if plan.posterior not in ("resubstitution", "leave-one-out"):
             raise ValueError(
                 f"posterior: expected 'resubstitution' or 'leave-one-out', got {plan.posterior!r}"
@@ -404,12 +422,15 @@ class _Plan:
         return self.shrinkage == "leave-one-out" or (self.shrinkage is None and self.left_out)
 
     def read(self, features):
-        return as_features(features, dtype=self.dtype, device=self.device)
+        """Checked features in the working precision; OutOfPrecision where it cannot hold them."""
+        x = as_features(features, dtype=self.dtype, device=self.device)
+        if x.dtype != self.precision(x):
+            raise OutOfPrecision("features: too large for float32")
+        return x
 
     def precision(self, x):
         """The working precision, in the library of `x`."""
-        name = "float64" if self.dtype is None else str(np.dtype(self.dtype))
-        return getattr(namespace(x), name)
+        return getattr(namespace(x), self.dtype or "float64")
 
 
 def _moments(plan, features, labels):
@@ -419,14 +440,14 @@ def _moments(plan, features, labels):
 
 
 def _as_is(plan, features, labels):
-    return [plan.read(features)], [to_numpy(labels)]
+    return [as_features(features, device=plan.device)], [to_numpy(labels)]
 
 
 class _First:
     """Judges blocks of samples by the discriminant of all samples."""
 
     def __init__(self, moments, plan):
-        self.plan, self.classes = plan, moments.classes
+        self.plan, self.classes, self.n = plan, moments.classes, moments.n
         self.means = moments.means
         self.origin = moments.counts / moments.n @ moments.means
         self.moments = moments
@@ -493,7 +514,7 @@ class _Second:
         # The held-out sample is challenged without its label.
         kept, mixed_in = expected_weights(p)
         z = to_dtype(kept, x.dtype)[:, None] * x
-        z += to_dtype(mixed_in @ self.first.others, x.dtype)
+        z += to_dtype(matmul(mixed_in, self.first.others), x.dtype)
         z = self.judge.whiten(z)
 
         def at(r, rm, rr):
@@ -517,18 +538,21 @@ def _shrinkage(passes, first):
     q = scatter.rotate()
 
     def likelihoods(logits):
-        judges = [LeftOut(scatter, sigmoid(t)) for t in logits]
-        return dict(zip(logits, passes(partial(_log_likelihoods, first, q, judges), _add)))
+        *sums, found = passes(partial(_log_likelihoods, first, scatter, q, logits), _add)
+        _check_same(found, first.n)
+        return dict(zip(logits, sums, strict=True))
 
     coarse = likelihoods(COARSE)
     fine = likelihoods(around(max(coarse, key=coarse.get)))
     return sigmoid(max(coarse | fine, key=(coarse | fine).get))
 
 
-def _log_likelihoods(first, q, judges, features, labels):
+def _log_likelihoods(first, scatter, q, logits, features, labels):
     r, y = first.residuals(features, labels)
     r = matmul(r, q)
-    return tuple(_tally(judge(r, y), y, "log-likelihood")[0] for judge in judges)
+    # A discriminant for each lambda, one at a time in memory.
+    sums = (_tally(LeftOut(scatter, sigmoid(t))(r, y), y, "log-likelihood")[0] for t in logits)
+    return *sums, len(y)
 
 
 def _tally(log_p, y, value):

@@ -19,13 +19,13 @@ def compare(rows, stored):
     list of tuple
         Row, column, stored ratio, new ratio.
     """
-    known = {_key(row): row for row in stored}
+    known = {key(row): row for row in stored}
     found = []
     for row in rows:
-        old = known.get(_key(row), {})
+        old = known.get(key(row), {})
         for column in row:
             if column.startswith("ratio") and row[column] and old.get(column):
-                found.append((" ".join(_key(row)), column, float(old[column]), float(row[column])))
+                found.append((" ".join(key(row)), column, float(old[column]), float(row[column])))
     return found
 
 
@@ -40,5 +40,6 @@ def table(compared):
     return [f"{name:<44} {column:<20} {old:>9.3f} {new:>9.3f}" for name, column, old, new in order]
 
 
-def _key(row):
-    return tuple(str(row[key]) for key in KEYS if row.get(key) not in (None, ""))
+def key(row):
+    """What tells a row apart from the others."""
+    return tuple(str(row[k]) for k in KEYS if row.get(k) not in (None, ""))

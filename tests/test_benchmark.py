@@ -207,6 +207,23 @@ def test_a_killed_run_goes_on(tmp_path, weights, measured):
     assert results(cells) == results(measured[0])
 
 
+def test_a_job_goes_on_where_another_process_ended(cells, measured, weights, monkeypatch):
+    """A worker that died after its first seed, and the job that had been given to it."""
+    from sfda import benchmark
+
+    jobs = []
+    monkeypatch.setattr(benchmark, "_finished", lambda todo, *_: jobs.extend(todo) or [])
+    rerun(cells.parent / "none", NAMES[:1], TASK_NAMES[:1], weights=weights)
+    job = replace(jobs[0], cells=cells)
+    cell_path(cells, NAMES[0], TASK_NAMES[0], SEEDS[1]).unlink()
+    before = contents(cells)
+    monkeypatch.setattr(benchmark, "choose", None)  # it has been chosen already
+    records = benchmark.run_job(job)
+    assert [record["seed"] for record in records] == SEEDS
+    assert before.items() <= contents(cells).items()
+    assert results(cells) == results(measured[0])
+
+
 def test_jobs_side_by_side_give_the_same(tmp_path, weights, measured, monkeypatch):
     # New processes import the main module of this one: let that be the script.
     (tmp_path / "small.py").write_text(SCRIPT, encoding="utf-8")

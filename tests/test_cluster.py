@@ -176,7 +176,7 @@ def test_cells_of_a_worker_that_dies_are_measured_again(two_workers, tmp_path, w
     )  # fmt: skip
     assert n == len(CELLS) and len(lines) == 4
     assert results(cells) == results(measured[0])
-    # Nothing is left to do, by no one.
+    # Nothing is left to do for anyone.
     before = contents(cells)
     again = benchmark.run(
         NAMES, TASK_NAMES, SEEDS, cells=cells, weights=weights, device="cpu",
@@ -185,6 +185,27 @@ def test_cells_of_a_worker_that_dies_are_measured_again(two_workers, tmp_path, w
     assert again == 0 and contents(cells) == before
     counts = benchmark.collect(cells, tmp_path / "tables")
     assert counts == {"accuracy": 8, "probe": 4, "curves": 8}
+
+
+@UNTIDY
+def test_jobs_that_are_done_are_not_done_again(tmp_path):
+    def note(job):
+        time.sleep(0.1)
+        with open(tmp_path / "done.txt", "a") as file:
+            file.write(f"{job}\n")
+        return job
+
+    found = []
+    with local_cluster() as two:
+        for job, outcome in cluster.outcomes(note, list(range(20)), two.scheduler_address):
+            assert outcome == job
+            found.append(job)
+            if len(found) == 10:
+                os.kill(next(iter(two.workers.values())).pid, signal.SIGKILL)
+    assert sorted(found) == list(range(20))
+    done = (tmp_path / "done.txt").read_text().split()
+    # Only what was on its way when the worker died: one job, and a result or two.
+    assert set(done) == set(map(str, range(20))) and len(done) <= 23
 
 
 @UNTIDY

@@ -1,6 +1,7 @@
 """Streaming: the same scores as of all samples at once, whatever the chunks; bad input."""
 
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -109,7 +110,6 @@ def test_as_few_samples_as_features(metric, n, d):
 
 def test_float32_products_have_the_precision_of_float32():
     X, y = sample(600, 20)
-    exact = at_once(X, y, "SFDA")
     for posterior in ("resubstitution", "leave-one-out"):
         exact = sfda.sfda_score(X, y, posterior=posterior)
         found = streamed(split(X, y, [200, 200]), posterior=posterior, dtype="float32")
@@ -311,3 +311,70 @@ def test_moments_of_two_parts_are_those_of_the_whole():
         assert np.allclose(merged.means, whole.means, rtol=0, atol=1e-13)
         assert np.allclose(np.tril(merged.scatter), np.tril(whole.scatter), rtol=1e-12, atol=1e-12)
         assert (merged.counts == whole.counts).all()
+
+
+# --- found in review -----------------------------------------------------------------
+
+
+def test_a_search_for_lambda_needs_two_samples_of_every_class():
+    labels = np.where(np.arange(300) == 7, 99, Y)
+    with pytest.raises(ValueError, match="found 1 in 99"):
+        streamed([(X, labels)], metric="discriminant accuracy", shrinkage="leave-one-out")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, ">f4", np.float32, "float32"])
+def test_names_of_float32(dtype):
+    found = streamed(split(X, Y, [100]), dtype=dtype)
+    assert found == streamed(split(X, Y, [100]), dtype="float32")
+    assert streamed(split(X, Y, [100]), dtype=torch.float64) == streamed(split(X, Y, [100]))
+
+
+@pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
+def test_numbers_beyond_float32_are_scored_in_float64(posterior):
+    large = X * np.where(np.arange(300) == 250, 1e39, 1.0)[:, None]
+    options = {"posterior": posterior, "shrinkage": 0.5}
+    expected = at_once(large, Y, "SFDA", **options)
+    found = streamed(split(large, Y, [200]), dtype="float32", **options)
+    assert found == pytest.approx(expected, rel=0, abs=1e-9)
+
+
+def test_few_samples_are_not_rounded_to_float32():
+    few, labels = sample(30, 40)
+    options = {"posterior": "leave-one-out"}
+    found = streamed(split(few, labels, [9]), dtype="float32", **options)
+    assert found == pytest.approx(at_once(few, labels, "SFDA", **options), rel=0, abs=1e-12)
+
+
+@pytest.mark.parametrize("at", [2, 3])
+def test_a_search_over_fewer_samples(at):
+    calls = []
+
+    def chunks():
+        calls.append(1)
+        return split(X, Y, [100, 100])[: 2 if len(calls) == at else 3]
+
+    with pytest.raises(ValueError, match="found 200 samples after 300 in the first pass"):
+        stream_score(chunks, metric="left-out probability")
+
+
+def test_one_chunk_at_a_time_is_in_memory():
+    alive, most = set(), []
+
+    def make(start):
+        x = X[start : start + 50].copy()
+        alive.add(start)
+        weakref.finalize(x, alive.discard, start)
+        most.append(len(alive))
+        return x, Y[start : start + 50]
+
+    stream_score(lambda: map(make, range(0, 300, 50)))
+    assert len(most) == 18 and max(most) == 1
+
+
+@pytest.mark.parametrize("metric", NAMES)
+def test_path_of_accelerators(metric, monkeypatch):
+    """Tensors as on a GPU: nothing may turn them into arrays."""
+    read = streaming.as_features
+    monkeypatch.setattr(streaming, "as_features", lambda *a, **k: torch.as_tensor(read(*a, **k)))
+    found = streamed(split(X, Y, [70, 100]), metric=metric)
+    assert found == pytest.approx(at_once(X, Y, metric), rel=0, abs=1e-9)

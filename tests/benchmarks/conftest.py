@@ -117,11 +117,15 @@ def keep(file, rows):
     path = TABLES / file
     if path.exists():
         with path.open(newline="") as handle:
-            compared = regression.compare(rows, list(csv.DictReader(handle)))
+            stored = list(csv.DictReader(handle))
+        compared = regression.compare(rows, stored)
         print(f"\n{file}: ratios, stored and now")
         print("\n".join(regression.table(compared)))
         if regression.slower(compared):
             return regression.slower(compared)
+        now = {regression.key(row) for row in rows}
+        rows += [row for row in stored if regression.key(row) not in now]
+        columns = list(dict.fromkeys([*columns, *stored[0]] if stored else columns))
     TABLES.mkdir(exist_ok=True)
     with path.open("w", newline="") as handle:
         writer = csv.DictWriter(handle, columns, lineterminator="\n")

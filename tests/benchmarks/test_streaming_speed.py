@@ -16,7 +16,7 @@ from sfda.arrays import gram
 N, D, C, SHARDS = 1_000_000, 1_024, 100, 16
 
 SCRIPT = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 import numpy as np
 import sfda
@@ -27,8 +27,9 @@ def shards():
     for path in sorted(Path(folder).glob("x*.npy")):
         yield np.load(path, mmap_mode="r"), np.load(path.with_name(path.name.replace("x", "y")))
 
-def peak():  # kilobytes on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+def peak():  # of this process alone, in GB; pages of mapped files count
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e9
 
 before = peak()
 options = {} if dtype == "float64" else {"dtype": dtype}
