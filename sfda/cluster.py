@@ -1,6 +1,6 @@
 """The same scores and the benchmark's cells over Dask, on as many machines as there are.
 
-Dask is an optional extra, ``pip install sfda[cluster]``, and imported when it is
+Dask is an optional extra (``pip install dask distributed``), imported when it is
 needed.
 """
 
@@ -64,7 +64,7 @@ def dask():
         import dask
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "a cluster needs Dask, which is not installed: pip install 'sfda[cluster]'"
+            "a cluster needs Dask, which is not installed: pip install dask distributed"
         ) from None
     return dask
 
