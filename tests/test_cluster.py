@@ -125,7 +125,7 @@ def test_rows_of_unknown_number():
 
 def test_without_dask(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "dask", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'sfda\[cluster\]'"):
+    with pytest.raises(ModuleNotFoundError, match="not installed: pip install dask distributed"):
         cluster.dask_score(None)
 
 
