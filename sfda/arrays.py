@@ -11,6 +11,7 @@ leave one triangle alone, so all linear algebra here goes through it.
 
 import numbers
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import scipy.linalg
@@ -299,6 +300,36 @@ def gram(x):
 def symmetric_times(a, v):
     """a v for a symmetric matrix whose lower triangle is given."""
     return a @ v if is_torch(a) else scipy.linalg.blas.dsymv(1.0, a.T, v, lower=0)
+
+
+@contextmanager
+def full_precision():
+    """Multiplies float32 tensors in float32, whatever torch has been allowed.
+
+    TF32, which GPUs may use in its place, keeps 11 of the 24 bits.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    settings = [torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)]
+    if all(hasattr(s, "fp32_precision") for s in settings):  # torch 2.9 and newer
+        # Those that are full are not touched: once set here, torch would not tell its older name for them.
+        before = [(s, s.fp32_precision) for s in settings if s.fp32_precision not in ("none", "ieee")]
+        for s, _ in before:
+            s.fp32_precision = "ieee"
+        try:
+            yield
+        finally:
+            for s, precision in before:
+                s.fp32_precision = precision
+        return
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 def eigh(a):

@@ -4,12 +4,14 @@ Dask is an optional extra (``pip install dask distributed``), imported when it i
 needed.
 """
 
+import warnings
 from functools import reduce
 
 import numpy as np
 
 from sfda import streaming
 from sfda.arrays import to_numpy
+from sfda.chunks import combine, fold
 
 _TREE = 8  # results that are merged at a time
 
@@ -114,17 +116,20 @@ class DaskPasses:
         self.chunks = chunks
 
     def __call__(self, step, merge):
-        """As :class:`sfda.streaming.LocalPasses`."""
+        """As :class:`sfda.chunks.LocalPasses`."""
         delayed = dask().delayed
         # One object in the graph, which a worker fetches once.
         step = delayed(step, pure=False, traverse=False)
-        folded = delayed(streaming.fold, pure=False)
+        folded = delayed(fold, pure=False)
         merged = delayed(_merge, pure=False)
         level = [folded(chunk, step, merge, number) for number, chunk in enumerate(self.chunks)]
         while len(level) > 1:
             level = [merged(level[i : i + _TREE], merge) for i in range(0, len(level), _TREE)]
-        result = level[0].compute() if level else None
-        return streaming.combine([] if result is None else [result], merge)
+        with warnings.catch_warnings():
+            # A step is D x D numbers. Scattered, it would be lost with the worker that holds it.
+            warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+            result = level[0].compute() if level else None
+        return combine([] if result is None else [result], merge)
 
 
 def _merge(results, merge):

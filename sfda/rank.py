@@ -219,7 +219,7 @@ def rank(
     >>> found = rank(["torchvision:resnet18", "timm:resnet50.a1_in1k"], "photographs")  # doctest: +SKIP
     >>> print(found)  # doctest: +SKIP
     """
-    from sfda import backbones, datasets, features
+    from sfda import datasets, features
 
     metric = find_metric(metric)
     if dtype not in ("float32", "float16"):

@@ -11,6 +11,7 @@ from sfda.arrays import (
     as_features,
     as_labels,
     class_sums,
+    full_precision,
     like,
     matmul,
     namespace,
@@ -65,7 +66,8 @@ def sfda_score(
         Precision of the products over samples; None means float64.
         Factorisations are always in float64, and so is everything when
         N < 2 D or where float32 proves not to be enough: features that are
-        linearly dependent, or near the ends of its range.
+        linearly dependent, or near the ends of its range. float32 on a GPU is
+        float32: TF32 is not used, even where torch has been allowed to.
     device : None, str or torch.device, default None
         Where to compute; None means where the features are.
 
@@ -173,6 +175,7 @@ def log_posterior(
     )[0]
 
 
+@full_precision()
 def _log_posterior(features, labels, posterior, challenge, shrinkage, strength, *, dtype, device):
     """Log-posterior (N, C) and classes (N,), in one library."""
     if not isinstance(posterior, str) or posterior not in ("resubstitution", "leave-one-out"):

@@ -1,10 +1,8 @@
 """Scores of more samples than fit into memory, chunk by chunk.
 
-Counts, class means and scatters of two sets of samples make those of both
-(T. F. Chan, G. H. Golub, R. J. LeVeque, *Updating Formulae and a Pairwise
-Algorithm for Computing Sample Variances*, 1979). So each pass of a score is a
-function of a chunk and a way to merge two results, in any order, on one machine
-or on many (:mod:`sfda.cluster`).
+What a score needs of its samples adds up (:mod:`sfda.class_moments`). So each pass
+is a function of a chunk and a way to merge two results, in any order, on one
+machine (:mod:`sfda.chunks`) or on many (:mod:`sfda.cluster`).
 """
 
 import warnings
@@ -17,7 +15,7 @@ from sfda.arrays import (
     as_features,
     as_labels,
     class_residuals,
-    class_sums,
+    full_precision,
     gram,
     like,
     matmul,
@@ -30,6 +28,8 @@ from sfda.arrays import (
 )
 from sfda.baselines import METRICS
 from sfda.challenge import expected_weights, other_means, own_confidence
+from sfda.chunks import LocalPasses
+from sfda.class_moments import ClassMoments
 from sfda.discriminant import check_leave_one_out, check_shrinkage
 from sfda.scatter import (
     COARSE,
@@ -42,8 +42,6 @@ from sfda.scatter import (
 )
 from sfda.score import SaturationWarning, warn_of_saturation
 from sfda.separation import h_score_of_scatter
-
-ROWS = 8192  # that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,7 @@ def stream_score(make_chunks, *, metric="SFDA", **options):
     Notes
     -----
     Memory is O(D^2 + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D
-    features and C probabilities. Chunks of fewer rows than features cost more than
-    their share: each pays for a D x D sum. Passes
+    features and C probabilities; chunks of fewer rows are joined first. Passes
     over the samples: one for the H-score, two for the discriminant's metrics,
     three for SFDA; the leave-one-out ones take two more where they choose
     lambda. Where N <= D the samples take no more memory than their scatter, and are
@@ -156,179 +153,17 @@ def stream_score(make_chunks, *, metric="SFDA", **options):
     return score(LocalPasses(make_chunks), metric, options)
 
 
-class LocalPasses:
-    """Runs passes over the chunks one after the other."""
-
-    def __init__(self, make_chunks):
-        self.make_chunks = make_chunks
-
-    def __call__(self, step, merge):
-        """Merge the results of ``step(features, labels)`` over blocks of rows."""
-        return combine(self._results(step, merge), merge)
-
-    def _results(self, step, merge):
-        number = 0
-        for chunk in self.make_chunks():
-            result = fold(chunk, step, merge, number)
-            number += 1
-            del chunk  # before the next is made: one at a time in memory
-            if result is not None:
-                yield result
-
-
-def combine(results, merge):
-    """All results merged, from the first to the last."""
-    total = None
-    for result in results:
-        total = result if total is None else merge(total, result)
-    if total is None:
-        raise ValueError(
-            "make_chunks: expected chunks with samples, found none; "
-            "it must return a fresh iterator at each call"
-        )
-    return total
-
-
-def fold(chunk, step, merge, number=0):
-    """The merged results of one chunk's blocks of rows; None where it is empty.
-
-    Raises ValueError that names the chunk.
-    """
-    try:
-        features, labels = chunk
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"chunk {number}: expected a pair of features and labels, got {_kind(chunk)}"
-        ) from None
-    if not hasattr(features, "shape"):
-        features = np.asarray(features)
-    if not hasattr(labels, "__len__"):
-        raise ValueError(f"chunk {number}: expected one label a row, got {_kind(labels)}")
-    n = len(features) if len(features.shape) else 0
-    if len(labels) != n:
-        raise ValueError(
-            f"chunk {number}: expected one label for each of the {n} rows of features, "
-            f"got {len(labels)}"
-        )
-    total = None
-    for start in range(0, n, ROWS):
-        rows = slice(start, start + ROWS)
-        try:
-            result = step(features[rows], labels[rows])
-            total = result if total is None else merge(total, result)
-        except OutOfPrecision:
-            raise
-        except ValueError as error:
-            where = f", rows from {start} on" if n > ROWS else ""
-            raise ValueError(f"chunk {number}{where}: {error}") from error
-    return total
-
-
-# --- what is merged ----------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class ClassMoments:
-    """Counts, means and scatter of labelled samples.
-
-    Attributes
-    ----------
-    classes : ndarray of shape (C,)
-        Distinct labels, sorted.
-    counts : array of shape (C,), float64
-    means : array of shape (C, D), float64
-    scatter : array of shape (D, D), float64
-        Sum of the outer products of the residuals from the class means; its
-        lower triangle.
-    """
-
-    classes: np.ndarray
-    counts: object
-    means: object
-    scatter: object
-
-    @classmethod
-    def of(cls, x, y, classes):
-        """Of checked features (n, D) and classes (n,); `x` is not overwritten."""
-        counts = to_float64(namespace(x).bincount(y, minlength=len(classes)))
-        present = counts > 0
-        means = class_sums(x, y, len(classes))
-        means[present] /= counts[present, None]
-        with np.errstate(over="ignore", invalid="ignore"):
-            scatter = to_float64(gram(class_residuals(x, means, y)))
-        return cls(classes, counts, means, scatter)
-
-    def merge(self, other):
-        """Of both sets of samples."""
-        if self.means.shape[1] != other.means.shape[1]:
-            raise ValueError(
-                f"features: expected {self.means.shape[1]} columns as before, "
-                f"got {other.means.shape[1]}"
-            )
-        classes, (a, b) = _union(self, other)
-        counts = a.counts + b.counts
-        # Classes that only one of the two has: nothing lies between its two means.
-        shared = (a.counts > 0) & (b.counts > 0)
-        share = b.counts / namespace(counts).where(counts > 0, counts, counts + 1)
-        gaps = b.means - a.means
-        apart = (a.counts * share)[shared, None] ** 0.5 * gaps[shared]
-        with np.errstate(over="ignore", invalid="ignore"):
-            scatter = a.scatter + b.scatter
-            if len(apart):
-                scatter += gram(apart)
-        return ClassMoments(classes, counts, a.means + share[:, None] * gaps, scatter)
-
-    def spread(self, classes):
-        """The same, with room for all of `classes`, which hold its own."""
-        if len(classes) == len(self.classes):
-            return self
-        at = like(np.searchsorted(classes, self.classes), self.means)
-        xp, d = namespace(self.means), self.means.shape[1]
-        means = xp.zeros((len(classes), d), dtype=self.means.dtype, device=self.means.device)
-        counts = xp.zeros(len(classes), dtype=self.means.dtype, device=self.means.device)
-        means[at], counts[at] = self.means, self.counts
-        return replace(self, classes=classes, counts=counts, means=means)
-
-    @property
-    def n(self):
-        """N."""
-        return int(self.counts.sum())
-
-    def pooled(self, dtype, origin=0):
-        """As a discriminant takes them, the means from `origin`; nothing is shared."""
-        return PooledScatter(
-            self.means - origin, self.counts, self.scatter / self.n, self.means.shape[1], dtype,
-            varies=lambda: bool((self.scatter.diagonal() != 0).any()),
-        )  # fmt: skip
-
-
-def _union(a, b):
-    if len(a.classes) == len(b.classes) and (a.classes == b.classes).all():
-        return a.classes, (a, b)
-    if (a.classes.dtype.kind in "iufb") != (b.classes.dtype.kind in "iufb"):
-        raise ValueError("labels: expected numbers or strings, got both in different chunks")
-    classes = np.unique(np.concatenate([a.classes, b.classes]))
-    return classes, (a.spread(classes), b.spread(classes))
-
-
-def _add(a, b):
-    """Sum of two tuples of numbers or arrays."""
-    return tuple(x + y for x, y in zip(a, b, strict=True))
-
-
-# --- the score ---------------------------------------------------------------------
-
-
 def score(passes, metric, options):
     """The score by any way of running passes; see :func:`stream_score`."""
     name = _find(metric)
     plan = _Plan.of(name, options)
-    try:
-        return _score(passes, name, plan, options)
-    except OutOfPrecision:
-        if plan.dtype is None:
-            raise
-        return _score(passes, name, replace(plan, dtype=None), options | {"dtype": None})
+    with full_precision():
+        try:
+            return _score(passes, name, plan, options)
+        except OutOfPrecision:
+            if plan.dtype is None:
+                raise
+            return _score(passes, name, replace(plan, dtype=None), options | {"dtype": None})
 
 
 def _score(passes, name, plan, options):
@@ -579,15 +414,13 @@ def _check_same(found, n):
         raise ValueError(_NOT_THE_SAME.format(f"{found} samples after {n} in the first pass"))
 
 
+def _add(a, b):
+    """Sum of two tuples of numbers or arrays."""
+    return tuple(x + y for x, y in zip(a, b, strict=True))
+
+
 def _find(metric):
     names = {name.lower(): name for name in (*STREAMED, "H-score")}
     if not isinstance(metric, str) or metric.lower() not in names:
         raise ValueError(f"metric: expected one of {', '.join(names.values())}, got {metric!r}")
     return names[metric.lower()]
-
-
-def _kind(chunk):
-    try:
-        return f"{type(chunk).__name__} of length {len(chunk)}"
-    except TypeError:
-        return type(chunk).__name__

@@ -34,6 +34,14 @@ def slower(compared):
     return [each for each in compared if each[3] > FACTOR * max(each[2], LEAST)]
 
 
+def merge(rows, stored, replace=False):
+    """What is stored next: the stored rows and the new ones, which replace them if asked to."""
+    new = {key(row): row for row in rows}
+    old = {key(row): row for row in stored}
+    together = (old | new if replace else new | old).values()
+    return sorted(together, key=lambda row: [*new, *old].index(key(row)))
+
+
 def table(compared):
     """Lines to print, the largest change first."""
     order = sorted(compared, key=lambda each: -each[3] / max(each[2], 1e-9))

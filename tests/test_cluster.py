@@ -158,6 +158,15 @@ def test_a_worker_that_dies_does_not_change_the_score(two_workers):
     )
 
 
+def test_statistics_of_many_features_travel_quietly():
+    """Warnings are errors: ten megabytes a pass are what a pass is."""
+    X, y = sample(2_600, 1_200)
+    arrays = da.from_array(X, chunks=(1_300, 1_200))
+    with local_cluster() as local, distributed.Client(local):
+        found = scored(arrays, y, metric="discriminant accuracy")
+    assert found == pytest.approx(METRICS["discriminant accuracy"](X, y), rel=0, abs=1e-9)
+
+
 # --- cells --------------------------------------------------------------------------
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from regression import compare, slower, table
+from regression import compare, merge, slower, table
 
 STORED = [
     {"name": "plain", "seconds": "1.0", "ratio_to_product": "2.00", "ratio": ""},
@@ -42,3 +42,13 @@ def test_table_has_the_largest_change_first():
     lines = table(compare(rows(3.0, 20.0), STORED))
     assert [line.split()[0] for line in lines[:2]] == ["SFDA", "plain"]
     assert lines[1].split()[-2:] == ["2.000", "3.000"]
+
+
+def test_stored_rows_stay_unless_they_are_to_be_replaced():
+    new = rows(3.0, 4.5)
+    kept = {row.get("name", row.get("metric")): row for row in merge(new, STORED)}
+    assert list(kept) == ["plain", "SFDA", "new", "tiny", "gone"]
+    assert kept["plain"] == STORED[0] and kept["new"] == new[2] and kept["gone"] == STORED[1]
+    replaced = {row.get("name", row.get("metric")): row for row in merge(new, STORED, replace=True)}
+    assert list(replaced) == list(kept)
+    assert replaced["plain"] == new[0] and replaced["gone"] == STORED[1]

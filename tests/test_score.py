@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import literal
 from data_sets import CASES, gaussian_classes, labelled_features, reference_case
-from sfda import SaturationWarning, score, sfda_score
+from sfda import SaturationWarning, arrays, class_moments, scatter, score, sfda_score, stream_score
 from sfda.arrays import _move, as_features
 from sfda.scatter import OutOfPrecision
 
@@ -246,6 +246,37 @@ def test_the_path_of_accelerators(posterior, D, dtype, shrinkage):
     expected = quietly(X, y, posterior=posterior, shrinkage=shrinkage)
     assert value == pytest.approx(expected, abs=1e-9 if dtype == "float64" else 1e-5)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("allowed", ["highest", "high", "medium"])
+def test_float32_is_not_what_torch_has_been_allowed_to_make_of_it(allowed, monkeypatch):
+    """TF32 and bfloat16 keep 11 and 8 bits."""
+    y = np.repeat([0, 1, 2], [50, 30, 10])
+    X = gaussian_classes(8, y, 10, separation=0.3)
+    used, products = [], arrays.gram
+
+    def full():  # either name of the same setting, whichever torch has
+        setting = torch.backends.cuda.matmul
+        return getattr(setting, "fp32_precision", "") in ("none", "ieee") or not setting.allow_tf32
+
+    def gram(x):
+        used.append(full())
+        return products(x)
+
+    monkeypatch.setattr(scatter, "gram", gram)
+    monkeypatch.setattr(class_moments, "gram", gram)
+    try:
+        torch.set_float32_matmul_precision(allowed)
+        assert full() == (allowed == "highest")
+        sfda_score(X, y, dtype="float32")
+        stream_score(lambda: [(X, y)], dtype="float32")
+        with pytest.raises(ValueError, match="labels"):
+            sfda_score(X, y[1:], dtype="float32")
+        assert torch.get_float32_matmul_precision() == allowed
+        assert torch.backends.cuda.matmul.allow_tf32 == (allowed != "highest")
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert len(used) >= 4 and all(used)
 
 
 def test_accelerators_meet_the_limits_of_float32():

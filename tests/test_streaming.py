@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import sfda
 from data_sets import gaussian_classes
-from sfda import METRICS, SaturationWarning, stream_score, streaming
+from sfda import METRICS, SaturationWarning, chunks, stream_score, streaming
+from sfda.class_moments import ClassMoments
 
 torch = pytest.importorskip("torch")
 
@@ -23,10 +24,10 @@ def split(X, y, sizes):
     return [(X[a:b], y[a:b]) for a, b in zip(bounds, bounds[1:])]
 
 
-def streamed(chunks, **options):
+def streamed(parts, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SaturationWarning)
-        return stream_score(lambda: iter(chunks), **options)
+        return stream_score(lambda: iter(parts), **options)
 
 
 def at_once(X, y, metric, **options):
@@ -60,12 +61,14 @@ def samples_in_chunks(draw):
 
 
 @pytest.mark.parametrize("metric", NAMES)
-@given(samples_in_chunks())
-@settings(max_examples=40, deadline=None)
-def test_any_chunks_give_the_score_of_all_samples(metric, data):
-    X, y, chunks = data
-    expected = at_once(np.concatenate([x for x, _ in chunks]), y, metric)
-    assert streamed(chunks, metric=metric) == pytest.approx(expected, rel=0, abs=1e-9)
+@given(samples_in_chunks(), st.sampled_from([1, 7, 8192]))
+@settings(max_examples=50, deadline=None)
+def test_any_chunks_give_the_score_of_all_samples(metric, data, rows):
+    X, y, divided = data
+    expected = at_once(np.concatenate([x for x, _ in divided]), y, metric)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "ROWS", rows)
+        assert streamed(divided, metric=metric) == pytest.approx(expected, rel=0, abs=1e-9)
 
 
 @pytest.mark.parametrize("metric", NAMES)
@@ -96,7 +99,7 @@ def test_options_are_those_of_the_metric(metric, options):
 @pytest.mark.parametrize("metric", NAMES)
 def test_blocks_within_a_chunk_meet(metric, monkeypatch):
     X, y = sample()
-    monkeypatch.setattr(streaming, "ROWS", 37)
+    monkeypatch.setattr(chunks, "ROWS", 37)
     assert streamed([(X, y)], metric=metric) == pytest.approx(at_once(X, y, metric), rel=0, abs=1e-10)
 
 
@@ -226,24 +229,24 @@ def test_a_pass_over_fewer_samples(metric, at):
     X, y = sample()
     calls = []
 
-    def chunks():
+    def parts():
         calls.append(1)
         return split(X, y, [100, 100])[: 2 if len(calls) == at else 3]
 
     with pytest.raises(ValueError, match="found 200 samples after 300 in the first pass"):
-        stream_score(chunks, metric=metric, shrinkage=0.1)
+        stream_score(parts, metric=metric, shrinkage=0.1)
 
 
 def test_a_class_that_appears_later():
     X, y = sample()
     calls = []
 
-    def chunks():
+    def parts():
         calls.append(1)
         return [(X, np.where(y == 4, y + len(calls) - 1, y))]
 
     with pytest.raises(ValueError, match="chunk 0: make_chunks: found classes that the first pass"):
-        stream_score(chunks)
+        stream_score(parts)
 
 
 X, Y = sample()
@@ -266,9 +269,9 @@ BAD = {
 @pytest.mark.parametrize("metric", ["SFDA", "H-score"])
 @pytest.mark.parametrize("case", BAD)
 def test_bad_chunks(case, metric):
-    chunks, message = BAD[case]
+    parts, message = BAD[case]
     with pytest.raises(ValueError, match=message):
-        stream_score(lambda: iter(chunks), metric=metric)
+        stream_score(lambda: iter(parts), metric=metric)
 
 
 def test_rows_of_a_large_chunk_are_named():
@@ -304,8 +307,8 @@ def test_bad_options(options, message):
 
 
 def test_moments_of_two_parts_are_those_of_the_whole():
-    whole = streaming.ClassMoments.of(X, Y, np.arange(5))
-    a, b = (streaming.ClassMoments.of(X[rows], Y[rows], np.arange(5)) for rows in (slice(90), slice(90, 300)))
+    whole = ClassMoments.of(X, Y, np.arange(5))
+    a, b = (ClassMoments.of(X[rows], Y[rows], np.arange(5)) for rows in (slice(90), slice(90, 300)))
     for one, other in ((a, b), (b, a)):
         merged = one.merge(other)
         assert np.allclose(merged.means, whole.means, rtol=0, atol=1e-13)
@@ -349,12 +352,12 @@ def test_few_samples_are_not_rounded_to_float32():
 def test_a_search_over_fewer_samples(at):
     calls = []
 
-    def chunks():
+    def parts():
         calls.append(1)
         return split(X, Y, [100, 100])[: 2 if len(calls) == at else 3]
 
     with pytest.raises(ValueError, match="found 200 samples after 300 in the first pass"):
-        stream_score(chunks, metric="left-out probability")
+        stream_score(parts, metric="left-out probability")
 
 
 def test_one_chunk_at_a_time_is_in_memory():
@@ -369,6 +372,63 @@ def test_one_chunk_at_a_time_is_in_memory():
 
     stream_score(lambda: map(make, range(0, 300, 50)))
     assert len(most) == 18 and max(most) == 1
+
+
+# --- short chunks --------------------------------------------------------------------
+
+
+def steps(monkeypatch, parts, rows):
+    """Numbers of rows of the blocks that a pass over these chunks works on."""
+    monkeypatch.setattr(chunks, "ROWS", rows)
+    seen = chunks.LocalPasses(lambda: iter(parts))(lambda x, y: [len(x)], lambda a, b: a + b)
+    assert sum(seen) == sum(len(x) for x, _ in parts)
+    return seen
+
+
+def test_short_chunks_are_joined(monkeypatch):
+    def sizes(*n):
+        ends = np.cumsum([0, *n])
+        return [(X[a:b], Y[a:b]) for a, b in zip(ends, ends[1:])]
+
+    assert steps(monkeypatch, sizes(3, 4, 3, 10, 9, 1, 1), 10) == [10, 10, 10, 1]
+    assert steps(monkeypatch, sizes(3, 25, 4, 0, 6), 10) == [3, 10, 10, 5, 4, 6]
+    tensors = [(torch.tensor(x), torch.tensor(y)) for x, y in sizes(4, 4, 4)]
+    lists = [(x, y.tolist()) for x, y in sizes(4, 4, 4)]
+    assert steps(monkeypatch, tensors, 10) == steps(monkeypatch, lists, 10) == [8, 4]
+
+
+def test_what_differs_is_not_joined(monkeypatch):
+    x, y = X[:4], Y[:4]
+    others = [(x.astype(np.float32), y), (x, y.astype(str)), (torch.tensor(x), y), (x, y.tolist()),
+              (np.ma.masked_array(x), y), (x, list(y.astype(str)))]  # fmt: skip
+    for other in others:
+        assert steps(monkeypatch, [(x, y), other], 10) == [4, 4]
+    hidden = np.ma.masked_array(X, np.zeros(X.shape, bool))
+    hidden[5, 3] = np.ma.masked
+    with pytest.raises(ValueError, match="chunk 0.*masked"):
+        streamed(split(hidden, Y, [100]))
+
+
+def test_chunks_in_the_same_memory():
+    """A reader may fill one array again and again."""
+    x, y = np.empty((60, X.shape[1])), np.empty(60, int)
+
+    def parts():
+        for start in range(0, len(Y), 60):
+            x[:], y[:] = X[start : start + 60], Y[start : start + 60]
+            yield x, y
+
+    assert stream_score(parts) == pytest.approx(at_once(X, Y, "SFDA"), rel=0, abs=1e-12)
+    tensors = torch.from_numpy(x), torch.from_numpy(y)
+    shared = stream_score(lambda: (tensors for _ in parts()))
+    assert shared == pytest.approx(at_once(X, Y, "SFDA"), rel=0, abs=1e-12)
+
+
+def test_a_bad_chunk_among_short_ones_is_named():
+    parts = split(X, Y, [50, 50, 50])
+    parts[2] = (np.where(np.arange(50)[:, None] == 7, np.nan, parts[2][0]), parts[2][1])
+    with pytest.raises(ValueError, match="chunk 2: features: .*NaN, first in row 7"):
+        streamed(parts)
 
 
 @pytest.mark.parametrize("metric", NAMES)

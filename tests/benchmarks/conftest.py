@@ -1,7 +1,8 @@
 """Turns the timings of a run into ratios, compares them with the stored ones and keeps them.
 
-The tables are in data/timings/. A ratio more than twice the stored one fails the run,
-and its table stays as it was: delete the table to accept what is slower.
+The tables are in data/timings/. Rows that are not yet stored are added. Stored ones stay
+as they are, so that they cannot creep up run by run, unless `--store` is given; a ratio
+more than twice the stored one fails the run all the same.
 """
 
 import csv
@@ -15,6 +16,10 @@ import regression
 TABLES = Path(__file__).parents[2] / "data" / "timings"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--store", action="store_true", help="replace the stored timings by these")
+
+
 def pytest_sessionfinish(session):
     benchmarks = getattr(session.config, "_benchmarksession", None)
     timed = [b for b in benchmarks.benchmarks if b] if benchmarks else []
@@ -23,7 +28,7 @@ def pytest_sessionfinish(session):
     failed = []
 
     def write(file, rows):
-        failed.extend(keep(file, list(rows)))
+        failed.extend(keep(file, list(rows), session.config.getoption("--store")))
 
     seconds = {b.name.removeprefix("test_"): b.stats.min for b in timed}
     memory = {b.name.removeprefix("test_"): b.extra_info.get("peak_copies") for b in timed}
@@ -101,7 +106,7 @@ def rival_row(name, seconds):
     }
 
 
-def keep(file, rows):
+def keep(file, rows, replace):
     """Print the rows beside the stored ones and store them; what is slower, if anything is."""
     measured = {
         "cores": os.cpu_count(),
@@ -115,20 +120,19 @@ def keep(file, rows):
         first, *others = columns[:6]
         print(f"{row[first]:<32}" + "  ".join(f"{row.get(k, ''):>16}" for k in others))
     path = TABLES / file
+    stored = []
     if path.exists():
         with path.open(newline="") as handle:
             stored = list(csv.DictReader(handle))
-        compared = regression.compare(rows, stored)
+    compared = regression.compare(rows, stored)
+    if compared:
         print(f"\n{file}: ratios, stored and now")
         print("\n".join(regression.table(compared)))
-        if regression.slower(compared):
-            return regression.slower(compared)
-        now = {regression.key(row) for row in rows}
-        rows += [row for row in stored if regression.key(row) not in now]
-        columns = list(dict.fromkeys([*columns, *stored[0]] if stored else columns))
+    merged = regression.merge(rows, stored, replace)
     TABLES.mkdir(exist_ok=True)
     with path.open("w", newline="") as handle:
+        columns = list(dict.fromkeys(key for row in merged for key in row))
         writer = csv.DictWriter(handle, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
-    return []
+        writer.writerows(merged)
+    return regression.slower(compared)
