@@ -1,7 +1,7 @@
 """Make the notebooks from the chapters' text: book/NAME.md -> book/NAME.ipynb.
 
     python book/notebooks.py             every chapter
-    python book/notebooks.py 02 speed    those whose names begin so
+    python book/notebooks.py 02 14       those whose names begin so
     python book/notebooks.py --check     write nothing; fail if a pair disagrees
 
 The text is what people edit; a notebook is never edited. Running a
