@@ -213,19 +213,29 @@ def test_jobs_that_are_done_are_not_done_again(tmp_path):
                 os.kill(next(iter(two.workers.values())).pid, signal.SIGKILL)
     assert sorted(found) == list(range(20))
     done = (tmp_path / "done.txt").read_text().split()
-    # Only what was on its way when the worker died: one job, and a result or two.
-    assert set(done) == set(map(str, range(20))) and len(done) <= 23
+    assert set(done) == set(map(str, range(20)))
+    # What had not arrived when the worker died may be done again, what had may not.
+    assert all(done.count(str(job)) == 1 for job in found[:10])
 
 
 @UNTIDY
-def test_a_job_that_ends_its_workers_is_told_apart():
+def test_a_job_that_ends_its_workers_is_told_apart(tmp_path):
+    others_are_done = tmp_path / "done"
+
     def fatal(job):
         if job == "ill":
+            # Dask blames all that waits on a worker which ends, so the others come first.
+            while not others_are_done.exists():
+                time.sleep(0.02)
             os._exit(1)
         return job.upper() if job == "well" else 1 / 0
 
+    found = {}
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), local_cluster() as two:
-        found = dict(cluster.outcomes(fatal, ["well", "wrong", "ill"], two.scheduler_address))
+        for job, outcome in cluster.outcomes(fatal, ["well", "wrong", "ill"], two.scheduler_address):
+            found[job] = outcome
+            if len(found) == 2:
+                others_are_done.touch()
     assert found["well"] == "WELL"
     assert isinstance(found["wrong"], ZeroDivisionError)
     assert type(found["ill"]).__name__ == "KilledWorker"
