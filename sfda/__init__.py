@@ -9,9 +9,9 @@ from sfda.baselines import METRICS
 from sfda.challenge import confmix
 from sfda.discriminant import FisherDiscriminant
 from sfda.ensemble import select_ensemble
-from sfda.source_classes import leep, nce
 from sfda.ranking import weighted_tau
 from sfda.score import SaturationWarning, sfda_score
+from sfda.source_classes import leep, nce
 from sfda.streaming import stream_score
 
 __all__ = [

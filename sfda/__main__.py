@@ -155,7 +155,7 @@ def _grid(options):
 
 
 def _benchmark(options):
-    from sfda import benchmark
+    from sfda import benchmark, collecting
 
     grid, tables = _grid(options)
     if options.again and not options.cells:
@@ -173,10 +173,10 @@ def _benchmark(options):
     finally:
         # Also what was measured before a run was stopped.
         if options.again:
-            _say(benchmark.compare(cells, tables).to_string(index=False))
+            _say(collecting.compare_cells(cells, tables).to_string(index=False))
         else:
             kept = options.grid == "pocket"
-            counts = benchmark.collect(cells, tables, options.images, predictions=kept)
+            counts = collecting.collect(cells, tables, options.images, predictions=kept)
             for name, rows in counts.items():
                 _say(f"{tables / name}.csv: {rows} rows")
     return 0
@@ -363,6 +363,7 @@ def _whole(least):
 
 def _rank(options):
     from sfda import rank
+    from sfda.baselines import find_metric
 
     # What can be wrong without a look at images or networks is said before torch is there.
     for option, path in (("--csv", options.csv), ("--json", options.json), ("--figure", options.figure)):
@@ -374,15 +375,15 @@ def _rank(options):
         raise ValueError(f"--figure: expected a name with {', '.join(SUFFIXES)}, got {options.figure}")
     if not options.models and not options.zoo:
         raise ValueError("name some networks with --models, or a zoo with --zoo")
-    rank.find_metric(options.metric)
+    find_metric(options.metric)
 
-    from sfda import backbones, datasets
+    from sfda import checkpoints, datasets
 
     images = datasets.load_images(options.images, download=options.download)
     line = _Line()
     try:
         found = rank.rank(
-            [*options.models, *(backbones.ZOOS[options.zoo] if options.zoo else ())], images,
+            [*options.models, *(checkpoints.ZOOS[options.zoo] if options.zoo else ())], images,
             metric=options.metric, part=options.part, per_class=options.per_class,
             shuffle=options.shuffle, seed=options.seed, weights=options.weights,
             cache=None if options.no_cache else options.cache or rank.CACHE,

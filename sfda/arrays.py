@@ -362,8 +362,10 @@ def class_sums(x, y, n_classes, weights=None):
 
 def class_residuals(x, means, y, *, overwrite=False):
     """Rows of `x` less their class's mean, in the place of `x` or in memory of their own."""
-    xp = namespace(x)
-    result = x if overwrite else xp.empty(x.shape, dtype=x.dtype, device=x.device)
+    if overwrite:
+        result = x
+    else:  # NumPy before 2 knows no devices
+        result = x.new_empty(x.shape) if is_torch(x) else np.empty(x.shape, x.dtype)
     means = to_dtype(means, x.dtype)
     for rows in row_blocks(x):
         result[rows] = x[rows]

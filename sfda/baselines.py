@@ -10,9 +10,13 @@ example :func:`sfda.separation.gbc`; entries with other options are listed
 separately where published numbers depend on them.
 """
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
+
+from numpy.typing import ArrayLike
 
 from sfda.classifiers import (
     discriminant_accuracy,
@@ -21,18 +25,12 @@ from sfda.classifiers import (
     linear_probe,
     nearest_neighbours,
 )
-from sfda.source_classes import leep, nce, nleep
+from sfda.etran import etran_discriminant, etran_energy
 from sfda.logme import logme
+from sfda.parc import parc
 from sfda.score import sfda_score
-from sfda.separation import (
-    etran_discriminant,
-    etran_energy,
-    gbc,
-    h_score,
-    parc,
-    regularised_h_score,
-    transrate,
-)
+from sfda.separation import gbc, h_score, regularised_h_score, transrate
+from sfda.source_classes import leep, nce, nleep
 from sfda.zoo import etran, ncti
 
 
@@ -52,7 +50,7 @@ class Metric:
     year : int
     cost : str
         Leading terms in N samples, D features, C classes, with N >= D and
-        without constants; M = min(N, D).
+        without constants; K = min(N, D).
     needs : {"features", "source probabilities", "zoo"}
         The first argument: features of one network; the probabilities its
         classifier gives its source classes; or a mapping from the names of all
@@ -68,10 +66,10 @@ class Metric:
     year: int
     cost: str
     needs: str
-    bounds: tuple
-    function: Callable
+    bounds: tuple[float | str | None, float | str | None]
+    function: Callable[..., Any]
 
-    def __call__(self, features, labels, **options):
+    def __call__(self, features: Any, labels: ArrayLike, **options: Any) -> Any:
         return self.function(features, labels, **options)
 
 
@@ -105,17 +103,17 @@ RIVALS = {
             "NLEEP", "Li et al., CVPR", 2021, "N D^2 + D^3 + rounds * N C d^2 for d principal components",
             _FEATURES, (None, 0), nleep,
         ),
-        Metric("LogME", _YOU, 2021, "N D M + M^3 + M C", _FEATURES, (None, None), logme),
+        Metric("LogME", _YOU, 2021, "N D K + K^3 + K C", _FEATURES, (None, None), logme),
         Metric(
-            "LogME as published", _YOU, 2021, "N D M + M^3 + M C", _FEATURES, (None, None),
+            "LogME as published", _YOU, 2021, "N D K + K^3 + K C", _FEATURES, (None, None),
             partial(logme, as_published=True),
         ),
         Metric(
-            "H-score", "Bao et al., ICIP", 2019, "N D M + M^3 + M^2 C", _FEATURES, (0, "C - 1"),
+            "H-score", "Bao et al., ICIP", 2019, "N D K + K^3 + K^2 C", _FEATURES, (0, "C - 1"),
             h_score,
         ),
         Metric(
-            "regularised H-score", "Ibrahim et al., ECML PKDD", 2022, "N D M + M^3 + M^2 C",
+            "regularised H-score", "Ibrahim et al., ECML PKDD", 2022, "N D K + K^3 + K^2 C",
             _FEATURES, (0, "(C - 1) * N / (N - 1)"), regularised_h_score,
         ),
         Metric("PARC", _BOLYA, 2021, "N^2 D + N^2 log N", _FEATURES, (-100, 100), parc),
@@ -137,11 +135,11 @@ RIVALS = {
             partial(gbc, log=True),
         ),
         Metric(
-            "TransRate", "Huang et al., ICML", 2022, "N D M + M^3", _FEATURES, (None, None),
+            "TransRate", "Huang et al., ICML", 2022, "N D K + K^3", _FEATURES, (None, None),
             transrate,
         ),
         Metric(
-            "TransRate normalised", "Huang et al., ICML", 2022, "N D M + M^3", _FEATURES,
+            "TransRate normalised", "Huang et al., ICML", 2022, "N D K + K^3", _FEATURES,
             (0, None), partial(transrate, normalised=True),
         ),
         Metric("ETran energy", _GHOLAMI, 2023, "N D", _FEATURES, (None, None), etran_energy),
@@ -153,13 +151,13 @@ RIVALS = {
             "ETran discriminant as published", _GHOLAMI, 2023, "N D C", _FEATURES, (0, 1),
             partial(etran_discriminant, as_published=True),
         ),
-        Metric("ETran", _GHOLAMI, 2023, "N D^2 + D^3 a network", _ZOO, (0, 1), etran),
+        Metric("ETran", _GHOLAMI, 2023, "N D^2 + D^3 per network", _ZOO, (0, 1), etran),
         Metric(
-            "ETran as published", _GHOLAMI, 2023, "N D C a network", _ZOO, (0, 1),
+            "ETran as published", _GHOLAMI, 2023, "N D C per network", _ZOO, (0, 1),
             partial(etran, as_published=True),
         ),
         Metric(
-            "NCTI", "Wang et al., ICCV", 2023, "N D M + M^3 a network", _ZOO, (-1, 2), ncti
+            "NCTI", "Wang et al., ICCV", 2023, "N D K + K^3 per network", _ZOO, (-1, 2), ncti
         ),
         Metric(
             "nearest neighbour", "Cover and Hart, IEEE Trans. Inf. Theory", 1967, "N^2 D", _FEATURES, (0, 1),
@@ -193,4 +191,40 @@ RIVALS = {
 }  # fmt: skip
 
 #: The metrics that are called as ``metric(features, labels)``, by name; also ``sfda.METRICS``.
-METRICS = {name: metric for name, metric in RIVALS.items() if metric.needs == _FEATURES}
+METRICS: dict[str, Metric] = {name: metric for name, metric in RIVALS.items() if metric.needs == _FEATURES}
+#: Of the metrics that need features only, the first in the pocket benchmark (chapter 10).
+METRIC = "left-out probability"
+
+
+def find_metric(name: str) -> str:
+    """The key of ``sfda.METRICS`` that is meant.
+
+    Parameters
+    ----------
+    name : str
+        In any case of letters.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        No such metric, with those of a similar name; or one that needs more than features
+        and labels, with the reason.
+    """
+    known = {metric.lower(): metric for metric in RIVALS}
+    metric = known.get(str(name).strip().lower())
+    if metric is None:
+        near = difflib.get_close_matches(str(name).lower(), known, n=3)
+        meant = " or ".join(repr(known[each]) for each in near if known[each] in METRICS)
+        hint = f"; did you mean {meant}?" if meant else ""
+        raise ValueError(f"metric: expected one of {', '.join(METRICS)}, got {name!r}{hint}")
+    if metric not in METRICS:
+        why = {
+            "zoo": "scores networks against each other, so that none has a score of its own",
+            "source probabilities": "needs the probabilities of the network's own classifier",
+        }[RIVALS[metric].needs]
+        raise ValueError(f"metric: {metric} {why}; expected one of {', '.join(METRICS)}")
+    return metric

@@ -3,7 +3,7 @@
 A *cell* is one network fine-tuned on one task with one seed. Each is written
 to a file of its own as it ends, whole or not at all, so that a run that is
 killed loses only the cells in flight and the next run goes on where it ended.
-:func:`collect` gathers the cells into tables.
+:func:`sfda.collecting.collect` gathers the cells into tables.
 """
 
 import hashlib
@@ -26,9 +26,7 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
-from sfda import cluster, models, tasks
-from sfda.ablation import VARIANTS
-from sfda.baselines import RIVALS
+from sfda import cluster
 from sfda.finetune import PROTOCOL, choose, measure
 from sfda.grids import POCKET, Grid
 
@@ -210,7 +208,7 @@ def run(
     cells : path
         Folder of the cells' files.
     tables : path, optional
-        Folder of tables that :func:`collect` wrote: what they hold is done.
+        Folder of tables that :func:`sfda.collecting.collect` wrote: what they hold is done.
     images, weights : path, optional
         As in :func:`sfda.tasks.load_task` and :func:`sfda.models.pretrained`.
     untrained : bool, default False
@@ -329,51 +327,6 @@ def _limit_threads(n):
     threadpool_limits(n)  # those of scikit-learn's probes
 
 
-def collect(cells, tables, images=None, *, predictions=True):
-    """Add the cells to the tables, which may hold others already.
-
-    Where a network and task has cells of several fingerprints
-    (:func:`digest_of`), those of the newest count, and the tables' rows give way
-    to them. Writes ``accuracy.csv``, ``probe.csv``, ``curves.csv`` and, for each task,
-    ``predictions/TASK.npz`` with an array ``MODEL.SEED`` (M, C) of probabilities,
-    float16 and rounded to multiples of 1/1024, for every cell, and the test images'
-    ``labels`` (M,), where the task is found in `images` (:func:`sfda.tasks.load_task`); of the twins ``untrained.csv`` and ``untrained_probe.csv``. Rows
-    are in the order of the zoo, whatever the order they were measured in.
-    ``manifest.json`` says with which versions this was done. Without `predictions` no
-    arrays are written.
-
-    Returns
-    -------
-    dict of str to int
-        How many rows each table has.
-    """
-    cells, tables = Path(cells), Path(tables)
-    counts = {}
-    for variant, prefix in (("pretrained", ""), ("untrained", "untrained_")):
-        found = _current(sorted((cells / variant).glob("*/*.npz")))
-        records = pd.DataFrame([record for record, _ in found])
-        if records.empty:
-            continue
-        probes = records.drop_duplicates(["model", "task"])
-        probes = probes.drop(columns="accuracy").rename(columns={"probe_accuracy": "accuracy"})
-        stale = _stale(probes, tables / f"{prefix}probe.csv")
-        written = {"untrained" if prefix else "accuracy": records[ACCURACY],
-                   f"{prefix}probe": probes[PROBE]}  # fmt: skip
-        if not prefix:
-            curves = pd.DataFrame(records["curve"].tolist(), columns=CURVE[3:])
-            written["curves"] = pd.concat([records[CURVE[:3]], curves], axis=1)
-            if predictions:
-                _add_predictions(found, tables / "predictions", stale, images)
-        for name, table in written.items():
-            counts[name] = add_rows(table, tables / f"{name}.csv", stale)
-    if counts:
-        paths = [tables / f"{name}.csv" for name in ("accuracy", "untrained")]
-        devices = [pd.read_csv(path)["device"] for path in paths if path.exists()]
-        text = json.dumps(manifest(pd.concat(devices)), indent=1) + "\n"
-        (tables / "manifest.json").write_text(text, encoding="utf-8")
-    return counts
-
-
 def manifest(devices):
     """Versions of the code and of the libraries that measure, and the machines' names.
 
@@ -423,51 +376,6 @@ def _done(cells, tables, untrained):
     return done
 
 
-def compare(cells, tables):
-    """Cells that were measured again, beside what the tables say of them.
-
-    Parameters
-    ----------
-    cells : path
-        A folder that :func:`run` filled, with ``tables=None``.
-    tables : path
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``model``, ``task``, ``seed``, ``accuracy`` (in the tables), ``again``
-        and ``device``, that of the second run.
-    """
-    found = [cell[0] for p in sorted(Path(cells).glob("pretrained/*/*.npz")) if (cell := read_cell(p))]
-    keys = ["model", "task", "seed"]
-    again = pd.DataFrame(found, columns=[*keys, "accuracy", "device"])
-    again = again.rename(columns={"accuracy": "again"})
-    old = pd.read_csv(Path(tables) / "accuracy.csv")[[*keys, "accuracy"]]
-    return old.merge(again, on=keys)
-
-
-def _current(paths):
-    """The cells whose fingerprint is the newest of their network and task."""
-    found = [(p.stat().st_mtime_ns, cell) for p in paths if (cell := read_cell(p))]
-    newest = {}
-    for _, (record, _) in sorted(found, key=lambda each: each[0]):
-        newest[record["model"], record["task"]] = record["digest"]
-    return [
-        cell for _, cell in found
-        if newest[cell[0]["model"], cell[0]["task"]] == cell[0]["digest"]
-    ]  # fmt: skip
-
-
-def _stale(probes, path):
-    """Networks and tasks whose rows in the tables have another fingerprint than new ones."""
-    if not path.exists():
-        return set()
-    old = pd.read_csv(path, dtype={"digest": str})
-    both = old.merge(probes[["model", "task", "digest"]], on=["model", "task"])
-    both = both[both["digest_x"] != both["digest_y"]]
-    return set(both[["model", "task"]].itertuples(index=False, name=None))
-
-
 def _write_cell(path, record, probabilities):
     path.parent.mkdir(parents=True, exist_ok=True)
     # Of this process alone, on any machine that sees the folder.
@@ -475,63 +383,6 @@ def _write_cell(path, record, probabilities):
     with open(part, "wb") as file:
         np.savez_compressed(file, record=np.array(json.dumps(record)), probabilities=probabilities)
     part.replace(path)
-
-
-KEYS = ("metric", "variant", "images", "method", "pool", "model", "task", "seed")
-
-
-def add_rows(table, path, stale=frozenset()):
-    """Add rows to a CSV file, new ones in the place of old ones; returns how many it has now.
-
-    Rows are told apart by metric (or variant and images), model, task and seed, as
-    far as the table has these, or by method, pool and task, and sorted by them in the
-    order of their registries.
-    Old rows of the networks and tasks in `stale` are left out.
-    """
-    keys = [c for c in KEYS if c in table]
-    if path.exists():
-        old = pd.read_csv(path, dtype={"digest": str})
-        if stale:
-            old = old[[pair not in stale for pair in zip(old["model"], old["task"])]]
-        table = pd.concat([old, table]).drop_duplicates(keys, keep="last")
-    orders = {"metric": RIVALS, "variant": VARIANTS, "model": models.POCKET, "task": tasks.TASKS}
-
-    def places(column):
-        names = orders.get(column.name, ())
-        # Of other networks and tasks the registries know nothing: they come after.
-        names = [*names, *sorted(set(column) - set(names))]
-        return column.map({name: i for i, name in enumerate(names)})
-
-    table = table.sort_values(keys, key=places)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    table.to_csv(part, index=False)
-    part.replace(path)
-    return len(table)
-
-
-def _add_predictions(found, folder, stale, images):
-    folder.mkdir(parents=True, exist_ok=True)
-    for task in sorted({record["task"] for record, _ in found}):
-        path, arrays = folder / f"{task}.npz", {}
-        if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-            arrays = {k: v for k, v in arrays.items() if (k.rsplit(".", 1)[0], task) not in stale}
-        for record, probabilities in found:
-            if record["task"] == task:
-                # The last digits of small probabilities would be half of the file.
-                rounded = (probabilities.astype(float) * 1024).round() / 1024
-                arrays[f"{record['model']}.{record['seed']}"] = rounded.astype(np.float16)
-        if tasks.available(task, images):
-            arrays["labels"] = tasks.load_task(task, images).test.labels.numpy().astype(np.uint8)
-        part = path.with_suffix(".part")
-        # As np.savez_compressed, but a fifth smaller; np.load reads it all the same.
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_BZIP2) as archive:
-            for key in sorted(arrays):
-                with archive.open(f"{key}.npy", "w") as file:
-                    np.lib.format.write_array(file, arrays[key], allow_pickle=False)
-        part.replace(path)
 
 
 def _processor():

@@ -3,7 +3,10 @@
 Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eq. 7.
 """
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sfda.arrays import (
     as_features,
@@ -18,7 +21,7 @@ from sfda.arrays import (
 )
 
 
-def confmix(features, labels, confidence):
+def confmix(features: ArrayLike, labels: ArrayLike, confidence: ArrayLike) -> Any:
     """Mix each sample with the mean of the other classes, the more so the less confident it is.
 
     .. math:: \\tilde x_n = \\hat p_n x_n + (1 - \\hat p_n)\\, o_{y_n},

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sfda.arrays import class_residuals, class_sums, gram, like, namespace, to_float64
+from sfda.arrays import class_residuals, class_sums, gram, is_torch, like, namespace, to_float64
 from sfda.scatter import PooledScatter
 
 
@@ -69,9 +69,11 @@ class ClassMoments:
         if len(classes) == len(self.classes):
             return self
         at = like(np.searchsorted(classes, self.classes), self.means)
-        xp, d = namespace(self.means), self.means.shape[1]
-        means = xp.zeros((len(classes), d), dtype=self.means.dtype, device=self.means.device)
-        counts = xp.zeros(len(classes), dtype=self.means.dtype, device=self.means.device)
+        shape = len(classes), self.means.shape[1]
+        if is_torch(self.means):
+            means, counts = self.means.new_zeros(shape), self.means.new_zeros(shape[0])
+        else:  # NumPy before 2 knows no devices
+            means, counts = np.zeros(shape), np.zeros(shape[0])
         means[at], counts[at] = self.means, self.counts
         return replace(self, classes=classes, counts=counts, means=means)
 

@@ -20,7 +20,6 @@ from sfda.discriminant import check_leave_one_out, check_shrinkage
 from sfda.moments import as_labelled, centred
 from sfda.scatter import LabelledFeatures, adaptive_shrinkage
 
-
 BLOCK_BYTES = (2**24, 2**30)  # of distances: on the CPU, on an accelerator
 
 

@@ -6,6 +6,7 @@ needed.
 
 import warnings
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from sfda.chunks import combine, fold
 _TREE = 8  # results that are merged at a time
 
 
-def dask_score(features, labels=None, *, metric="SFDA", **options):
+def dask_score(features: Any, labels: Any = None, *, metric: str = "SFDA", **options: Any) -> float:
     """:func:`sfda.stream_score` of a Dask array, or of chunks that Dask computes.
 
     Parameters
@@ -57,7 +58,7 @@ def dask_score(features, labels=None, *, metric="SFDA", **options):
     >>> dask_score(X, labels, metric="left-out probability")  # doctest: +SKIP
     """
     dask()
-    return streaming.score(DaskPasses(_chunks(features, labels)), metric, options)
+    return streaming.score_passes(DaskPasses(_chunks(features, labels)), metric, options)
 
 
 def dask():

@@ -5,9 +5,11 @@ Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6.
 
 import math
 import numbers
+from typing import Any, Literal, Self
 
 import numpy as np
 import scipy.linalg
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -107,11 +109,13 @@ class FisherDiscriminant(
     'left'
     """
 
-    def __init__(self, shrinkage=None, strength=5.0):
+    def __init__(
+        self, shrinkage: float | Literal["leave-one-out"] | None = None, strength: float = 5.0
+    ) -> None:
         self.shrinkage = shrinkage
         self.strength = strength
 
-    def fit(self, X, y):
+    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the discriminant.
 
         Parameters
@@ -132,13 +136,13 @@ class FisherDiscriminant(
             a scatter that is singular at the given shrinkage.
         """
         check_shrinkage(self.shrinkage, self.strength)
-        X, y = self._checked(X, y)
-        split = LabelledFeatures.from_features(X, y, len(self.classes_), basis=True)
+        x, own = self._checked(X, y)
+        split = LabelledFeatures.from_features(x, own, len(self.classes_), basis=True)
         self.sigma_ = split.largest_eigenvalue
-        self.shrinkage_ = self._choose_shrinkage(split, X, y)
+        self.shrinkage_ = self._choose_shrinkage(split, x, own)
 
-        self.priors_ = split.counts / len(X)
-        self.xbar_ = X.mean(0)
+        self.priors_ = split.counts / len(x)
+        self.xbar_ = x.mean(0)
         factor = split.factor(self.shrinkage_)
         coef = split.coefficients(factor)
         self.intercept_ = np.log(self.priors_) - (split.means.T * coef).sum(0) / 2
@@ -160,26 +164,28 @@ class FisherDiscriminant(
         self.scalings_ *= np.sign(self.scalings_[largest, np.arange(self.scalings_.shape[1])])
         return self
 
-    def predict(self, X):
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Most probable class of each row of `X`; shape (N,)."""
         scores = self._discriminants(X)  # before classes_: it may not be fitted
         return self.classes_[scores.argmax(1)]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Class probabilities, shape (N, C), columns in the order of ``classes_``."""
         return softmax(self._discriminants(X))
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """Logarithm of the class probabilities, without underflow; shape (N, C)."""
         return log_softmax(self._discriminants(X))
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Project on the Fisher directions; shape (N, min(C - 1, D))."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         return matmul(X - self.xbar_, self.scalings_)
 
-    def leave_one_out_proba(self, X, y, at=None):
+    def leave_one_out_proba(
+        self, X: ArrayLike, y: ArrayLike, at: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
         """Class probabilities of each sample by the discriminant fitted without it.
 
         Exact and in closed form, for the cost of one fit and one product: the
@@ -211,23 +217,23 @@ class FisherDiscriminant(
         """
         check_shrinkage(self.shrinkage, self.strength)
         estimator = FisherDiscriminant(self.shrinkage, self.strength)
-        X, y = estimator._checked(X, y)
-        counts = np.bincount(y)
+        x, own = estimator._checked(X, y)
+        counts = np.bincount(own)
         check_leave_one_out(counts, estimator.classes_)
-        split = LabelledFeatures.from_features(X, y, len(counts))
-        shrinkage = estimator._choose_shrinkage(split, X, y)
+        split = LabelledFeatures.from_features(x, own, len(counts))
+        shrinkage = estimator._choose_shrinkage(split, x, own)
         if at is None:
             return np.exp(split.leave_one_out(shrinkage))
-        at = validate_data(estimator, at, dtype=np.float64, reset=False)
-        if at.shape != X.shape:
-            raise ValueError(f"at: expected shape {X.shape}, got {at.shape}")
+        judged = validate_data(estimator, at, dtype=np.float64, reset=False)
+        if judged.shape != x.shape:
+            raise ValueError(f"at: expected shape {x.shape}, got {judged.shape}")
         # The points may lie outside the samples' row space: no reduction here.
-        centre = X.mean(0)
-        split = LabelledFeatures.from_features(X, y, len(counts), reduce=False)
+        centre = x.mean(0)
+        split = LabelledFeatures.from_features(x, own, len(counts), reduce=False)
 
         def points(whiten, m):
             def inner_products(rows, r, rm, rr):
-                z = whiten(at[rows] - centre)
+                z = whiten(judged[rows] - centre)
                 return matmul(z, m.T), np.einsum("nd,nd->n", z, r)
 
             return inner_products

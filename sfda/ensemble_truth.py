@@ -218,7 +218,7 @@ def write_limits(task_names, pools, *, table, folder=None, progress=print):
         progress(f"{task}: all ensembles tried")
 
 
-def first_of(scores, pools, size=max(SIZES)):
+def first_of(scores, pools, size=SIZES[-1]):
     """What is chosen by ranking single networks: the first ones of every metric.
 
     Parameters

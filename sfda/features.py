@@ -60,7 +60,7 @@ def extract(
     dataset : torch.utils.data.Dataset
         Items (image, label): whatever the backbone's transform takes, and an int.
     fingerprint : str
-        Of the images and their labels, as :attr:`sfda.datasets.ImageSet.fingerprint`. Another
+        Of the images and their labels, as :attr:`sfda.image_sets.ImageSet.fingerprint`. Another
         one is another cache entry.
     cache : path, optional
         Folder of the entries; nothing is kept without it.

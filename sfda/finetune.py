@@ -355,7 +355,7 @@ def choose(
     """
     start = time.perf_counter()
     train, validation, test = (features(encoder, p.images, device=device) for p in task.parts)
-    _, final = probe(train, first_of(task.train.labels), validation, first_of(task.validation.labels))
+    _, final = probe(train, first_labels(task.train.labels), validation, first_labels(task.validation.labels))
     probe_accuracy = task.measure(final.logits(test), task.test.labels)
     tried = {}
 
@@ -424,7 +424,7 @@ def loss_of(logits, labels):
     return functional.binary_cross_entropy_with_logits(logits[counted], labels[counted])
 
 
-def first_of(labels):
+def first_labels(labels):
     """One class an image (N,): of several (N, C) the first, as the paper's public code has it."""
     return labels if labels.ndim == 1 else labels.argmax(1)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from sfda import models, tasks
+from sfda.task_images import SIDE
 
 #: Multiple of the usual number of steps, by group: transformers learn more slowly.
 BUDGET = {"supervised": 1, "self-supervised": 1, "transformer": 2}
@@ -38,7 +39,7 @@ class Grid:
     tasks: tuple
     groups: Mapping
     seeds: tuple = (0, 1)
-    side: int = tasks.SIDE
+    side: int = SIDE
     options: Mapping = field(default_factory=dict)
 
     def check(self, name):
@@ -175,6 +176,6 @@ def read(path, *, weights=None):
     group = content.get("group", "supervised")
     return Grid(
         networks, tuple(content["tasks"]), dict.fromkeys(networks, group),
-        tuple(content.get("seeds", (0, 1))), content.get("side", tasks.SIDE),
+        tuple(content.get("seeds", (0, 1))), content.get("side", SIDE),
         {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()},
     )  # fmt: skip

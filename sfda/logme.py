@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from sfda.arrays import as_features, class_sums, is_torch, like, matmul, namespace, to_numpy
-from sfda.moments import as_labelled, class_sizes, eigh_of_rank, gram
+from sfda.moments import as_labelled, class_sizes, eigh_of_rank, smaller_gram
 
 MAX_ROUNDS = 11
 TOLERANCE = 1e-3  # relative change of alpha / beta
@@ -136,7 +136,7 @@ def logme_regression(features, targets, *, as_published=False):
 def _evidence(x, project, squares, as_published):
     """Mean log evidence of the targets T (N, K): ``project(a)`` is T'a, `squares` are t't."""
     n, d = x.shape
-    g = gram(x)
+    g = smaller_gram(x)
     if not bool(g.diagonal().any()):
         raise ValueError("features: expected a value other than zero")
     nonzero_columns = int((g.diagonal() > 0).sum())

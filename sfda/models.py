@@ -33,7 +33,7 @@ class Network:
     family : str
         The architecture it is a small copy of.
     objective : str
-        How it was pre-trained: a key of :data:`sfda.pretrain.OBJECTIVES`.
+        How it was pre-trained: a key of :data:`sfda.objectives.OBJECTIVES`.
     build : callable
         ``build(n_classes)`` returns the network, untrained.
     head : str

@@ -62,7 +62,7 @@ def class_means(x, y, n_classes):
     return class_sums(x, y, n_classes) / class_sizes(y, x, n_classes)[:, None]
 
 
-def gram(x):
+def smaller_gram(x):
     """X'X (D, D) where N > D, X X' (N, N) elsewhere: the smaller of the two.
 
     Raises ValueError where it overflows.
@@ -118,7 +118,7 @@ def principal_components(x, n_components=None, *, variance=None):
     """
     n, d = x.shape
     x = centred(x)
-    s, vectors = eigh_of_rank(gram(x), x.shape)
+    s, vectors = eigh_of_rank(smaller_gram(x), x.shape)
     if not len(s):
         raise ValueError("features: expected variation, found every row the same")
     k = len(s) if n_components is None else min(n_components, len(s))

@@ -17,9 +17,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms.functional import normalize
 
-from sfda import backbones, datasets, encoders, published, ranking, tasks
+from sfda import backbones, checkpoints, datasets, encoders, measures, published, ranking, tasks
 from sfda.baselines import RIVALS
-from sfda.benchmark import add_rows, device_name, resolve_device
+from sfda.benchmark import device_name, resolve_device
+from sfda.collecting import add_rows
 from sfda.features import extract
 from sfda.finetune import PAPER
 from sfda.grids import Grid
@@ -33,9 +34,9 @@ PASSES = ["group", "model", "task", "n", "dimension", "seconds", "device"]
 
 #: From the names in the published tables to what :func:`sfda.backbones.load` takes, by group.
 NETWORKS = {
-    "supervised": {name.split(":")[1]: name for name in backbones.SUPERVISED},
-    "self_supervised": {name: f"self-supervised:{name}" for name in backbones.SELF_SUPERVISED},
-    "vit": {name: f"transformer:{name}" for name in backbones.TRANSFORMERS},
+    "supervised": {name.split(":")[1]: name for name in checkpoints.SUPERVISED},
+    "self_supervised": {name: f"self-supervised:{name}" for name in checkpoints.SELF_SUPERVISED},
+    "vit": {name: f"transformer:{name}" for name in checkpoints.TRANSFORMERS},
 }
 GROUPS = {name: group for group, names in NETWORKS.items() for name in names}
 #: What is computed by default: the published table's metrics that any number of images can
@@ -49,7 +50,7 @@ METRICS = (
 STATED = {"SFDA": "SFDA", "LogME as published": "LogME", "LEEP": "LEEP", "NLEEP": "NLEEP", "PARC": "PARC"}
 
 
-class Part(NamedTuple):
+class _Part(NamedTuple):
     """Images and labels of one part of a data set, the images read when they are needed."""
 
     images: Photographs
@@ -68,7 +69,7 @@ class FullSize(Grid):
             labels = torch.from_numpy(part.labels)
             if found.targets is not None:
                 labels = torch.from_numpy(found.targets[start : start + len(part)]).float()
-            parts.append(Part(photographs, labels))
+            parts.append(_Part(photographs, labels))
             start += len(part)
         about = datasets.OFFICIAL[name]
         task = tasks.Task(name, about.title, about.n_classes, "", True, True, tuple(map(len, found.parts)))
@@ -76,7 +77,7 @@ class FullSize(Grid):
 
 
 def _measured(name, logits, labels):
-    return datasets.measure(name, logits.numpy(), labels.numpy().astype(np.int64))
+    return measures.measured_by(name, logits.numpy(), labels.numpy().astype(np.int64))
 
 
 #: The paper's fine-tuning: twenty settings and one more run of 5,000 steps, for each of 363 pairs.
@@ -157,8 +158,8 @@ def score(
             squares = squares or _Squares(found.everything, kept, workers)
             start = time.perf_counter()
             seen = extract(
-                replace(backbone, name=name, transform=_Normalised(backbone)), squares, fingerprint, cache=cache, device=device, batch=batch,
-                workers=0 if squares.kept else workers,
+                replace(backbone, name=name, transform=_Normalised(backbone)), squares, fingerprint,
+                cache=cache, device=device, batch=batch, workers=0 if squares.kept else workers,
             )  # fmt: skip
             seconds, (n, dimension) = time.perf_counter() - start, seen.features.shape
             if not seen.cached:

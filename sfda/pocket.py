@@ -6,6 +6,7 @@ row of facts a network go to ``data/pocket``.
 
 import dataclasses
 import json
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -132,10 +133,6 @@ def facts(weights, folder):
     pd.concat([table, sizes], axis=1).to_csv(folder / "tasks.csv", index=False)
 
 
-_drawn = {}
-
-
+@cache
 def _source(n):
-    if n not in _drawn:
-        _drawn[n] = drawings.source(n)
-    return _drawn[n]
+    return drawings.source(n)

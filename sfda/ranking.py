@@ -14,11 +14,13 @@ the argument, what was expected and what was found.
 
 import itertools
 import math
-import operator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
+
+from sfda.checks import check_integer, check_level, check_pair, check_vector
 
 
 class Interval(NamedTuple):
@@ -36,7 +38,7 @@ class Chance(NamedTuple):
     quantile: float
 
 
-def weighted_tau(scores, accuracies):
+def weighted_tau(scores: ArrayLike, accuracies: ArrayLike) -> float:
     """Weighted Kendall rank correlation, in which the best networks count most.
 
     A pair of networks counts +1 when scores and accuracies order it alike and
@@ -80,7 +82,7 @@ def weighted_tau(scores, accuracies):
     >>> round(weighted_tau([3, 2, 1], [90, 70, 80]), 3)
     0.545
     """
-    scores, accuracies = _check_pair(scores, accuracies)
+    scores, accuracies = check_pair(scores, accuracies)
     if _is_constant(scores) or _is_constant(accuracies):
         return math.nan
     return float(stats.weightedtau(scores, accuracies).statistic)
@@ -114,7 +116,7 @@ def kendall_tau(scores, accuracies):
     >>> round(kendall_tau([3, 2, 1], [80, 90, 70]), 3)
     0.333
     """
-    scores, accuracies = _check_pair(scores, accuracies)
+    scores, accuracies = check_pair(scores, accuracies)
     if _is_constant(scores) or _is_constant(accuracies):
         return math.nan
     return float(stats.kendalltau(scores, accuracies).statistic)
@@ -146,7 +148,7 @@ def pearson(scores, accuracies):
     >>> round(pearson([3, 2, 1], [80, 90, 70]), 3)
     0.5
     """
-    scores, accuracies = _check_pair(scores, accuracies)
+    scores, accuracies = check_pair(scores, accuracies)
     if _is_constant(scores) or _is_constant(accuracies):
         return math.nan
     cosine = np.dot(_unit_residuals(scores), _unit_residuals(accuracies))
@@ -187,8 +189,8 @@ def regret(scores, accuracies, k=1):
     >>> regret([2, 2, 1], [80, 90, 70])
     5.0
     """
-    scores, accuracies = _check_pair(scores, accuracies)
-    k = _check_integer(k, "k", 1, scores.size)
+    scores, accuracies = check_pair(scores, accuracies)
+    k = check_integer(k, "k", 1, scores.size)
     kth_score = np.sort(scores)[-k]
     certain = accuracies[scores > kth_score]
     tied = np.sort(accuracies[scores == kth_score])
@@ -231,7 +233,7 @@ def relative_at_k(scores, accuracies, k=1):
     >>> relative_at_k([3, 2, 1], [80, 90, 70], k=2)
     1.0
     """
-    scores, accuracies = _check_pair(scores, accuracies)
+    scores, accuracies = check_pair(scores, accuracies)
     if accuracies.min() < 0 or accuracies.max() == 0:
         raise ValueError(
             "accuracies must not be negative and not all zero to form a ratio, "
@@ -270,7 +272,7 @@ def ties(scores, tolerance=0.0):
     >>> ties([0.7, 1.0, 0.9, 1.0])
     [[1, 3]]
     """
-    scores = _check_vector(scores, "scores")
+    scores = check_vector(scores, "scores")
     if not 0 <= tolerance < math.inf:
         raise ValueError(f"tolerance must be a finite number, 0 or more, got {tolerance!r}")
     order = np.argsort(-scores)
@@ -336,9 +338,9 @@ def bootstrap_interval(
     >>> low < weighted_tau([1, 2, 3, 4, 5], [60, 70, 65, 80, 90]) < high
     True
     """
-    scores, accuracies = _check_pair(scores, accuracies, least=3)
-    level = _check_level(level)
-    resamples = _check_integer(resamples, "resamples", 1)
+    scores, accuracies = check_pair(scores, accuracies, least=3)
+    level = check_level(level)
+    resamples = check_integer(resamples, "resamples", 1)
     draws = np.random.default_rng(seed).integers(scores.size, size=(resamples, scores.size))
     values = np.array([statistic(scores[draw], accuracies[draw]) for draw in draws])
     undefined = np.isnan(values)
@@ -389,9 +391,9 @@ def mean_interval(values, *, level=0.95, resamples=1000, seed=0):
     >>> low < 0.675 < high
     True
     """
-    values = _check_vector(values, "values")
-    level = _check_level(level)
-    resamples = _check_integer(resamples, "resamples", 1)
+    values = check_vector(values, "values")
+    level = check_level(level)
+    resamples = check_integer(resamples, "resamples", 1)
     draws = np.random.default_rng(seed).integers(values.size, size=(resamples, values.size))
     return _central_interval(values[draws].mean(axis=1), level)
 
@@ -436,9 +438,9 @@ def chance_level(n, statistic=weighted_tau, *, level=0.95, permutations=10_000, 
     >>> round(chance.sd, 2), round(chance.quantile, 1)
     (0.28, 0.5)
     """
-    n = _check_integer(n, "n", 2)
-    level = _check_level(level)
-    permutations = _check_integer(permutations, "permutations", 1)
+    n = check_integer(n, "n", 2)
+    level = check_level(level)
+    permutations = check_integer(permutations, "permutations", 1)
     identity = np.arange(n)
     if math.factorial(n) <= permutations:
         orders = np.array(list(itertools.permutations(identity)))
@@ -484,64 +486,3 @@ def _unit_residuals(vector):
     # The squares of very small residuals would vanish in the norm.
     residuals /= np.abs(residuals).max()
     return residuals / np.linalg.norm(residuals)
-
-
-def _check_pair(scores, accuracies, least=2):
-    """Return both arguments as float arrays, one number per network."""
-    _check_same_order(scores, accuracies)
-    scores = _check_vector(scores, "scores", least)
-    accuracies = _check_vector(accuracies, "accuracies", least)
-    if scores.size != accuracies.size:
-        raise ValueError(
-            "scores and accuracies must have the same length, one number per network, "
-            f"got {scores.size} scores and {accuracies.size} accuracies"
-        )
-    return scores, accuracies
-
-
-def _check_same_order(scores, accuracies):
-    """Refuse two pandas Series whose labels show that their rows do not match."""
-    if not (hasattr(scores, "iloc") and hasattr(accuracies, "iloc")):
-        return
-    labels, others = list(scores.index), list(accuracies.index)
-    rows = [i for i, (label, other) in enumerate(zip(labels, others)) if label != other]
-    if rows and set(labels) == set(others):
-        row = rows[0]
-        raise ValueError(
-            "scores and accuracies must list the networks in the same order, "
-            f"got {labels[row]!r} and {others[row]!r} at position {row}"
-        )
-
-
-def _check_vector(values, name, least=2):
-    """Return `values` as a one-dimensional float array of finite numbers."""
-    try:
-        vector = np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be a sequence of numbers: {error}") from error
-    if vector.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, got shape {vector.shape}")
-    if vector.size < least:
-        raise ValueError(f"{name} must hold at least {least} numbers, got {vector.size}")
-    if not np.isfinite(vector).all():
-        first = int(np.flatnonzero(~np.isfinite(vector))[0])
-        raise ValueError(f"{name} must be finite, got {vector[first]} at position {first}")
-    return vector
-
-
-def _check_integer(value, name, low, high=None):
-    """Return `value` as an int from `low` to `high`."""
-    expected = f"an integer from {low} to {high}" if high else f"an integer of {low} or more"
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be {expected}, got {value!r}") from None
-    if number < low or (high and number > high):
-        raise ValueError(f"{name} must be {expected}, got {number}")
-    return number
-
-
-def _check_level(level):
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, both excluded, got {level!r}")
-    return level

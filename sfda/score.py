@@ -4,8 +4,10 @@ Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022.
 """
 
 import warnings
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sfda.arrays import (
     as_features,
@@ -23,21 +25,24 @@ from sfda.challenge import expected_weights, other_means, own_confidence
 from sfda.discriminant import check_leave_one_out, check_shrinkage
 from sfda.scatter import LabelledFeatures, OutOfPrecision, adaptive_shrinkage
 
+if TYPE_CHECKING:
+    import torch
+
 
 class SaturationWarning(UserWarning):
     """The plain score is at its maximum of 1, or can be for any labels."""
 
 
 def sfda_score(
-    features,
-    labels,
+    features: ArrayLike,
+    labels: ArrayLike,
     *,
-    posterior="resubstitution",
-    shrinkage=None,
-    strength=5.0,
-    dtype=None,
-    device=None,
-):
+    posterior: Literal["resubstitution", "leave-one-out"] = "resubstitution",
+    shrinkage: float | None = None,
+    strength: float = 5.0,
+    dtype: Literal["float64", "float32"] | None = None,
+    device: "str | torch.device | None" = None,
+) -> float:
     """Predict how well a pre-trained network will transfer, from its features.
 
     Larger is better; the score is a mean probability in (0, 1]. Scores of

@@ -14,7 +14,8 @@ import torch
 from sfda import tasks
 from sfda.ablation import VARIANTS, composed_score
 from sfda.baselines import RIVALS
-from sfda.benchmark import add_rows, digest_of, encoder_of, resolve_device
+from sfda.benchmark import digest_of, encoder_of, resolve_device
+from sfda.collecting import add_rows
 from sfda.finetune import features
 from sfda.grids import POCKET
 from sfda.score import SaturationWarning

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sfda import ensemble, models, tasks
-from sfda.benchmark import add_rows, digest_of, encoder_of, resolve_device
+from sfda import ensemble, models, nuclear, tasks
+from sfda.benchmark import digest_of, encoder_of, resolve_device
+from sfda.collecting import add_rows
 from sfda.finetune import features
 from sfda.score import log_posterior
 
@@ -95,7 +96,7 @@ def select_zoo(task_names, *, table, images=None, weights=None, device="auto", p
         for pool, members in pools().items():
             at = [names.index(name) for name in members]
             for method in METHODS:
-                chosen = " ".join(members[i] for i in choose(method, seen, at, y)[0])
+                chosen = " ".join(members[i] for i in choose_members(method, seen, at, y)[0])
                 rows.append((method, pool, task_name, chosen, digests[pool]))
         add_rows(pd.DataFrame(rows, columns=COLUMNS), table)
         computed += len(rows)
@@ -137,12 +138,12 @@ def evidence(features_by_model, y):
         add("SFDA", float(np.exp(plain[own]).mean()))
         for rule, shrinkage in (("published", None), ("left out", "leave-one-out")):
             for frame in ("axes", "classes"):
-                z = ensemble.fisher_features(x, y, frame=frame, shrinkage=shrinkage)
+                z = nuclear.fisher_features(x, y, frame=frame, shrinkage=shrinkage)
                 add((rule, frame), z)
     return seen
 
 
-def choose(method, seen, at, y, size=None):
+def choose_members(method, seen, at, y, size=None):
     """One method's choice.
 
     Parameters
@@ -161,7 +162,7 @@ def choose(method, seen, at, y, size=None):
     -------
     chosen : list of int
         Places within `at`, in the order of choice.
-    steps : list of sfda.ensemble.Step
+    steps : list of sfda.nuclear.Step
     """
     size = min(SIZE, len(at)) if size is None else size
 
@@ -175,4 +176,4 @@ def choose(method, seen, at, y, size=None):
     if method == "diverse":
         return ensemble.least_correlated(np.stack(of("wrong")), size)
     fisher, score, options = NUCLEAR[method]
-    return ensemble.nuclear_selection(of(score), of(fisher), y, size, **options)
+    return nuclear.nuclear_selection(of(score), of(fisher), y, size, **options)

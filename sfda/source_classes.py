@@ -11,6 +11,7 @@ import numbers
 import warnings
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
@@ -20,7 +21,7 @@ from sfda.moments import principal_components
 SUM_TOLERANCE = 1e-2  # float16 and bfloat16 softmaxes stay within it, logits do not
 
 
-def leep(source_probabilities, labels):
+def leep(source_probabilities: ArrayLike, labels: ArrayLike) -> float:
     """Log expected empirical prediction.
 
     .. math:: \\frac1N \\sum_n \\log \\sum_z P(y_n\\,|\\,z)\\, \\theta_{nz},
@@ -67,7 +68,7 @@ def leep(source_probabilities, labels):
     return float(namespace(theta).log(_expected_predictions(theta, y, n_classes)).mean())
 
 
-def nce(source_probabilities, labels):
+def nce(source_probabilities: ArrayLike, labels: ArrayLike) -> float:
     """Negative conditional entropy of the labels, given the source classifier's decisions.
 
     .. math:: \\sum_{y, z} P(y, z) \\log P(y\\,|\\,z), \\qquad z_n = \\arg\\max_z \\theta_{nz}.

@@ -6,10 +6,13 @@ machine (:mod:`sfda.chunks`) or on many (:mod:`sfda.cluster`).
 """
 
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sfda.arrays import (
     as_features,
@@ -75,7 +78,12 @@ STREAMED = {
 }
 
 
-def stream_score(make_chunks, *, metric="SFDA", **options):
+def stream_score(
+    make_chunks: Callable[[], Iterable[tuple[ArrayLike, ArrayLike]]],
+    *,
+    metric: str = "SFDA",
+    **options: Any,
+) -> float:
     """Score samples that come in chunks, in memory that does not grow with their number.
 
     Parameters
@@ -150,10 +158,10 @@ def stream_score(make_chunks, *, metric="SFDA", **options):
             "make_chunks: expected a function that returns an iterable of (features, labels), "
             f"got {type(make_chunks).__name__}; write lambda: chunks if they can be walked twice"
         )
-    return score(LocalPasses(make_chunks), metric, options)
+    return score_passes(LocalPasses(make_chunks), metric, options)
 
 
-def score(passes, metric, options):
+def score_passes(passes, metric, options):
     """The score by any way of running passes; see :func:`stream_score`."""
     name = _find(metric)
     plan = _Plan.of(name, options)

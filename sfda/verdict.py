@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sfda.many_taus import weighted_taus
 from sfda.ranking import regret, weighted_tau
 
 FOLDER = Path(__file__).parent.parent / "data" / "pocket"
@@ -297,28 +298,12 @@ def _resampled(scores, accuracies, statistic, tasks, drawn, rng):
     draws = {}
     for metric, found in _complete(scores, models, tasks).items():
         if statistic is weighted_tau:
-            each = _weighted_taus(found[at], truth)
+            each = weighted_taus(found[at], truth)
         else:
             pairs = zip(found[at].reshape(-1, n), truth.reshape(-1, n))
             each = np.array([statistic(*pair) for pair in pairs]).reshape(drawn.shape)
         draws[metric] = np.nan_to_num(each).mean(1)
     return draws
-
-
-def _weighted_taus(scores, accuracies):
-    """:func:`sfda.ranking.weighted_tau` along the last axis: thousands of resamples at once."""
-    x, y = np.broadcast_arrays(scores, accuracies)
-    signs = [np.sign(a[..., :, None] - a[..., None, :]) for a in (x, y)]
-    total = 0
-    for first, second in ((x, y), (y, x)):
-        # Ranks from the best, equal values in the order of the other argument.
-        order = np.lexsort((second, first), axis=-1)[..., ::-1]
-        importance = 1 / (np.argsort(order, axis=-1) + 1)
-        weight = importance[..., :, None] + importance[..., None, :]
-        norm = [np.sqrt((weight * sign**2).sum((-2, -1))) for sign in signs]
-        with np.errstate(invalid="ignore"):
-            total = total + (weight * signs[0] * signs[1]).sum((-2, -1)) / (norm[0] * norm[1])
-    return total / 2
 
 
 def yardsticks(models, accuracies):
@@ -463,7 +448,7 @@ def chance(*accuracies, level=0.95, orders=5000, seed=0):
     for group in accuracies:
         truth = by_seed(group)[0].mean(2).T
         drawn = rng.permuted(np.tile(np.arange(truth.shape[1]), (orders, 1)), axis=1)
-        taus = [_weighted_taus(drawn.astype(float), accuracy) for accuracy in truth]
+        taus = [weighted_taus(drawn.astype(float), accuracy) for accuracy in truth]
         means = means + np.mean(taus, axis=0) / len(accuracies)
     return float(np.quantile(means, level))
 

@@ -9,7 +9,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import ConcatDataset
 from torchvision.transforms import InterpolationMode, functional
 
 from sfda import augment
@@ -36,7 +36,7 @@ class Photographs:
         Pixels.
     """
 
-    def __init__(self, dataset: Dataset, fingerprint, *, side=224):
+    def __init__(self, dataset, fingerprint, *, side=224):
         self.dataset, self.fingerprint, self.side = dataset, fingerprint, side
 
     def __len__(self):

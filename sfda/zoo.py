@@ -13,8 +13,8 @@ import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from sfda.arrays import as_features, as_labels, to_numpy
+from sfda.etran import etran_discriminant, etran_energy
 from sfda.moments import principal_components
-from sfda.separation import etran_discriminant, etran_energy
 
 COMPONENTS = 64
 TEMPERED = 32  # leading components that set the shrinkage
@@ -86,7 +86,7 @@ def etran(features_by_model, labels, *, as_published=False):
         Integers (gaps are fine) or strings, at least two classes.
     as_published : bool, default False
         True takes the discriminant term of the authors' code, which is not a
-        Fisher discriminant: see :func:`sfda.separation.etran_discriminant`.
+        Fisher discriminant: see :func:`sfda.etran.etran_discriminant`.
 
     Returns
     -------

@@ -1,10 +1,13 @@
-"""Lets the tests import the script that makes the notebooks; the same draws in every run."""
+"""Lets the tests import the script that makes the notebooks; the same draws in every run; who begins in parallel."""
 
 import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+from order import FIRST
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))
 
@@ -13,3 +16,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))
 settings.register_profile("same", derandomize=True)
 settings.register_profile("search", max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One worker a core that this process may use, containers' limits included; each takes a GB of memory or so."""
+    import joblib
+
+    return min(8, joblib.cpu_count())
+
+
+def pytest_collection_modifyitems(items):
+    place = {file: number for number, file in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(FIRST)))

@@ -1,6 +1,7 @@
 """Every metric of the catalogue: complete entries, the same rules for all, torch, bounds."""
 
 import math
+import sys
 import warnings
 from dataclasses import FrozenInstanceError
 
@@ -14,7 +15,7 @@ from data_sets import (
     reference_case,
     reference_source_probabilities,
 )
-from sfda import METRICS, SaturationWarning, arrays, classifiers, discriminant, leep, score, separation
+from sfda import METRICS, SaturationWarning, arrays, classifiers, leep, parc
 from sfda.baselines import RIVALS, Metric
 
 torch = pytest.importorskip("torch")
@@ -28,6 +29,13 @@ def first_argument(metric, features=X):
     if metric.needs == "features":
         return features
     return THETA if metric.needs == "source probabilities" else {"a": features, "b": 2 * features}
+
+
+def with_name(function):
+    """The modules that define or import a function of `sfda.arrays`."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("sfda.") and hasattr(module, function)]
+    assert arrays in modules and len(modules) > 5
+    return modules
 
 
 # --- the catalogue ---------------------------------------------------------
@@ -98,8 +106,8 @@ def test_options_go_to_the_function():
 @pytest.mark.parametrize("name", RIVALS)
 def test_bounds(name):
     metric = RIVALS[name]
-    for separation in (0.0, 5.0):
-        features = gaussian_classes(2, Y, 10, separation, 0.5)
+    for apart in (0.0, 5.0):
+        features = gaussian_classes(2, Y, 10, apart, 0.5)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SaturationWarning)
             value = metric(first_argument(metric, features), Y)
@@ -158,10 +166,8 @@ def test_the_path_of_accelerators(name, shape, monkeypatch):
             checked(x, **options)
             return x.double()
 
-        for module in (arrays, classifiers, score, separation):
+        for module in with_name("as_features"):
             monkeypatch.setattr(module, "as_features", as_features)
-        if name == "NLEEP":
-            monkeypatch.setitem(METRICS[name].function.__globals__, "as_features", as_features)
         tensor = torch.from_numpy(features)
         before = tensor.clone()
         value = METRICS[name](tensor, Y)
@@ -179,10 +185,10 @@ def test_in_small_blocks(name, monkeypatch):
     def row_blocks(x, nbytes=None):
         return [slice(start, start + 7) for start in range(0, len(x), 7)]
 
-    for module in (leep.__globals__, vars(separation), vars(discriminant), vars(score)):
-        monkeypatch.setitem(module, "row_blocks", row_blocks)
+    for module in with_name("row_blocks"):
+        monkeypatch.setattr(module, "row_blocks", row_blocks)
     monkeypatch.setattr(classifiers, "BLOCK_BYTES", (7 * 8 * 90,) * 2)
-    monkeypatch.setattr(separation, "BLOCK_BYTES", 7 * 8 * 90)
+    monkeypatch.setattr(parc, "BLOCK_BYTES", 7 * 8 * 90)
     assert metric(first_argument(metric), Y) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 

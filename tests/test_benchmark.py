@@ -22,92 +22,37 @@ from torch import nn
 
 from sfda import finetune, models, tasks
 from sfda.benchmark import (
-    ACCURACY, CURVE, PROBE, PROTOCOL, cell_path, collect, compare, device_name, digest_of, encoder_of, read_cell,
-    resolve_device, run,
-)  # fmt: skip
+    ACCURACY,
+    CURVE,
+    PROBE,
+    PROTOCOL,
+    cell_path,
+    device_name,
+    digest_of,
+    encoder_of,
+    read_cell,
+    resolve_device,
+    run,
+)
+from sfda.collecting import collect, compare_cells
+from small_benchmark import (
+    CELLS,
+    NAMES,
+    SCRIPT,
+    SEEDS,
+    SIZES,
+    TASK_NAMES,
+    cells,
+    contents,
+    measured,
+    rerun,
+    results,
+    small,
+    weights,
+)
 from tree import ROOT
 
-# In the order neither of the zoo nor of the tasks.
-NAMES, TASK_NAMES, SEEDS = ["vit_tiny", "googlenet"], ["textures", "digits"], [0, 1]
-CELLS = [(name, task, seed) for name in NAMES for task in TASK_NAMES for seed in SEEDS]
-STEPS, SIZES = 4, {"digits": (40, 20, 50), "textures": (48, 24, 48)}
-
-# What a process has to do for runs as small as those in this one.
-SCRIPT = f"""
-import sys
-from dataclasses import replace
-
-import torch
-
-from sfda import benchmark, finetune, tasks
-
-torch.set_num_threads(1)
-finetune.finetune.__kwdefaults__["steps"] = {STEPS}
-for name, sizes in {SIZES}.items():
-    tasks.TASKS[name] = replace(tasks.TASKS[name], sizes=sizes)
-
-if __name__ == "__main__":
-    cells, weights = sys.argv[1:]
-    benchmark.run({NAMES}, {TASK_NAMES}, {SEEDS}, cells=cells, weights=weights, device="cpu")
-"""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small():
-    """Few steps, small tasks, one thread."""
-    n = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(finetune.finetune.__kwdefaults__, "steps", STEPS)
-        for name, sizes in SIZES.items():
-            patch.setitem(tasks.TASKS, name, replace(tasks.TASKS[name], sizes=sizes))
-        torch.set_num_threads(1)
-        yield
-    torch.set_num_threads(n)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    for name in [*NAMES, "simclr"]:
-        network, entry = models.untrained(name, seed=7), models.POCKET[name]
-        without = "" if entry.objective == "supervised" else entry.head
-        models.save(network, folder / f"{name}.safetensors", without=without)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory, weights):
-    """Folder of all cells, measured in one go; what was printed."""
-    cells, lines = tmp_path_factory.mktemp("measured") / "cells", []
-    n = run(NAMES, TASK_NAMES, SEEDS, cells=cells, weights=weights, device="cpu",
-            progress=lines.append)  # fmt: skip
-    assert n == len(CELLS)
-    return cells, lines
-
-
-@pytest.fixture
-def cells(measured, tmp_path):
-    """A copy to change."""
-    return shutil.copytree(measured[0], tmp_path / "cells")
-
-
-def rerun(cells, names=NAMES, task_names=TASK_NAMES, seeds=SEEDS, **options):
-    return run(names, task_names, seeds, cells=cells, device="cpu",
-               **{"progress": lambda line: None} | options)  # fmt: skip
-
-
-def results(cells):
-    """Everything but the times."""
-    found = {}
-    for path in sorted(cells.glob("*/*/*.npz")):
-        record, probabilities = read_cell(path)
-        kept = {k: v for k, v in record.items() if not k.endswith("seconds")}
-        found[path.relative_to(cells).as_posix()] = kept, probabilities.tolist()
-    return found
-
-
-def contents(folder):
-    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+__all__ = ["cells", "measured", "small", "weights"]  # fixtures
 
 
 def test_run_writes_every_cell(measured):
@@ -228,7 +173,7 @@ def test_jobs_side_by_side_give_the_same(tmp_path, weights, measured, monkeypatc
     # New processes import the main module of this one: let that be the script.
     (tmp_path / "small.py").write_text(SCRIPT, encoding="utf-8")
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "small.py"))
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "small.py"), raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     lines = []
     n = rerun(tmp_path / "cells", weights=weights, jobs=2, progress=lines.append)
@@ -349,7 +294,7 @@ def test_compare(cells, tmp_path):
     record, probabilities = read_cell(cell_path(cells, *CELLS[2]))
     np.savez(path, record=np.array(json.dumps(record | {"accuracy": 0.5, "device": "other"})),
              probabilities=probabilities)  # fmt: skip
-    found = compare(again, tmp_path).to_dict("records")
+    found = compare_cells(again, tmp_path).to_dict("records")
     assert found == [{"model": CELLS[2][0], "task": CELLS[2][1], "seed": CELLS[2][2],
                       "accuracy": record["accuracy"], "again": 0.5, "device": "other"}]  # fmt: skip
 

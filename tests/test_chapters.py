@@ -5,8 +5,9 @@ import re
 import sys
 
 import nbformat
-import notebooks
 import pytest
+
+import notebooks
 from tree import CHAPTERS, ENTRIES, NUMBERED, ROOT
 
 # What Colab ships, and what the setup cell brings: sfda, and glue.py beside the chapters.
@@ -27,7 +28,7 @@ def code_cells(chapter):
 
 
 def remedy(chapter):
-    return f"run `make chapters NAME={(ROOT / chapter).stem}`"
+    return f"run `make chapter NAME={(ROOT / chapter).stem}`"
 
 
 def tags(cell):

@@ -10,15 +10,24 @@ import numpy as np
 import pytest
 
 from data_sets import gaussian_classes
-from sfda import METRICS, SaturationWarning, benchmark, cluster, stream_score, streaming
+from sfda import METRICS, SaturationWarning, benchmark, cluster, collecting, stream_score, streaming
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
-import dask.array as da  # noqa: E402
+import dask.array as da
 
-from test_benchmark import (  # noqa: E402
-    CELLS, NAMES, SCRIPT, SEEDS, TASK_NAMES, contents, measured, results, small, weights,
-)  # fmt: skip
+from small_benchmark import (
+    CELLS,
+    NAMES,
+    SCRIPT,
+    SEEDS,
+    TASK_NAMES,
+    contents,
+    measured,
+    results,
+    small,
+    weights,
+)
 
 __all__ = ["measured", "small", "weights"]  # fixtures
 
@@ -192,7 +201,7 @@ def test_cells_of_a_worker_that_dies_are_measured_again(two_workers, tmp_path, w
         scheduler=two_workers.scheduler_address, progress=lines.append,
     )  # fmt: skip
     assert again == 0 and contents(cells) == before
-    counts = benchmark.collect(cells, tmp_path / "tables")
+    counts = collecting.collect(cells, tmp_path / "tables")
     assert counts == {"accuracy": 8, "probe": 4, "curves": 8}
 
 

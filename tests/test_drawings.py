@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from sfda import drawings
+from sfda import drawings, fractal_maps, letters, shapes
 
 TASKS = {
     "source": (drawings.source, 128),
@@ -90,10 +90,10 @@ def test_glyphs_are_letters_but_neither_latin_nor_digits():
 
 @pytest.mark.parametrize("letter", drawings.GLYPHS)
 def test_every_font_of_a_glyph_has_it(letter):
-    fonts = drawings._fonts_of(letter)
+    fonts = letters._fonts_of(letter)
     assert len(fonts) >= 8
     for name in fonts:
-        font = drawings._font(name, 40)
+        font = letters._font(name, 40)
         drawn, missing = (bytes(font.getmask(c)) for c in (letter, "\U0010fffd"))
         # A font without the letter draws the box for what is missing.
         assert sum(drawn) and drawn != missing
@@ -102,7 +102,7 @@ def test_every_font_of_a_glyph_has_it(letter):
 def test_target_parameters_are_not_in_the_source():
     assert len(set(drawings.SOURCE_FRACTALS)) == 40 and len(set(drawings.TARGET_FRACTALS)) == 16
     assert not set(drawings.SOURCE_FRACTALS) & set(drawings.TARGET_FRACTALS)
-    systems = [drawings._system(k) for k in drawings.SOURCE_FRACTALS + drawings.TARGET_FRACTALS]
+    systems = [fractal_maps._system(k) for k in drawings.SOURCE_FRACTALS + drawings.TARGET_FRACTALS]
     assert len({maps.tobytes() for maps, _, _ in systems}) == 56
     bare = [
         {(generator, parameters) for generator, parameters, _ in textures}
@@ -115,18 +115,18 @@ def test_target_parameters_are_not_in_the_source():
 
 def test_fractals_contract_and_spread():
     for key in drawings.SOURCE_FRACTALS + drawings.TARGET_FRACTALS:
-        maps, shares, points = drawings._system(key)
+        maps, shares, points = fractal_maps._system(key)
         matrices = maps[:4].T.reshape(-1, 2, 2)
         # Even bent by a sample's 7 percent.
         assert 2 <= len(matrices) <= 5 and np.linalg.norm(matrices, 2, axis=(1, 2)).max() < 0.91
         assert shares[-1] == 1 and (np.diff(shares) > 0).all()
-        filled = (drawings._hits(drawings._centred(points), 32) > 0).mean()
+        filled = (fractal_maps._hits(fractal_maps._centred(points), 32) > 0).mean()
         assert 0.12 < filled < 0.45
 
 
 def test_shapes_are_told_from_strangers():
     with pytest.raises(ValueError, match="kind is 'heart'; expected one of disc"):
-        drawings._distance("heart", 16, 16, 5, 0)
+        shapes._distance("heart", 16, 16, 5, 0)
 
 
 def nearest_mean_accuracy(feature, labels):
@@ -139,7 +139,7 @@ def nearest_mean_accuracy(feature, labels):
 
 def test_colour_does_not_give_the_class_away():
     # Chance is 1/128; nearest means of the three channels' means.
-    images, labels, _ = drawings.source(128 * 16)
+    images, _, _ = drawings.source(128 * 16)
     colours = images.mean((2, 3)).reshape(16, 128, 3)
     means = colours[:8].mean(0)
     guesses = np.linalg.norm(colours[8:, :, None] - means, axis=-1).argmin(-1)
@@ -160,7 +160,7 @@ def test_neither_brightness_nor_area_nor_size_counts():
     area = np.empty(len(labels))
     for i, label in enumerate(labels):
         rng = np.random.default_rng([drawings._COUNTING, label, i, 0])
-        area[i] = drawings._scene(rng, label + 1)[1].sum()
+        area[i] = shapes._scene(rng, label + 1)[1].sum()
     assert nearest_mean_accuracy(area, labels) < 0.35
     assert nearest_mean_accuracy(area / (labels + 1), labels) < 0.35
 
@@ -169,7 +169,7 @@ def test_objects_lie_apart_and_inside():
     for seed in range(30):
         rng = np.random.default_rng(seed)
         radii = np.full(8, 7.0)  # cannot fit: they must shrink
-        places = np.array(drawings._places(rng, radii))
+        places = np.array(shapes._places(rng, radii))
         apart = np.hypot(*(places[:, None] - places).transpose(2, 0, 1))
         apart[np.arange(8), np.arange(8)] = np.inf
         assert (apart >= radii[:, None] + radii).all()

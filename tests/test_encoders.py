@@ -36,7 +36,8 @@ def network(name="mobilenetv2_050"):
     return random_norms(timm.create_model(name, num_classes=7)).eval()
 
 
-def backbone(net=None, transform=Compose([ToTensor(), Normalize(MEAN, STD)])):
+def backbone(net=None, transform=None):
+    transform = transform or Compose([ToTensor(), Normalize(MEAN, STD)])
     return Backbone("net", network() if net is None else net, transform)
 
 

@@ -6,11 +6,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from data_sets import gaussian_classes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sfda import SaturationWarning, ensemble, select_ensemble, sfda_score
-from sfda.ensemble import METHODS, calibrated, exhaustive, greedy, least_correlated, nuclear_selection, split
+
+from data_sets import gaussian_classes
+from sfda import SaturationWarning, nuclear, select_ensemble, sfda_score
+from sfda.ensemble import METHODS, calibrated, exhaustive, greedy, least_correlated, split
+from sfda.nuclear import nuclear_selection
 from sfda.score import log_posterior
 
 Y = np.arange(240) % 4
@@ -392,7 +394,7 @@ def test_the_nuclear_norm_is_that_of_the_equations(reading, giant):
     zoo_ = zoo(4, y=y)
     if giant:  # whose rows are longer than all others' by many orders of magnitude
         zoo_["giant"] = 10 * gaussian_classes(3, y, 60)
-    z = [ensemble.fisher_features(x, y) for x in zoo_.values()]
+    z = [nuclear.fisher_features(x, y) for x in zoo_.values()]
     lengths = [np.linalg.norm(f) for f in z]
     assert (max(lengths) > 1e4 * sorted(lengths)[-2]) == giant
     scores = [0.5, 0.4, 0.7, 0.6, 0.1][: len(z)]
@@ -405,7 +407,7 @@ def test_the_nuclear_norm_is_that_of_the_equations(reading, giant):
 
 def test_the_defaults_are_those_of_the_method():
     zoo_ = zoo(4)
-    z = [ensemble.fisher_features(x, Y) for x in zoo_.values()]
+    z = [nuclear.fisher_features(x, Y) for x in zoo_.values()]
     plain = [sfda_score(x, Y) for x in zoo_.values()]
     found = select_ensemble(zoo_, Y, 3, method="nuclear")
     expected = nuclear_selection(plain, z, Y, 3)
@@ -415,15 +417,15 @@ def test_the_defaults_are_those_of_the_method():
 
 def test_the_frame_of_the_classes_keeps_lengths_and_knows_no_signs():
     x = network(0)
-    axes, classes = (ensemble.fisher_features(x, Y, frame=frame) for frame in ("axes", "classes"))
+    axes, classes = (nuclear.fisher_features(x, Y, frame=frame) for frame in ("axes", "classes"))
     np.testing.assert_allclose(np.linalg.norm(axes, axis=1), np.linalg.norm(classes, axis=1), atol=1e-9)
-    np.testing.assert_allclose(ensemble.fisher_features(x[:, ::-1], Y), classes, atol=1e-9)
+    np.testing.assert_allclose(nuclear.fisher_features(x[:, ::-1], Y), classes, atol=1e-9)
     means = np.stack([classes[Y == c].mean(0) for c in range(4)])
     assert (means.argmax(1) == np.arange(4)).all()
 
 
 def test_every_reading_of_the_nuclear_norm():
-    z = [ensemble.fisher_features(x, Y) for x in zoo(4).values()]
+    z = [nuclear.fisher_features(x, Y) for x in zoo(4).values()]
     assert z[0].shape == (len(Y), 4) and z[0].mean(0) == pytest.approx(np.zeros(4), abs=1e-9)
     for level, rule, scale in itertools.product(("sample", "class"), ("once", "greedy"), ("standard", "raw")):
         options = {"level": level, "rule": rule, "scale": scale}
@@ -435,7 +437,7 @@ def test_every_reading_of_the_nuclear_norm():
 
 def test_signs_of_the_axes_change_the_nuclear_norm():
     # What makes the paper's criterion, as it is known, depend on the eigensolver.
-    z = [ensemble.fisher_features(x, Y, frame="axes") for x in zoo(4).values()]
+    z = [nuclear.fisher_features(x, Y, frame="axes") for x in zoo(4).values()]
     flipped = [z[0] * [1, -1, 1], *z[1:]]
     value, other = (
         nuclear_selection(np.zeros(4), each, Y, 1, rule="once")[1][0].criterion for each in (z, flipped)
@@ -448,7 +450,7 @@ def test_nuclear_options_are_checked(option):
     with pytest.raises(ValueError, match=option):
         nuclear_selection([1.0], [np.ones((4, 1))], np.array([0, 0, 1, 1]), 1, **{option: "none"})
     with pytest.raises(ValueError, match="frame"):
-        ensemble.fisher_features(network(0), Y, frame="none")
+        nuclear.fisher_features(network(0), Y, frame="none")
 
 
 # --- bad input ----------------------------------------------------------------------

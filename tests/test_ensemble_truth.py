@@ -8,8 +8,15 @@ import pytest
 
 from sfda import ensemble_truth, verdict
 from sfda.ensemble_truth import (
-    Predictions, contest, evaluate, first_of, limits, pair_gains, regrets, write_limits,
-)  # fmt: skip
+    Predictions,
+    contest,
+    evaluate,
+    first_of,
+    limits,
+    pair_gains,
+    regrets,
+    write_limits,
+)
 
 NAMES = ["ada", "bob", "cyd", "dan", "eve", "fay"]
 POOLS = {"all": NAMES, "few": NAMES[:5]}

@@ -427,8 +427,8 @@ def test_several_labels_an_image():
     p = torch.sigmoid(logits)
     own = [p[0, 0], 1 - p[0, 1], p[1, 1], p[1, 2]]
     assert module.loss_of(logits, labels).item() == pytest.approx(-np.mean(np.log(own)), rel=1e-5)
-    assert module.first_of(labels).tolist() == [0, 1]
-    assert module.first_of(torch.tensor([3, 1])).tolist() == [3, 1]
+    assert module.first_labels(labels).tolist() == [0, 1]
+    assert module.first_labels(torch.tensor([3, 1])).tolist() == [3, 1]
 
 
 def test_measure_of_several_labels_is_the_tasks_own():

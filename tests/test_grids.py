@@ -11,7 +11,7 @@ pytest.importorskip("torchvision")
 timm = pytest.importorskip("timm")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 
-from sfda import METRICS, benchmark, grids, models, scoring, tasks
+from sfda import METRICS, benchmark, collecting, grids, models, scoring, tasks
 from sfda.finetune import PAPER, features
 from tree import ROOT
 
@@ -130,7 +130,7 @@ def test_cells_are_measured_once_and_by_the_grids_protocol(grid, tmp_path):
     assert probabilities.shape == (1500, 10)
     # Two steps: the other two quarters of the curve have no loss.
     assert np.isfinite(record["curve"]).sum() == 2
-    counts = benchmark.collect(tmp_path / "cells", tmp_path / "tables", predictions=False)
+    counts = collecting.collect(tmp_path / "cells", tmp_path / "tables", predictions=False)
     assert counts["accuracy"] == 2 and not (tmp_path / "tables" / "predictions").exists()
     table = pd.read_csv(tmp_path / "tables" / "accuracy.csv")
     assert list(table) == benchmark.ACCURACY and set(table["model"]) == set(NAMES)

@@ -117,7 +117,7 @@ def test_invariances(D):
 
 
 def test_targets_of_many_kinds():
-    X, y = reference_case("C")
+    X, _ = reference_case("C")
     t = X[:, 0] + 1
     expected = logme_regression(X, t)
     for targets in (t[:, None], t.tolist(), torch.from_numpy(t), torch.from_numpy(t[:, None])):

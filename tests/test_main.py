@@ -10,6 +10,7 @@ import pytest
 
 from sfda import (
     benchmark,
+    collecting,
     datasets,
     ensemble_truth,
     models,
@@ -20,19 +21,21 @@ from sfda import (
     tasks,
 )
 from sfda.__main__ import main
+from sfda.baselines import METRIC
+from sfda.ranked import rank_features
 
 
 @pytest.fixture
 def calls(monkeypatch):
     """Calls of the functions that do the work, which do nothing."""
     made = []
-    for module, name in ((benchmark, "run"), (benchmark, "collect"), (scoring, "score_zoo"),
-                         (scoring, "ablate_zoo"), (benchmark, "compare"),
+    for module, name in ((benchmark, "run"), (collecting, "collect"), (scoring, "score_zoo"),
+                         (scoring, "ablate_zoo"), (collecting, "compare_cells"),
                          (selecting, "select_zoo"), (ensemble_truth, "write_limits"),
                          (pocket, "make"), (pocket, "facts")):  # fmt: skip
         def record(*arguments, name=name, **options):
             made.append((name, arguments, options))
-            return {"make": {"seconds": 1.0}, "compare": pd.DataFrame()}.get(name, {})
+            return {"make": {"seconds": 1.0}, "compare_cells": pd.DataFrame()}.get(name, {})
 
         monkeypatch.setattr(module, name, record)
     return made
@@ -61,7 +64,7 @@ def test_benchmark_measures_everything_by_default(calls):
 def test_again_leaves_the_tables_alone(calls, tmp_path):
     arguments = ["benchmark", "--again", "--models", "byol", "--tasks", "digits"]
     assert main([*arguments, "--cells", str(tmp_path)]) == 0
-    assert [name for name, *_ in calls] == ["run", "compare"]
+    assert [name for name, *_ in calls] == ["run", "compare_cells"]
     assert calls[0][2]["tables"] is None and calls[0][2]["cells"] == calls[1][1][0] == tmp_path
 
 
@@ -86,7 +89,7 @@ def test_select_chooses_first_and_then_tries_all(calls, tmp_path):
     assert main(["select", "--tasks", "usps", "--tables", str(tmp_path)]) == 0
     (first, arguments, options), (second, (names, found), limits) = calls
     assert (first, second) == ("select_zoo", "write_limits")
-    assert arguments == (["usps"],) and names == ["usps"] and list(found)[0] == "all"
+    assert arguments == (["usps"],) and names == ["usps"] and next(iter(found)) == "all"
     assert options["table"] == tmp_path / "ensembles.csv"
     assert limits["table"] == tmp_path / "ensemble_limits.csv" and limits["folder"] == tmp_path
 
@@ -169,7 +172,7 @@ def test_rank_passes_everything_on(ranked, photographs, tmp_path, capsys):
 def test_rank_by_default(ranked, photographs):
     assert main(["rank", photographs, "--models", "pocket:byol"]) == 2
     passed = ranked[0][2]
-    assert (passed["metric"], passed["part"]) == (rank.METRIC, "train") and passed["cache"] == rank.CACHE
+    assert (passed["metric"], passed["part"]) == (METRIC, "train") and passed["cache"] == rank.CACHE
     assert not passed["shuffle"]
     assert (passed["dtype"], passed["workers"]) == ("float32", "auto") and not passed["skip_unreadable"]
     assert main(["rank", photographs, "--models", "pocket:byol", "--no-cache"]) == 2
@@ -234,7 +237,7 @@ def test_rank_stopped_by_hand(monkeypatch, photographs, capsys, cache, message):
 
 def test_rank_writes_all_or_nothing(monkeypatch, photographs, tmp_path, capsys):
     y = np.arange(12) % 2
-    found = rank.rank_features({"a": np.random.default_rng(0).standard_normal((12, 3))}, y)
+    found = rank_features({"a": np.random.default_rng(0).standard_normal((12, 3))}, y)
     monkeypatch.setattr(rank, "rank", lambda *arguments, **options: found)
     file = tmp_path / "a.csv"
     file.write_text("before")

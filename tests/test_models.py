@@ -13,7 +13,7 @@ from torch import nn
 
 from sfda import models
 from sfda.models import POCKET
-from sfda.pretrain import OBJECTIVES
+from sfda.objectives import OBJECTIVES
 
 # A network for each class whose head lies elsewhere.
 HEADS = ["resnet_10", "densenet_26", "mobilenet_v2", "vit_tiny", "swin_tiny", "googlenet"]

@@ -1,12 +1,16 @@
-"""The built pages, as a reader's browser shows them: offline, light and dark, on a telephone."""
+"""The built pages, as a reader's browser shows them: offline, light and dark, on a telephone, from a keyboard."""
 
 import os
 import re
 import shutil
+from html.parser import HTMLParser
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Error, sync_playwright
-from tree import ADDRESS, BUILT, CHAPTERS, COLAB, ENTRIES, ROOT
+
+from tree import ADDRESS, BUILT, CHAPTERS, COLAB, ENTRIES, NUMBERED, ROOT
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # Not the pages of the theme, and not the one at the top, which only leads on.
@@ -84,12 +88,53 @@ OVERFLOW = r"""
 }
 """
 
+# Whether every block of code that scrolls can be reached with the tabulator.
+STOPS = """
+[...document.querySelectorAll("main pre")].every((box) => box.tabIndex === 0 || box.scrollWidth <= box.clientWidth)
+"""
+
 # On a wide screen an equation must be seen whole, without scrolling.
 CUT_EQUATIONS = r"""
 () => [...document.querySelectorAll('mjx-container[display="true"]')]
   .filter((box) => box.scrollWidth > box.clientWidth + 1)
   .map((box) => `equation ${box.scrollWidth} pixels wide in ${box.clientWidth}; break it: ` + box.textContent.slice(0, 60))
 """
+
+
+HEAVIEST = 1.5  # megabytes: so much may a page with its pictures weigh
+
+
+def barriers(page, *, colours):
+    """What keeps somebody from reading the page: axe-core's findings of serious or critical impact."""
+    options = {
+        "resultTypes": ["violations"],
+        "preload": False,  # it would fetch the style sheets again, which no page opened as a file may
+        "rules": {"color-contrast": {"enabled": colours}},
+    }
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{rule['help']} ({rule['impact']}, axe's {rule['id']}): {node['html'][:160]} at {node['target'][0]}"
+            for rule in found if rule["impact"] in ("serious", "critical") for node in rule["nodes"]]  # fmt: skip
+
+
+class Addresses(HTMLParser):
+    """What a page points to, what it shows, and the names of its own places."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.links, self.images, self.anchors = [], [], {"", "top"}
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.anchors |= {attributes[key] for key in ("id", "name") if attributes.get(key)}
+        self.links += [attributes[key] for key in ("href", "src") if attributes.get(key)]
+        if tag == "img":
+            self.images.append(attributes.get("src", ""))
+
+
+@pytest.fixture(scope="module")
+def addresses():
+    return {BUILT / name: Addresses(BUILT / name) for name in [*PAGES, "index.html"]}
 
 
 # Closed with this module: while Playwright runs, its event loop would be in the way of nbval's.
@@ -161,12 +206,77 @@ def test_page_is_sound(browser, name, scheme):
         try:
             page.goto((BUILT / name).as_uri())
             problems += page.evaluate(INSPECT, scheme)
+            problems += barriers(page, colours=True)
             page.set_viewport_size({"width": 1400, "height": 900})
             problems += page.evaluate(CUT_EQUATIONS)
             page.set_viewport_size({"width": 360, "height": 740})
             problems += page.evaluate(OVERFLOW)
+            # The theme makes boxes that scroll stops of the tabulator a moment after the window has changed.
+            page.wait_for_function(STOPS)
+            problems += barriers(page, colours=False)  # the same on every screen, and they take the longest
         except Error as error:
             problems.append(str(error))
     if problems:
         heading = f"_build/html/{name} ({scheme}): mend its source, then run `make book`"
         pytest.fail("\n".join([heading, *problems]), pytrace=False)
+
+
+def test_a_page_can_be_reached_and_read_from_the_keyboard(browser):
+    entry = page_of(NUMBERED[1])
+    with browser.new_context(offline=True, viewport={"width": 360, "height": 740}) as context:
+        page = context.new_page()
+        page.goto((BUILT / entry).as_uri())
+        page.evaluate(INSPECT, "light")  # waits for the equations
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to main content", "the first stop of all"
+        page.wait_for_function("document.activeElement.getBoundingClientRect().top >= 0")  # it slides into sight
+        page.keyboard.press("Enter")
+        stops = []
+        for _ in range(400):
+            page.keyboard.press("Tab")
+            stop, inside = page.evaluate(
+                "[document.activeElement.tagName, document.querySelector('main').contains(document.activeElement)]"
+            )
+            if not inside:
+                break
+            stops.append(stop)
+    # On a telephone its figures are wider than the screen, and so are equations.
+    assert {"A", "FIGURE", "MJX-CONTAINER"} <= set(stops), f"{entry}: from the skip link the tabulator reached {stops}"
+
+
+def test_search_finds_a_chapter_offline(browser):
+    problems = []
+    with browser.new_context(offline=True) as context:
+        page = context.new_page()
+        page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto((BUILT / "search.html").as_uri())
+        page.keyboard.type("ConfMix")  # into the field, which has the focus
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#search-results .search-summary:has-text('found')", timeout=10_000)
+        found = page.evaluate("[...document.querySelectorAll('#search-results a')].map((link) => link.pathname)")
+    assert not problems, f"search.html: {problems}"
+    assert any(link.endswith("book/03_self_challenging.html") for link in found), f"search.html found {found}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_within_the_book_lead_somewhere(addresses, name):
+    page = BUILT / name
+    for link in addresses[page].links:
+        parts = urlsplit(link)
+        if parts.scheme or parts.netloc:  # the web's: the weekly check of links asks for those
+            continue
+        target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+        assert target.is_file(), f"{name}: {link} leads to no file of the book"
+        if target in addresses:
+            assert unquote(parts.fragment) in addresses[target].anchors, f"{name}: {link} leads to no place in that page"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_weighs_little(addresses, name):
+    page = BUILT / name
+    images = {path: path.stat().st_size / 1e6 for link in addresses[page].images
+              if not urlsplit(link).scheme and (path := (page.parent / unquote(link)).resolve()).is_file()}  # fmt: skip
+    weight = page.stat().st_size / 1e6 + sum(images.values())
+    heaviest = ", ".join(f"{path.name} {size:.2f}" for path, size in sorted(images.items(), key=lambda item: -item[1])[:3])
+    assert weight < HEAVIEST, f"{name}: {weight:.2f} MB with its pictures, at most {HEAVIEST}; lower the dpi of {heaviest}"

@@ -1,11 +1,13 @@
 """What lies in data/pocket: weights that are what they say, tables that agree with each other."""
 
+import functools
 import hashlib
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+
 from tree import ROOT
 
 torch = pytest.importorskip("torch")
@@ -66,11 +68,10 @@ def test_source_accuracy_on_images_never_seen(name):
     assert accuracy == pytest.approx(record["source_accuracy"], abs=0.08)
 
 
-def _unseen(kept={}):
-    if not kept:
-        images, labels, names = drawings.source(640, seed=1)
-        kept["drawn"] = torch.from_numpy(images), torch.from_numpy(labels), names
-    return kept["drawn"]
+@functools.cache
+def _unseen():
+    images, labels, names = drawings.source(640, seed=1)
+    return torch.from_numpy(images), torch.from_numpy(labels), names
 
 
 def test_models_csv():

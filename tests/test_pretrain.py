@@ -12,7 +12,8 @@ pytest.importorskip("lightly")
 from torch import nn
 
 from sfda.augment import normalise, strong, weak
-from sfda.pretrain import OBJECTIVES, pretrain
+from sfda.objectives import OBJECTIVES
+from sfda.pretrain import pretrain
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,12 @@ import re
 import subprocess
 import sys
 
+import nbformat
 import numpy as np
 import pytest
+
 import sfda
+from notebooks import PICTURES, figure
 from sfda import verdict
 from tree import ADDRESS, COLAB, ROOT, tracked_files
 
@@ -79,11 +82,8 @@ def test_linked_files_exist(readme):
             assert path in files or path.is_dir(), f"README.md: link to {link}, which is not in the repository"
 
 
-def test_picture_is_the_chapters_figure():
-    sys.path.insert(0, str(ROOT / "book"))
-    import nbformat
-    from notebooks import PICTURE, PICTURE_FILE, figure
-
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_are_the_chapters_figures(name):
     notebooks = [nbformat.read(path, as_version=4) for path in (ROOT / "book").glob("*.ipynb")]
-    pictures = [figure(notebook, PICTURE) for notebook in notebooks]
-    assert PICTURE_FILE.read_bytes() in pictures, f"README's picture is not {PICTURE}: run `make chapters`"
+    pictures = [figure(notebook, name) for notebook in notebooks]
+    assert PICTURES[name].read_bytes() in pictures, f"{PICTURES[name].name} is not {name}: run `make chapters`"

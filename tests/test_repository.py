@@ -1,10 +1,13 @@
 """What must hold of the repository's files, whatever they contain."""
 
+import importlib
 import re
+import subprocess
 
-import notebooks
 import pytest
 import yaml
+
+import notebooks
 from tree import ADDRESS, PROJECT, ROOT, TOC, text_of, tracked_files
 
 FILES = tracked_files()
@@ -35,6 +38,30 @@ def test_citation_agrees():
         assert str(citation[key]) == value, f"CITATION.cff: {key} is {citation[key]}, elsewhere it is {value}"
 
 
+def test_changelog_agrees():
+    # Keep a Changelog: versions from the newest, each with a date, which counts from its tag on.
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    heads = re.findall(r"^## (.*)$", text, flags=re.M)
+    assert heads[0] == "[Unreleased]"
+    versions = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d(, unreleased)?", head) for head in heads[1:]]
+    assert all(versions), f"CHANGELOG.md: expected `## [1.2.3] - 2026-01-31`, found {heads[1:]}"
+    assert versions[0][1] == PROJECT["version"], f"CHANGELOG.md ends at {versions[0][1]}, pyproject.toml has {PROJECT['version']}"
+    numbers = [tuple(map(int, version[1].split("."))) for version in versions]
+    assert numbers == sorted(set(numbers), reverse=True)
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.*)$", text, flags=re.M)) <= kinds
+    released = subprocess.run(["git", "tag", "--list", f"v{PROJECT['version']}"], cwd=ROOT, capture_output=True, text=True).stdout
+    assert not (released and versions[0][2]), f"CHANGELOG.md: {PROJECT['version']} has its tag: it is released"
+
+
+def test_names_of_the_changelog_exist():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`sfda\.([\w.]+)`", text):
+        module, _, attribute = f"sfda.{name}".rpartition(".")
+        found = getattr(importlib.import_module(module), attribute, None)
+        assert found is not None or importlib.import_module(f"sfda.{name}"), f"CHANGELOG.md: no sfda.{name}"
+
+
 def test_contents_name_every_notebook_and_every_page():
     entries = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
     assert len(entries) == len(set(entries)), "_toc.yml lists a page twice"
@@ -43,6 +70,52 @@ def test_contents_name_every_notebook_and_every_page():
         if re.fullmatch(r"book/[^/]+\.(ipynb|md)", name(path)) and name(path) not in texts:
             listed = name(path) in entries or name(path).removesuffix(".md") in entries
             assert listed, f"{name(path)} is in no part of the book: list it in _toc.yml or remove it"
+
+
+WORKFLOWS = [path for path in FILES if name(path).startswith(".github/workflows/")]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=name)
+def test_workflow(path):
+    # What actionlint, which reads them where they run, leaves to us.
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # YAML 1.1 reads the key `on` as true.
+    assert set(workflow) == {"name", True, "permissions", "concurrency", "jobs"} and workflow["name"] == path.stem
+    assert workflow["permissions"] == {"contents": "read"}, "more is for the job that needs it"
+    for job, entry in workflow["jobs"].items():
+        assert entry["runs-on"] == "ubuntu-latest" and 0 < entry["timeout-minutes"] <= 60, f"{path.name}: {job}"
+        for use in (step["uses"] for step in entry["steps"] if "uses" in step):
+            # GitHub's own by their major version, of others exactly one.
+            pinned = r"actions/[\w-]+@v\d+" if use.startswith("actions/") else r".+[@:](v?\d+\.\d+\.\d+|[0-9a-f]{40})"
+            assert re.fullmatch(pinned, use), f"{path.name}: {use} is not pinned"
+        for command in re.findall(r"(?:^|\s)make (\w+)", " ".join(step.get("run", "") for step in entry["steps"])):
+            assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M), command
+
+
+def test_there_are_workflows():
+    assert [path.stem for path in WORKFLOWS] == ["book", "test", "weekly"]
+
+
+# --- make ---
+
+
+def make(*arguments):
+    return subprocess.run(["make", "--no-print-directory", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_help_lists_every_goal():
+    rules = (ROOT / "Makefile").read_text(encoding="utf-8")
+    goals = re.search(r"^\.PHONY: (.*)", rules, flags=re.M)[1].split()
+    listed = [line.split(maxsplit=1) for line in make("help").stdout.splitlines()]
+    assert [goal for goal, _ in listed] == goals and make().stdout == make("help").stdout
+
+
+def test_a_chapter_is_named():
+    assert "book/notebooks.py 02\n" in make("--dry-run", "chapter", "NAME=02").stdout
+    for arguments in (["chapter"], ["chapter", "NAME="]):
+        nameless = make("--dry-run", *arguments)
+        assert nameless.returncode != 0 and "NAME is missing" in nameless.stderr and not nameless.stdout
+    assert make("--dry-run", "chapters").returncode == 0
 
 
 @pytest.mark.parametrize("path", FILES, ids=name)

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from sfda import METRICS, models, scoring, tasks
+from sfda.ablation import VARIANTS
 from sfda.baselines import RIVALS
 from sfda.benchmark import encoder_of
 from sfda.finetune import features
 from sfda.grids import POCKET
-from sfda.ablation import VARIANTS
-from sfda.scoring import ABLATION, COLUMNS, FEW, ablate_zoo, score_zoo, share_of
 from sfda.score import sfda_score
+from sfda.scoring import ABLATION, COLUMNS, FEW, ablate_zoo, score_zoo, share_of
 
 NAMES = ["googlenet", "swin_tiny", "vit_tiny"]
 
@@ -92,7 +92,7 @@ def test_what_the_table_holds_is_not_computed_again(weights, tmp_path):
 
 
 def test_twins_are_scored_without_weights(tmp_path):
-    count, table = score(tmp_path / "twins.csv", None, ["googlenet"], ["H-score", "LEEP"], untrained=True)
+    _, table = score(tmp_path / "twins.csv", None, ["googlenet"], ["H-score", "LEEP"], untrained=True)
     assert list(table["metric"]) == ["H-score"]
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("torchvision")
 from sfda import SaturationWarning, ensemble, models, select_ensemble, selecting, tasks
 from sfda.benchmark import encoder_of
 from sfda.finetune import features
-from sfda.selecting import COLUMNS, METHODS, choose, evidence, pools, select_zoo
+from sfda.selecting import COLUMNS, METHODS, choose_members, evidence, pools, select_zoo
 
 NAMES = ["resnet_10", "googlenet", "mnasnet", "simclr", "byol", "swin_tiny", "vit_tiny"]
 
@@ -40,7 +40,7 @@ def test_pools_are_all_and_the_groups():
     found = pools()
     assert list(found) == ["all", "supervised", "self-supervised", "transformer"]
     assert [len(names) for names in found.values()] == [33, 11, 12, 10]
-    assert found["all"] == sum(list(found.values())[1:], [])
+    assert found["all"] == [name for pool in list(found.values())[1:] for name in pool]
 
 
 def test_every_method_chooses_out_of_every_pool(zoo, tmp_path):
@@ -84,13 +84,13 @@ def test_top_likelihood_is_held_out_without_ambiguity():
     rng = np.random.default_rng(0)
     y = np.arange(80) % 4
     seen = evidence({i: rng.standard_normal((80, 5)) + 0.4 * i * np.eye(5)[y] for i in range(4)}, y)
-    chosen, steps = choose("top likelihood", seen, range(4), y, size=3)
+    chosen, steps = choose_members("top likelihood", seen, range(4), y, size=3)
     values = [p.mean() for p in seen[False, True]]
     assert chosen == list(np.argsort(values)[::-1][:3])
     assert steps[0].criterion == pytest.approx(max(values))
-    plain = choose("top likelihood, not calibrated", seen, range(4), y, size=1)
+    plain = choose_members("top likelihood, not calibrated", seen, range(4), y, size=1)
     assert plain[1][0].criterion <= steps[0].criterion + 1e-6
-    assert choose("held-out", seen, [1, 3], y, size=1)[0] == [1]
-    assert choose("held-out", seen, range(4), y, size=3)[1][2] == pytest.approx(
+    assert choose_members("held-out", seen, [1, 3], y, size=1)[0] == [1]
+    assert choose_members("held-out", seen, range(4), y, size=3)[1][2] == pytest.approx(
         ensemble.greedy(np.stack(seen[False, True]), 3)[1][2]
     )

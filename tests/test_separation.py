@@ -8,15 +8,9 @@ from sklearn.covariance import ledoit_wolf
 
 import literal_rivals as literal
 from data_sets import CASES, gaussian_classes, labelled_features, reference_case
-from sfda.separation import (
-    etran_discriminant,
-    etran_energy,
-    gbc,
-    h_score,
-    parc,
-    regularised_h_score,
-    transrate,
-)
+from sfda.etran import etran_discriminant, etran_energy
+from sfda.parc import parc
+from sfda.separation import gbc, h_score, regularised_h_score, transrate
 
 PUBLISHED = {
     "H_score": (h_score, {}, 1e-9),

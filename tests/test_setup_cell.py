@@ -4,13 +4,13 @@ The clone comes from a local copy of the working tree: git is told to find the
 public address there, so no network is used and the cell is run as it stands.
 """
 
-import os
-import shutil
 import subprocess
 import sys
 
-import notebooks
 import pytest
+
+import notebooks
+from origin import make_origin, without_git_variables
 from tree import ADDRESS, ROOT
 
 COLAB = "import sys, types; sys.modules['google.colab'] = types.ModuleType('colab')\n"
@@ -19,31 +19,15 @@ REPORT = "\nimport glue, os, sfda; print(os.getcwd(), sfda.__file__, sep='\\n')"
 
 @pytest.fixture
 def environment():
-    """This environment without git's own variables, which would redirect git."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    return kept | {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    return without_git_variables()
 
 
 @pytest.fixture
 def colab(tmp_path, environment):
     """A directory like Colab's, and an environment whose git knows the public address."""
-    origin = tmp_path / "origin"
-    for folder in ("sfda", "book", "data"):
-        shutil.copytree(ROOT / folder, origin / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for command in (
-        ["init", "--quiet", "--initial-branch=main"],
-        ["add", "--all"],
-        ["-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "--quiet", "--message=copy"],
-    ):
-        subprocess.run(["git", *command], cwd=origin, env=environment, check=True)
-    environment |= {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.{origin.as_uri()}.insteadOf",
-        "GIT_CONFIG_VALUE_0": ADDRESS,
-    }
     content = tmp_path / "content"
     content.mkdir()
-    return content, environment
+    return content, make_origin(ROOT, tmp_path / "origin", ADDRESS, environment)
 
 
 def run(source, *options, cwd, env):

@@ -1,5 +1,6 @@
 """Streaming: the same scores as of all samples at once, whatever the chunks; bad input."""
 
+import itertools
 import warnings
 import weakref
 
@@ -21,7 +22,7 @@ NAMES = [*streaming.STREAMED, "H-score"]
 def split(X, y, sizes):
     """Chunks of these sizes, and the rest."""
     bounds = np.cumsum([0, *sizes, len(y)])
-    return [(X[a:b], y[a:b]) for a, b in zip(bounds, bounds[1:])]
+    return [(X[a:b], y[a:b]) for a, b in itertools.pairwise(bounds)]
 
 
 def streamed(parts, **options):
@@ -64,7 +65,7 @@ def samples_in_chunks(draw):
 @given(samples_in_chunks(), st.sampled_from([1, 7, 8192]))
 @settings(max_examples=50, deadline=None)
 def test_any_chunks_give_the_score_of_all_samples(metric, data, rows):
-    X, y, divided = data
+    _, y, divided = data
     expected = at_once(np.concatenate([x for x, _ in divided]), y, metric)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunks, "ROWS", rows)
@@ -121,9 +122,9 @@ def test_float32_products_have_the_precision_of_float32():
 
 
 def test_float32_that_does_not_bear_it_becomes_float64():
-    X, y = sample(30, 20, 3)  # N < 2 D
+    few = sample(30, 20, 3)  # N < 2 D
     dependent = np.hstack([*[sample(200)[0]] * 2])
-    for X, y in ((X, y), (dependent, sample(200)[1])):
+    for X, y in (few, (dependent, sample(200)[1])):
         expected = at_once(X, y, "SFDA")
         assert streamed(split(X, y, [9]), dtype="float32") == pytest.approx(expected, abs=1e-9)
 
@@ -138,7 +139,7 @@ def test_number_of_passes():
         "left-out probability": 4,
     }.items():  # fmt: skip
         calls = []
-        stream_score(lambda: calls.append(1) or split(X, y, [100]), metric=metric)
+        stream_score(lambda calls=calls: calls.append(1) or split(X, y, [100]), metric=metric)
         assert len(calls) == passes, metric
     calls = []
     stream_score(
@@ -388,7 +389,7 @@ def steps(monkeypatch, parts, rows):
 def test_short_chunks_are_joined(monkeypatch):
     def sizes(*n):
         ends = np.cumsum([0, *n])
-        return [(X[a:b], Y[a:b]) for a, b in zip(ends, ends[1:])]
+        return [(X[a:b], Y[a:b]) for a, b in itertools.pairwise(ends)]
 
     assert steps(monkeypatch, sizes(3, 4, 3, 10, 9, 1, 1), 10) == [10, 10, 10, 1]
     assert steps(monkeypatch, sizes(3, 25, 4, 0, 6), 10) == [3, 10, 10, 5, 4, 6]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sfda import tasks
+from sfda import task_images, tasks
 from sfda.tasks import TASKS, Part, available, load_task, select
 from tree import ROOT
 
@@ -273,7 +273,7 @@ def test_omniglot_from_subset_or_public_folder(tmp_path):
 def test_cifar_subset(tmp_path, name, n_fine):
     labels = np.arange(2000 + 2000) % n_fine
     split = np.repeat([0, 1], [2000, 2000])
-    fine = sorted(sum(tasks.CIFAR100_SUPERCLASSES.values(), ()))
+    fine = sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))
     write_subset(
         tmp_path / f"{name}_subset.npz", [encoded(image) for image in coded_images(4000)],
         labels, split, fine[:n_fine], ["x.png"] * 4000,
@@ -309,21 +309,21 @@ def _check_cifar(loaded, fine_labels):
         else:  # from both files
             assert (index < 2000).any() and (index >= 2000).any()
         fine = fine_labels[index]
-        expected = fine if loaded.task.name == "cifar10" else tasks._coarse_labels()[fine]
+        expected = fine if loaded.task.name == "cifar10" else task_images._coarse_labels()[fine]
         assert part.labels.tolist() == expected.tolist()
         assert np.ptp(np.bincount(fine)) == 0
 
 
 def test_superclasses():
-    coarse = tasks._coarse_labels()
+    coarse = task_images._coarse_labels()
     assert np.bincount(coarse).tolist() == [5] * 20
-    assert list(tasks.CIFAR100_SUPERCLASSES) == sorted(tasks.CIFAR100_SUPERCLASSES)
+    assert list(task_images.CIFAR100_SUPERCLASSES) == sorted(task_images.CIFAR100_SUPERCLASSES)
     # Of apple, aquarium fish, baby, bear, beaver and worm, in the official files.
     assert coarse[[0, 1, 2, 3, 4, 99]].tolist() == [4, 1, 14, 8, 0, 13]
 
 
 def test_flowers_as_unpacked(tmp_path):
-    for label, flower in enumerate(tasks.FLOWERS):
+    for label, flower in enumerate(task_images.FLOWERS):
         folder = tmp_path / "flower_photos" / flower
         folder.mkdir(parents=True)
         for i in range(210):
@@ -342,7 +342,7 @@ def test_flowers_as_unpacked(tmp_path):
 def test_a_large_image_is_smoothed():
     pixels = np.zeros((320, 400, 3), np.uint8)
     pixels[::2] = 200  # as wide as a tenth of a pixel of the result
-    small = tasks._photograph(Image.fromarray(pixels))
+    small = task_images._photograph(Image.fromarray(pixels))
     assert small.shape == (3, 32, 32) and abs(small.astype(int) - 100).max() < 5
 
 
@@ -397,8 +397,8 @@ def test_real(name):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
 def test_classes_of_the_subsets_are_in_the_order_of_the_labels():
-    classes = tasks._subset(REAL / "cifar100_subset.npz")[2]["classes"]
-    assert classes.tolist() == sorted(sum(tasks.CIFAR100_SUPERCLASSES.values(), ()))
-    assert tasks._subset(REAL / "flower_photos_subset.npz")[2]["classes"].tolist() == list(
-        tasks.FLOWERS
+    classes = task_images._subset(REAL / "cifar100_subset.npz")[2]["classes"]
+    assert classes.tolist() == sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))
+    assert task_images._subset(REAL / "flower_photos_subset.npz")[2]["classes"].tolist() == list(
+        task_images.FLOWERS
     )

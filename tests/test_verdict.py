@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from sfda import verdict
+from sfda.many_taus import weighted_taus
 from sfda.ranking import regret, weighted_tau
 
 MODELS, TASKS = ["a", "b", "c", "d"], ["t", "u", "v"]
@@ -121,7 +122,7 @@ def test_many_taus_at_once_are_those_of_scipy(n):
     x, y = rng.integers(4, size=(2, 60, n)).astype(float)
     y[:20] += 0.1 * rng.standard_normal((20, n))
     expected = [weighted_tau(a, b) for a, b in zip(x, y)]
-    np.testing.assert_allclose(verdict._weighted_taus(x, y), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(weighted_taus(x, y), expected, rtol=0, atol=1e-12)
 
 
 def test_difference_of_two_metrics():

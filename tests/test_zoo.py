@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 
 import literal_rivals as literal
 from data_sets import CASES, gaussian_classes, labelled_features, reference_case
-from sfda.separation import etran_discriminant, etran_energy
+from sfda.etran import etran_discriminant, etran_energy
 from sfda.zoo import etran, ncti, ncti_terms
 
 torch = pytest.importorskip("torch")

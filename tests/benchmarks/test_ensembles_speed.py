@@ -6,7 +6,8 @@ The fastest round counts; see data/timings/ensembles.csv.
 import numpy as np
 import pytest
 
-from sfda.ensemble import calibrated, fisher_features, greedy, least_correlated, nuclear_selection
+from sfda.ensemble import calibrated, greedy, least_correlated
+from sfda.nuclear import fisher_features, nuclear_selection
 from sfda.score import log_posterior
 
 K, N, D, C, SIZE = 33, 2_000, 512, 100, 5

@@ -15,7 +15,7 @@ pytest.importorskip("torchvision")
 
 from torchvision import models
 
-from sfda.backbones import SUPERVISED
+from sfda.checkpoints import SUPERVISED
 from sfda.views import centre
 
 BATCH = 16

@@ -10,8 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import literal_torch  # noqa: E402
-from sfda import SaturationWarning, sfda_score  # noqa: E402
+import literal_torch
+from sfda import SaturationWarning, sfda_score
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 

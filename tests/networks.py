@@ -1,0 +1,68 @@
+"""Networks of random weights, and what tests of them share."""
+
+import re
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+torchvision = pytest.importorskip("torchvision")
+timm = pytest.importorskip("timm")
+safetensors_torch = pytest.importorskip("safetensors.torch")
+
+from PIL import Image
+
+
+class Squares(torch.utils.data.Dataset):
+    def __init__(self, n=3, side=40, mode="RGB"):
+        self.n, self.side, self.mode = n, side, mode
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        pixels = np.random.default_rng(i).integers(256, size=(self.side, self.side + 9, 3), dtype=np.uint8)
+        return Image.fromarray(pixels).convert(self.mode), i
+
+
+def numbered(state):
+    """The same names and shapes, each tensor of one number of its own: small as a file."""
+    made = OrderedDict(
+        (key, torch.tensor(float(i)).expand(value.shape)) for i, (key, value) in enumerate(state.items())
+    )
+    made._metadata = getattr(state, "_metadata", {})  # MNASNet's version is there
+    return made
+
+
+def equal(network, state):
+    own = network.state_dict()
+    return state.keys() <= own.keys() and all(
+        torch.equal(own[key].float(), value.float()) for key, value in state.items()
+    )
+
+
+def as_images(found, n=3):
+    return torch.stack([found.transform(Squares()[i][0]) for i in range(n)])
+
+
+def old_densenet(state):
+    """As torchvision's published files are: with the names of an older class."""
+    return {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", key): value
+        for key, value in state.items() if not key.endswith("num_batches_tracked")
+    }  # fmt: skip
+
+
+def untrained(architecture, device="cpu", **options):
+    if architecture in ("googlenet", "inception_v3"):
+        options = {"init_weights": False, "transform_input": True} | options
+    with torch.device(device):
+        return torchvision.models.get_model(architecture, weights=None, **options).eval()
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Networks are made without drawing the numbers that weights replace: most of the time that it takes."""
+    for function in ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "trunc_normal_"):
+        monkeypatch.setattr(torch.nn.init, function, lambda tensor, *arguments, **options: tensor)

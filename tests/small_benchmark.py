@@ -1,0 +1,100 @@
+"""A benchmark so small that tests can run it."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+pytest.importorskip("torchvision")
+pytest.importorskip("safetensors")
+
+
+from sfda import finetune, models, tasks
+from sfda.benchmark import (
+    read_cell,
+    run,
+)
+
+# In the order neither of the zoo nor of the tasks.
+NAMES, TASK_NAMES, SEEDS = ["vit_tiny", "googlenet"], ["textures", "digits"], [0, 1]
+CELLS = [(name, task, seed) for name in NAMES for task in TASK_NAMES for seed in SEEDS]
+STEPS, SIZES = 4, {"digits": (40, 20, 50), "textures": (48, 24, 48)}
+
+# What a process has to do for runs as small as those in this one.
+SCRIPT = f"""
+import sys
+from dataclasses import replace
+
+import torch
+
+from sfda import benchmark, finetune, tasks
+
+torch.set_num_threads(1)
+finetune.finetune.__kwdefaults__["steps"] = {STEPS}
+for name, sizes in {SIZES}.items():
+    tasks.TASKS[name] = replace(tasks.TASKS[name], sizes=sizes)
+
+if __name__ == "__main__":
+    cells, weights = sys.argv[1:]
+    benchmark.run({NAMES}, {TASK_NAMES}, {SEEDS}, cells=cells, weights=weights, device="cpu")
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    """Few steps, small tasks, one thread."""
+    n = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(finetune.finetune.__kwdefaults__, "steps", STEPS)
+        for name, sizes in SIZES.items():
+            patch.setitem(tasks.TASKS, name, replace(tasks.TASKS[name], sizes=sizes))
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(n)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    for name in [*NAMES, "simclr"]:
+        network, entry = models.untrained(name, seed=7), models.POCKET[name]
+        without = "" if entry.objective == "supervised" else entry.head
+        models.save(network, folder / f"{name}.safetensors", without=without)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, weights):
+    """Folder of all cells, measured in one go; what was printed."""
+    cells, lines = tmp_path_factory.mktemp("measured") / "cells", []
+    n = run(NAMES, TASK_NAMES, SEEDS, cells=cells, weights=weights, device="cpu",
+            progress=lines.append)  # fmt: skip
+    assert n == len(CELLS)
+    return cells, lines
+
+
+@pytest.fixture
+def cells(measured, tmp_path):
+    """A copy to change."""
+    return shutil.copytree(measured[0], tmp_path / "cells")
+
+
+def rerun(cells, names=NAMES, task_names=TASK_NAMES, seeds=SEEDS, **options):
+    return run(names, task_names, seeds, cells=cells, device="cpu",
+               **{"progress": lambda line: None} | options)  # fmt: skip
+
+
+def results(cells):
+    """Everything but the times."""
+    found = {}
+    for path in sorted(cells.glob("*/*/*.npz")):
+        record, probabilities = read_cell(path)
+        kept = {k: v for k, v in record.items() if not k.endswith("seconds")}
+        found[path.relative_to(cells).as_posix()] = kept, probabilities.tolist()
+    return found
+
+
+def contents(folder):
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
