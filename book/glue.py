@@ -1,4 +1,8 @@
-"""Numbers from a chapter's cells into its sentences."""
+"""Numbers from a chapter's cells into its sentences, and into the page of claims."""
+
+import ast
+import json
+from pathlib import Path
 
 from IPython.display import display
 
@@ -18,3 +22,19 @@ def glue(name, value):
         raw=True,
         metadata={"scrapbook": {"name": name, "mime_prefix": mime}},
     )
+
+
+def glued(chapter):
+    """The numbers that a chapter's notebook holds, by name.
+
+    `chapter` is a name such as "05_published_numbers", of this folder.
+    """
+    path = Path(__file__).parent / f"{chapter}.ipynb"
+    outputs = [output for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+               for output in cell.get("outputs", [])]  # fmt: skip
+    found = {}
+    for output in outputs:
+        about = output.get("metadata", {}).get("scrapbook")
+        if about:
+            found[about["name"]] = ast.literal_eval("".join(*output["data"].values()))
+    return found

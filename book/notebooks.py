@@ -45,8 +45,9 @@ if colab or importlib.util.find_spec("sfda") is None:
 """
 
 
-# The README's picture is a chapter's figure: its name, and the file GitHub shows.
-PICTURE, PICTURE_FILE = "fig-fisher-steps", BOOK / "_static" / "fisher_space.png"
+# Pictures of the README and of the landing page are chapters' figures: name and file.
+PICTURES = {"fig-fisher-steps": BOOK / "_static" / "fisher_space.png",
+            "fig-claims-answer": BOOK / "_static" / "answer.png"}
 
 
 def repository() -> str:
@@ -149,8 +150,9 @@ def rerun(text: Path) -> bool:
         print(f"book/{text.name}: a cell wrote to stderr:\n{written}", file=sys.stderr)
         return False
     nbformat.write(notebook, text.with_suffix(".ipynb"))
-    if picture := figure(notebook, PICTURE):
-        PICTURE_FILE.write_bytes(picture)
+    for name, file in PICTURES.items():
+        if picture := figure(notebook, name):
+            file.write_bytes(picture)
     print(f"{text.stem:30s} {time.perf_counter() - start:6.1f} s", flush=True)
     return True
 
@@ -165,11 +167,11 @@ def main() -> int:
     if not chosen:
         parser.error("no chapter has such a name")
     if not arguments.check:
-        return 0 if all([rerun(text) for text in chosen]) else 1
+        return 0 if sum(map(rerun, chosen)) == len(chosen) else 1  # all of them, failed ones or not
     found = {text: difference(text) for text in chosen}
     for text, how in found.items():
         if how:
-            print(f"book/{text.name}: {how}; run `make chapters NAME={text.stem}`")
+            print(f"book/{text.name}: {how}; run `make chapter NAME={text.stem}`")
     return 1 if any(found.values()) else 0
 
 

@@ -1,0 +1,28 @@
+/* What the theme leaves undone for readers at a keyboard, and for those whose book is a folder. */
+
+// A page that was opened as a file may not fetch others, so no text can be shown around what is found.
+if (location.protocol === "file:") {
+  DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  // The theme gives the focus to the field of a closed dialog.
+  document.querySelector(".bd-search-container input[type=search]")?.focus();
+
+  // A box that scrolls (see custom.css) is a stop of the tabulator: there the arrow keys move it.
+  const main = document.querySelector("main");
+  const addStops = () => {
+    for (const box of main.querySelectorAll('figure, mjx-container[display="true"]')) {
+      const scrolls = box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "visible";
+      if (scrolls) {
+        box.tabIndex = 0;
+      } else {
+        box.removeAttribute("tabindex");
+      }
+    }
+  };
+  // The page grows when its equations are typeset, and shrinks with the window.
+  if (main) {
+    new ResizeObserver(addStops).observe(main);
+  }
+});
