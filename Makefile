@@ -9,7 +9,13 @@ READY := .venv/.ready
 export PIP_CONSTRAINT := requirements.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help book test chapters benchmark clean
+.PHONY: help book test coverage chapter chapters colab benchmark clean
+
+# From the command line only: some systems set a variable of this name to their own.
+NAME :=
+ifeq ($(NAME)$(filter-out $(MAKECMDGOALS),chapter),)
+    $(error chapter: NAME is missing, the beginning of a chapter's name, as in `make chapter NAME=02`)
+endif
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -22,23 +28,38 @@ book: $(READY)  ## build the book into _build/html, warnings as errors
 
 # The matrices of tests and chapters are small: threads would mostly wait for
 # each other, and for whatever else the machine does.
-test chapters: export OMP_NUM_THREADS = 1
-test chapters: export OPENBLAS_NUM_THREADS = 1
+test coverage chapter chapters colab: export OMP_NUM_THREADS = 1
+test coverage chapter chapters colab: export OPENBLAS_NUM_THREADS = 1
+
+# One process a core. A file stays in one process: a chapter has one kernel, and
+# files have fixtures that take long. tests/order.py says which begin.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --ignore=tests/benchmarks
 
 test: book  ## build the book, then run every test and every chapter
-	$(BIN)/python -m pytest --ignore=tests/benchmarks \
+	$(BIN)/python -m pytest $(PARALLEL) \
 	    --nbval --nbval-current-env --nbval-cell-timeout=120 \
 	    --nbval-sanitize-with=tests/nbval_sanitize.cfg tests book
 	@echo "All tests passed. The book is _build/html/index.html"
 
-chapters: $(READY)  ## rerun the chapters from their text (NAME=02: only that one)
+coverage: $(READY)  ## which lines of the module no test runs
+	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/test_pages.py \
+	    --cov --cov-report=term-missing:skip-covered tests
+
+chapter: $(READY)  ## rerun one chapter from its text: make chapter NAME=02
 	$(BIN)/python book/notebooks.py $(NAME)
+
+chapters: $(READY)  ## rerun all of them
+	$(BIN)/python book/notebooks.py $(NAME)
+
+ENV = newest
+colab:  ## run the chapters as Colab does (ENV=oldest: oldest releases, NAME=02: only that one)
+	$(PYTHON) tests/colab/run.py $(ENV) $(NAME)
 
 benchmark: $(READY)  ## measure the speed of the module
 	$(BIN)/python -m pytest tests/benchmarks
 
-clean:  ## remove the built book and the virtual environment
-	rm -rf _build .venv
+clean:  ## remove the built book and the virtual environments
+	rm -rf _build .venv .colab
 
 # The last line fills matplotlib's font cache: built inside a chapter, it would
 # be announced on stderr, where a chapter may not write.
