@@ -3,7 +3,6 @@
 KEYS = ("name", "metric", "N", "D", "C", "dtype", "device")
 FACTOR = 2  # less than that, another machine or a busy one may do
 LEAST = 0.02  # smaller ratios are mostly noise
-SHORTEST = 0.05  # and so are ratios of fewer seconds
 
 
 def compare(rows, stored):
@@ -13,8 +12,7 @@ def compare(rows, stored):
     ----------
     rows, stored : lists of dict
         As they are written to, and read from, a table: columns of KEYS tell the rows
-        apart, those that start with "ratio" are compared, unless the new row took less
-        than SHORTEST.
+        apart, those that start with "ratio" are compared.
 
     Returns
     -------
@@ -25,8 +23,6 @@ def compare(rows, stored):
     found = []
     for row in rows:
         old = known.get(key(row), {})
-        if float(row.get("seconds") or 1) < SHORTEST:
-            continue
         for column in row:
             if column.startswith("ratio") and row[column] and old.get(column):
                 found.append((" ".join(key(row)), column, float(old[column]), float(row[column])))

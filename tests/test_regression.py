@@ -29,12 +29,6 @@ def test_rows_that_both_have_are_compared_by_their_ratios():
     assert [each[0] for each in compare(rows(3.0, 4.5, n=20), STORED)] == ["plain", "tiny"]
 
 
-def test_what_took_no_time_is_not_compared():
-    short = [{"name": "plain", "seconds": "0.049", "ratio_to_product": "9.0"}]
-    assert compare(short, STORED) == []
-    assert slower(compare([short[0] | {"seconds": "0.051"}], STORED))
-
-
 @pytest.mark.parametrize(
     ("new", "names"),
     [(rows(4.0, 8.0), []), (rows(4.1, 8.0), ["plain"]), (rows(0.1, 8.1), ["SFDA 10 5 2"]),
