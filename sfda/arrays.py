@@ -9,6 +9,7 @@ for a while when the other is called. Only SciPy's has symmetric products that
 leave one triangle alone, so all linear algebra here goes through it.
 """
 
+import itertools
 import numbers
 import sys
 from contextlib import contextmanager
@@ -34,8 +35,10 @@ def to_numpy(x):
     """`x` as a NumPy array, copied from an accelerator where it must be."""
     if not is_torch(x):
         return np.asarray(x)
-    x = x.detach().cpu()
-    return (x.float() if x.dtype == namespace(x).bfloat16 else x).numpy()  # NumPy has no bfloat16
+    x, torch = x.detach().cpu(), namespace(x)
+    if x.dtype.is_floating_point and x.dtype not in (torch.float16, torch.float32, torch.float64):
+        x = x.float()  # NumPy has no bfloat16, nor what has eight bits
+    return x.resolve_conj().resolve_neg().numpy()
 
 
 def like(x, reference):
@@ -90,16 +93,12 @@ def as_features(features, *, name="features", dtype=None, device=None):
     if device is not None:
         features = _move(features, name, device)
     if is_torch(features):
-        features = _check_shape(features.detach(), name)
-        if features.layout != namespace(features).strided:
-            raise ValueError(f"{name}: expected a dense matrix, got a sparse one; use .to_dense()")
-        if features.is_meta:
-            raise ValueError(f"{name}: expected numbers, got a tensor on the meta device")
+        features = _check_shape(_plain_tensor(features, name), name)
         if features.is_complex():
             raise ValueError(f"{name}: expected real numbers, got dtype {features.dtype}")
         # Apple's MPS has no float64, so its tensors are scored on the CPU.
         if features.device.type in ("cpu", "mps"):
-            features = features.cpu().to(getattr(namespace(features), dtype)).numpy()
+            features = to_numpy(features.cpu().to(getattr(namespace(features), dtype)))
         else:
             features = features.to(getattr(namespace(features), dtype))
     else:
@@ -148,18 +147,7 @@ def as_labels(labels, n_samples, *, name="labels", least=2):
         Wrong shape or length, missing or fractional values, mixed types, or
         fewer than two classes.
     """
-    if labels is None:
-        raise ValueError(f"{name}: expected one label a row of features, got None")
-    if np.ma.is_masked(labels):
-        raise ValueError(f"{name}: expected one label a row of features, got a masked array")
-    if is_torch(labels):
-        labels = to_numpy(labels)
-    elif isinstance(labels, (list, tuple)) and len({isinstance(v, str) for v in labels}) > 1:
-        raise ValueError(f"{name}: expected numbers or strings, got a mixture of both")
-    try:
-        labels = np.asarray(labels)
-    except ValueError:
-        raise ValueError(f"{name}: expected one label a row, got a ragged sequence") from None
+    labels = _as_vector(labels, name)
     if labels.ndim != 1:
         hint = "; turn one-hot rows into labels with argmax(1)" if labels.ndim == 2 else ""
         raise ValueError(
@@ -177,23 +165,67 @@ def as_labels(labels, n_samples, *, name="labels", least=2):
             raise ValueError(_not_a_class(name, labels[row], row))
     elif labels.dtype.kind not in "iubUSO":
         raise ValueError(f"{name}: expected integers or strings, got dtype {labels.dtype}")
-    try:
-        if labels.dtype.kind == "O":
-            if any(v is None or v != v for v in labels):
-                raise TypeError
-            for row, v in enumerate(labels):
-                if isinstance(v, numbers.Real) and not float(v).is_integer():
-                    raise ValueError(_not_a_class(name, v, row))
+    if labels.dtype.kind == "O":
+        y, classes = _numbered_objects(labels, name)
+    else:
         classes, y = np.unique(labels, return_inverse=True)
-    except TypeError:
-        raise ValueError(
-            f"{name}: expected integers or strings without missing values, "
-            "got objects that cannot be sorted"
-        ) from None
     if len(classes) < least:
         raise ValueError(
             f"{name}: expected at least {least} classes, got 1 ({classes[0]!s}) in {n_samples} rows"
         )
+    return y, classes
+
+
+def _as_vector(labels, name):
+    """Labels as a NumPy array in which those that differ still do."""
+    if labels is None:
+        raise ValueError(f"{name}: expected one label a row of features, got None")
+    if np.ma.is_masked(labels):
+        raise ValueError(f"{name}: expected one label a row of features, got a masked array")
+    if is_torch(labels):
+        return to_numpy(_plain_tensor(labels, name, "vector"))
+    as_objects = False
+    if isinstance(labels, (list, tuple)):
+        if any(v is np.ma.masked for v in labels):
+            raise ValueError(f"{name}: expected one label a row of features, found a masked one")
+        kinds = {str if isinstance(v, str) else bytes if isinstance(v, bytes) else None for v in labels}
+        if len(kinds) > 1:
+            raise ValueError(f"{name}: expected numbers or strings, got a mixture of both")
+        labels = [to_numpy(v) if is_torch(v) else v for v in labels]
+        # NumPy cuts zeros off the ends of strings, and in floats large integers are rounded.
+        zero = {str: "\0", bytes: b"\0"}.get(*kinds) if kinds else None
+        as_objects = zero is not None and any(v.endswith(zero) for v in labels)
+    array = _as_array(labels, name, "one label a row")
+    if isinstance(labels, list) and array.ndim == 1 and array.dtype.kind == "f":
+        as_objects = any(isinstance(v, numbers.Integral) and abs(int(v)) > 2**53 for v in labels)
+    if as_objects:
+        array = np.empty(len(labels), dtype=object)
+        array[:] = labels
+    return array.astype(object) if array.dtype.kind == "T" else array
+
+
+def _numbered_objects(labels, name):
+    """Numbers 0..C-1, and the classes, of Python objects."""
+    try:
+        with np.errstate(invalid="ignore"):
+            for row, v in enumerate(labels):
+                if v is None or v != v:
+                    raise TypeError
+                if isinstance(v, numbers.Number) and v % 1 != 0:
+                    break
+            else:
+                row = None
+        if row is None:
+            classes, y = np.unique(labels, return_inverse=True)
+            if not all(a < b for a, b in itertools.pairwise(classes)):  # sets have an order, of a kind
+                raise TypeError
+    except Exception:  # what objects that are no labels do when compared is up to them
+        raise ValueError(
+            f"{name}: expected integers or strings without missing values, "
+            "got objects that cannot be sorted"
+        ) from None
+    if row is not None:
+        raise ValueError(_not_a_class(name, labels[row], row))
     return y, classes
 
 
@@ -238,13 +270,38 @@ def _real_numpy(features, name):
         raise ValueError(f"{name}: expected all numbers, got a masked array; fill it or drop its rows")
     if scipy.sparse.issparse(features):
         raise ValueError(f"{name}: expected a dense matrix, got a sparse one; use .toarray()")
-    try:
-        features = np.asarray(features)
-    except ValueError:
-        raise ValueError(f"{name}: expected a matrix, got a ragged sequence") from None
+    if isinstance(features, (list, tuple)):
+        features = [to_numpy(_plain_tensor(row, name)) if is_torch(row) else row for row in features]
+    features = _as_array(features, name, "a matrix")
     if features.dtype.kind not in "fiub":
         raise ValueError(f"{name}: expected real numbers, got dtype {features.dtype}")
     return features
+
+
+def _as_array(values, name, expected):
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name}: expected {expected}, got a ragged sequence") from None
+    except Exception as error:  # an object's own conversion may fail in any way
+        raise ValueError(
+            f"{name}: expected {expected}, got {type(values).__name__}, which is no array "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _plain_tensor(x, name, kind="matrix"):
+    """A tensor without its history; ValueError unless its numbers lie in memory one by one."""
+    x = x.detach()
+    if x.is_nested:
+        raise ValueError(f"{name}: expected one size for all rows, got a nested tensor")
+    if x.layout != namespace(x).strided:
+        raise ValueError(f"{name}: expected a dense {kind}, got a sparse one; use .to_dense()")
+    if x.is_quantized:
+        raise ValueError(f"{name}: expected numbers, got a quantised tensor; use .dequantize()")
+    if x.is_meta:
+        raise ValueError(f"{name}: expected numbers, got a tensor on the meta device")
+    return x
 
 
 def _check_shape(features, name):

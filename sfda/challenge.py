@@ -56,7 +56,7 @@ def confmix(features: ArrayLike, labels: ArrayLike, confidence: ArrayLike) -> An
     y, classes = as_labels(labels, len(x))
     p = _as_confidence(confidence, len(x))
     y, p = like(y, x), like(p, x)
-    others = other_means(class_sums(x, y, len(classes)) / _counts(y, x)[:, None])
+    others = _others(x, y, len(classes))
     return as_given(p[:, None] * x + (1 - p)[:, None] * others[y], features)
 
 
@@ -98,7 +98,7 @@ def expected_confmix(features, labels, posterior):
     if len(p) != len(x):
         raise ValueError(f"posterior: expected {len(x)} rows, got {len(p)}")
     y, p = like(y, x), like(to_numpy(p), x)
-    others = other_means(class_sums(x, y, len(classes)) / _counts(y, x)[:, None])
+    others = _others(x, y, len(classes))
     kept, mixed_in = expected_weights(p)
     return as_given(kept[:, None] * x + mixed_in @ others, features)
 
@@ -152,8 +152,13 @@ def expected_weights(posterior):
     return (posterior * soft).sum(1), posterior * (1 - soft)
 
 
-def _counts(y, x):
-    return namespace(x).bincount(y)
+def _others(x, y, n_classes):
+    xp = namespace(x)
+    with np.errstate(over="ignore", invalid="ignore"):
+        others = other_means(class_sums(x, y, n_classes) / xp.bincount(y)[:, None])
+    if not bool(xp.isfinite(others).all()):
+        raise ValueError("features: too large, their sums overflow; rescale them")
+    return others
 
 
 def _check_posterior(p, n_classes):

@@ -4,6 +4,8 @@ import operator
 
 import numpy as np
 
+from sfda.arrays import is_torch, to_numpy
+
 
 def check_pair(scores, accuracies, least=2):
     """Return both arguments as float arrays, one number per network."""
@@ -34,9 +36,22 @@ def _check_same_order(scores, accuracies):
 
 def check_vector(values, name, least=2):
     """Return `values` as a one-dimensional float array of finite numbers."""
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} must be a sequence of numbers: some are masked")
     try:
-        vector = np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
+        if isinstance(values, (list, tuple)):
+            values = [to_numpy(v) if is_torch(v) else v for v in values]
+        vector = to_numpy(values)
+        given = vector.dtype.kind
+        if given not in "fiubOUS":
+            raise TypeError(f"got dtype {vector.dtype}")
+        if given == "O" and any(isinstance(v, (str, bytes)) for v in vector.ravel()):
+            raise TypeError("some are strings")
+        with np.errstate(over="ignore"):  # infinity is found below
+            vector = vector.astype(float)
+        if given in "US":
+            raise TypeError("they are strings")
+    except Exception as error:  # objects may fail to be numbers in any way
         raise ValueError(f"{name} must be a sequence of numbers: {error}") from error
     if vector.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {vector.shape}")

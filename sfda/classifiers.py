@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sfda.arrays import as_features, as_labels, is_torch, like, matmul, namespace, to_numpy
 from sfda.discriminant import check_leave_one_out, check_shrinkage
-from sfda.moments import as_labelled, centred
+from sfda.moments import as_labelled, centred, check_squares, tamed
 from sfda.scatter import LabelledFeatures, adaptive_shrinkage
 
 BLOCK_BYTES = (2**24, 2**30)  # of distances: on the CPU, on an accelerator
@@ -76,6 +76,7 @@ def nearest_neighbours(features, labels, *, k=1):
     xp, x = namespace(x), centred(x)
     # Distances up to a constant of the row: |x_j|^2 / 2 - x_i x_j.
     half_squares = xp.einsum("nd,nd->n", x, x) / 2
+    check_squares(half_squares.sum(), x)
     correct = 0
     step = max(1, BLOCK_BYTES[is_torch(x)] // (8 * n))
     for start in range(0, n, step):
@@ -138,7 +139,7 @@ def linear_probe(features, labels, *, folds=5, strength=1.0, seed=0):
     """
     if not isinstance(folds, numbers.Integral) or folds < 2:
         raise ValueError(f"folds: expected an integer of 2 or more, got {folds!r}")
-    x = to_numpy(as_features(features))
+    x = tamed(to_numpy(as_features(features)))
     y, _ = as_labels(labels, len(x))
     largest = int(np.bincount(y).max())
     if largest < 2:

@@ -242,7 +242,8 @@ class FisherDiscriminant(
 
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""
-        X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
+        with np.errstate(over="ignore", invalid="ignore"):  # of the sum by which NaN are sought
+            X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
         check_classification_targets(y)
         self.classes_, y = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:

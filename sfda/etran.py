@@ -5,7 +5,7 @@ import numbers
 import numpy as np
 
 from sfda.arrays import as_features, log_softmax, matmul, namespace, row_blocks, to_numpy
-from sfda.moments import as_labelled, class_means, class_sizes
+from sfda.moments import as_labelled, check_overflow, class_means, class_sizes
 from sfda.scatter import LabelledFeatures, adaptive_shrinkage
 
 
@@ -61,10 +61,14 @@ def etran_energy(features, labels=None, *, share=0.005):
     for rows in row_blocks(x):
         block = x[rows]
         largest = xp.amax(block, 1)
-        energies.append(xp.log(xp.exp(block - largest[:, None]).sum(1)) + largest)
+        with np.errstate(over="ignore"):  # exp(-inf) is zero
+            energies.append(xp.log(xp.exp(block - largest[:, None]).sum(1)) + largest)
     energies = np.sort(to_numpy(xp.concatenate(energies)))
     # 1e-9: so that 0.005 * 1000 is 5 whatever the rounding.
-    return float(energies[: max(1, int(share * len(x) + 1e-9))].mean())
+    with np.errstate(over="ignore"):
+        energy = float(energies[: max(1, int(share * len(x) + 1e-9))].mean())
+    check_overflow(energy)
+    return energy
 
 
 def etran_discriminant(features, labels, *, as_published=False):
@@ -122,9 +126,11 @@ def etran_discriminant(features, labels, *, as_published=False):
         log_p = split.log_posterior(adaptive_shrinkage(split.largest_eigenvalue))
         return float(xp.exp(log_p[own]).mean())
     # Distances do not change with the origin, rounding errors do.
-    centre = x.mean(0)
-    means = class_means(x, y, n_classes) - centre
-    delta = xp.concatenate([matmul(x[rows] - centre, means.T) for rows in row_blocks(x)])
-    priors = class_sizes(y, x, n_classes) / len(x)
-    delta += xp.log(priors) - (means * means).sum(1) / 2
+    with np.errstate(over="ignore", invalid="ignore"):
+        centre = x.mean(0)
+        means = class_means(x, y, n_classes) - centre
+        delta = xp.concatenate([matmul(x[rows] - centre, means.T) for rows in row_blocks(x)])
+        priors = class_sizes(y, x, n_classes) / len(x)
+        delta += xp.log(priors) - (means * means).sum(1) / 2
+        check_overflow(4 * abs(delta).max())
     return float(xp.exp(log_softmax(delta)[own]).mean())

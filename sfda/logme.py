@@ -147,10 +147,17 @@ def _evidence(x, project, squares, as_published):
     # and for N > D those of the columns that are not exactly zero.
     published = nonzero_columns if n > d else n
     unspanned = (max(published, len(s)) if as_published else d) - len(s)
-    z2 = z * z
-    outside = (squares - z2.sum(1)).clip(0)
+    value = _iterated(s, z * z, squares, unspanned, n, d)
+    if not math.isfinite(value):
+        raise ValueError("features: too large or too small for the iteration of LogME; rescale them")
+    return value
 
-    xp = namespace(x)
+
+@np.errstate(all="ignore")  # the result is checked
+def _iterated(s, z2, squares, unspanned, n, d):
+    """Evidence from eigenvalues (r,), squares of the targets along the axes (K, r), and of the targets (K,)."""
+    outside = (squares - z2.sum(1)).clip(0)
+    xp = namespace(s)
     t = xp.ones_like(squares)
     alpha, beta, m2, r2 = t, t, t, t
     running = t > 0

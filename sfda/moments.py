@@ -46,10 +46,41 @@ def as_labelled(features, labels):
     return x, like(y, x), len(classes)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the squares are checked
 def centred(x):
-    """`x` less the mean of its rows, in memory of its own, row after row."""
-    mean = x.mean(0)
-    return np.subtract(x, mean, order="C") if namespace(x) is np else x - mean
+    """`x` less the mean of its rows, in memory of its own, row after row.
+
+    A column that is constant becomes zero, not what the rounding of its mean leaves.
+    """
+    xp = namespace(x)
+    mean = x.mean(0).clip(xp.amin(x, 0), xp.amax(x, 0))
+    return np.subtract(x, mean, order="C") if xp is np else x - mean
+
+
+def tamed(x, axis=0):
+    """The NumPy array `x` with numbers whose squares exist, for metrics that have no unit.
+
+    Extreme columns, or all of them with `axis` None, are multiplied by powers of two, which
+    change no digit.
+    """
+    largest = abs(x).max(axis)
+    exponents = np.floor(np.log2(np.where(largest > 0, largest, 1)))
+    exponents = np.where(abs(exponents) > 300, exponents, 0).clip(-1000, 1000)
+    return x * 2.0**-exponents if exponents.any() else x
+
+
+def check_overflow(total):
+    """Raise ValueError unless `total`, of squares of features, is finite."""
+    if not math.isfinite(float(total)):
+        raise ValueError("features: too large, their scatter overflows; rescale them")
+
+
+def check_squares(total, x):
+    """Raise ValueError unless `total`, of the squares of `x`, is a number with all its digits."""
+    check_overflow(total)
+    limits = np.finfo(np.float64)
+    if float(total) <= limits.tiny / limits.eps and bool((x != 0).any()):
+        raise ValueError("features: too small, their scatter underflows; rescale them")
 
 
 def class_sizes(y, x, n_classes):
@@ -62,19 +93,19 @@ def class_means(x, y, n_classes):
     return class_sums(x, y, n_classes) / class_sizes(y, x, n_classes)[:, None]
 
 
-def smaller_gram(x):
+def smaller_gram(x, *, checked=True):
     """X'X (D, D) where N > D, X X' (N, N) elsewhere: the smaller of the two.
 
-    Raises ValueError where it overflows.
+    Raises ValueError where it over- or underflows, if it is to be checked.
     """
     n, d = x.shape
     with np.errstate(over="ignore", invalid="ignore"):
         g = arrays.gram(x if n > d else x.T)
         if not is_torch(g):
             g += np.tril(g, -1).T
-        trace = float(g.diagonal().sum())
-    if not math.isfinite(trace):
-        raise ValueError("features: too large, their scatter overflows; rescale them")
+        trace = g.diagonal().sum()
+    if checked:
+        check_squares(trace, x)
     return g
 
 

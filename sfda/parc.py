@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from sfda.arrays import matmul, to_numpy
-from sfda.moments import as_labelled
+from sfda.moments import as_labelled, tamed
 from sfda.separation import check_components
 
 BLOCK_BYTES = 2**23  # of PARC's correlations
@@ -93,7 +93,8 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
         raise ValueError("features: expected at least 2 columns to correlate samples over, got 1")
     if np.bincount(y).max() < 2:
         raise ValueError("labels: expected two samples of one class, found none")
-    if components is not None:
+    x = tamed(x, 0 if components is None else None)  # principal components want one unit
+    if components is not None and (x != x[0]).any():
         k = min(components, n, d)
         pca = PCA(k, svd_solver="randomized", random_state=seed, iterated_power=1)
         x = pca.fit_transform(x)

@@ -32,6 +32,9 @@ from sfda.arrays import (
 )
 
 SHRINKAGE_FLOOR = 1e-10  # of the public code
+_NO_VARIATION = (
+    "features: expected variation within classes, found every sample equal to its class mean"
+)
 #: Where the search for lambda looks first, as logits: from 4.5e-5 to 0.9975.
 COARSE = tuple(range(-10, 7))
 
@@ -84,10 +87,7 @@ class PooledScatter:
         if trace * self._eps <= float(limits.tiny):
             if varies() or self._eps > 1e-10:
                 raise OutOfPrecision("features: too small, their scatter underflows; rescale them")
-            raise ValueError(
-                "features: expected variation within classes, "
-                "found every sample equal to its class mean"
-            )
+            raise ValueError(_NO_VARIATION)
         self.mean_variance = trace / n_features
         self._eigenvalues = None
 
@@ -283,6 +283,7 @@ class LabelledFeatures(PooledScatter):
         )
 
     @classmethod
+    @np.errstate(over="ignore", invalid="ignore")  # the scatter is checked
     def from_features(cls, x, y, n_classes, *, reduce=True, basis=False):
         """From features in their own basis, which are not overwritten.
 
@@ -291,7 +292,7 @@ class LabelledFeatures(PooledScatter):
         ``self.basis`` (D, N) leads back; it is None where nothing was reduced.
         The class means are taken from the mean of all samples.
         """
-        n, n_features = x.shape
+        (n, n_features), given = x.shape, x
         counts = to_float64(namespace(x).bincount(y, minlength=n_classes))
         reduced, q = reduce and n < n_features, None
         if reduced:
@@ -299,6 +300,8 @@ class LabelledFeatures(PooledScatter):
             row_sums = x.sum(1)
             x, q = row_space(x, basis=basis)
         means = class_sums(x, y, n_classes) / counts[:, None]
+        if not reduced:  # of a column that is constant, rounding would leave some variance
+            means = means.clip(*(to_float64(f(x, 0)) for f in (namespace(x).amin, namespace(x).amax)))
         x = class_residuals(x, means, y, overwrite=reduced)
         if reduced:
             sums = class_sums(row_sums[:, None], y, n_classes)[:, 0] / counts
@@ -308,6 +311,12 @@ class LabelledFeatures(PooledScatter):
         means -= counts / n @ means
         self = cls(x, means, y, counts, n_features, residual_sums)
         self.basis = q
+        # So little may be the rounding of the means, and looks like perfectly separate classes.
+        member = namespace(y).zeros_like(y[:n_classes])
+        member[y] = namespace(y).arange(n, dtype=y.dtype, device=y.device)
+        few = given[member]  # one of each class
+        if self.mean_variance <= 1e-20 * float((few * few).mean()) and bool((given == few[y]).all()):
+            raise ValueError(_NO_VARIATION)
         return self
 
     @functools.cached_property

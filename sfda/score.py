@@ -116,12 +116,12 @@ def sfda_score(
     >>> sfda_score(weak, y) < sfda_score(strong, y)
     True
     """
-    log_p, y = _log_posterior(
+    log_p, y, shape = _log_posterior(
         features, labels, posterior, True, shrinkage, strength, dtype=dtype, device=device
     )
     value = _mean_probability(log_p, y)
     if posterior == "resubstitution":
-        warn_of_saturation(value, *np.shape(features), stacklevel=3)
+        warn_of_saturation(value, *shape, stacklevel=3)
     return value
 
 
@@ -182,7 +182,7 @@ def log_posterior(
 
 @full_precision()
 def _log_posterior(features, labels, posterior, challenge, shrinkage, strength, *, dtype, device):
-    """Log-posterior (N, C) and classes (N,), in one library."""
+    """Log-posterior (N, C) and classes (N,), in one library, and the shape of the features."""
     if not isinstance(posterior, str) or posterior not in ("resubstitution", "leave-one-out"):
         raise ValueError(
             f"posterior: expected 'resubstitution' or 'leave-one-out', got {posterior!r}"
@@ -197,8 +197,8 @@ def _log_posterior(features, labels, posterior, challenge, shrinkage, strength, 
     def compute(x):
         own = like(y, x)
         if posterior == "leave-one-out":
-            return _leave_one_out(x, own, len(classes), challenge, shrinkage), own
-        return _resubstitution(x, own, len(classes), challenge, shrinkage, strength), own
+            return _leave_one_out(x, own, len(classes), challenge, shrinkage), own, (n, d)
+        return _resubstitution(x, own, len(classes), challenge, shrinkage, strength), own, (n, d)
 
     try:
         if n < 2 * d and x.dtype != namespace(x).float64:

@@ -14,15 +14,17 @@ from sfda.arrays import cholesky, class_sums, like, matmul, namespace, row_block
 from sfda.moments import (
     as_labelled,
     centred,
+    check_overflow,
     class_means,
     class_sizes,
     eigh_of_rank,
-    principal_components,
     smaller_gram,
+    principal_components,
 )
 
 # A squared pivot of the correlation matrix below this calls for eigenvectors.
 SMALL_PIVOT = 1e-8
+ROUNDING = 1e-6  # of TransRate's matrices, beside 1
 VARIANCE_FLOOR = 1e-4  # of GBC's public code
 
 
@@ -77,10 +79,15 @@ def h_score(features, labels):
     xp, x = namespace(x), centred(x)
     roots = class_sizes(y, x, n_classes)[:, None] ** 0.5
     # The score does not change with the units of the columns, which are made
-    # alike; the rounding errors do.
+    # alike; the rounding errors do, and squares that underflow.
+    largest = xp.maximum(xp.amax(x, 0), -xp.amin(x, 0))
+    check_overflow(largest.max())
+    largest = _units(largest)
     if n > d:
+        x *= 2.0 ** -xp.floor(xp.log2(largest)).clip(-1000, 0)  # changes no digit
         return h_score_of_scatter(smaller_gram(x), class_sums(x, y, n_classes) / roots, n)
-    x /= _units(xp.amax(abs(x), 0))
+    x /= largest
+    x -= x.mean(0)  # before, it was zero to the digits of an offset only
     _, vectors = eigh_of_rank(smaller_gram(x), x.shape)
     white = class_sums(vectors, y, n_classes) / roots
     return float((white * white).sum())
@@ -176,7 +183,7 @@ def regularised_h_score(features, labels):
     square = float(((g / (n * d * mean_variance)) ** 2).sum())
     noise, spread = fourth - square / n, square - 1 / d
     shrinkage = min(max(noise / spread, 0.0), 1.0) if spread > 0 else 1.0
-    if d == 1 or shrinkage == 0:
+    if d == 1 or shrinkage <= 1e-12:  # of such differences, this is rounding
         return n / (n - 1) * h_score(x, y)
     a = (1 - shrinkage) / n * g
     diagonal = xp.arange(len(a))
@@ -260,6 +267,8 @@ def gbc(features, labels, *, covariance="spherical", components=None, log=False)
     if components is not None:
         x = principal_components(x, components)[0]
     means, variances = _class_moments(x, y, n_classes)
+    with np.errstate(over="ignore"):  # to be divided by the floor, at least
+        check_overflow((variances.sum() + (means * means).sum()) / VARIANCE_FLOOR)
     variances = variances.clip(VARIANCE_FLOOR)
     if covariance == "spherical":
         v = variances.mean(1)
@@ -347,11 +356,14 @@ def transrate(features, labels, *, epsilon=1e-4, normalised=False):
         epsilon = epsilon * square
     counts = np.bincount(to_numpy(y), minlength=n_classes)
     x, ends = x[like(np.argsort(to_numpy(y), kind="stable"), x)], counts.cumsum()
-    rates = np.array([_rate(smaller_gram(x[end - k : end]), k * epsilon) for end, k in zip(ends, counts)])
+    rates = np.array([
+        _rate(smaller_gram(x[end - k : end], checked=False), k * epsilon) for end, k in zip(ends, counts)
+    ])  # fmt: skip
     weights = counts / n if normalised else np.full(n_classes, 1 / n_classes)
     return _rate(whole, n * epsilon) - float(weights @ rates)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # checked by its caller
 def _class_moments(x, y, n_classes):
     """Class means, about the mean of all, and population variances; both (C, D)."""
     means = class_means(x, y, n_classes)
@@ -364,10 +376,18 @@ def _class_moments(x, y, n_classes):
 
 def _rate(g, scale):
     """1/2 log det(I + g / scale), from the diagonal of a Cholesky factor."""
-    a = g / scale
-    diagonal = namespace(a).arange(len(a))
+    xp = namespace(g)
+    with np.errstate(over="ignore", invalid="ignore"):
+        a = g / scale
+        trace = float(a.diagonal().sum())
+    check_overflow(trace)
+    if trace * np.finfo(np.float64).eps > ROUNDING:
+        # Beside the 1 the rounding errors of directions without variance would count.
+        s, _ = eigh_of_rank(a, a.shape)
+        return float(xp.log1p(s).sum()) / 2
+    diagonal = xp.arange(len(a))
     a[diagonal, diagonal] += 1
-    return float(namespace(a).log(cholesky(a).diagonal()).sum())
+    return float(xp.log(cholesky(a).diagonal()).sum())
 
 
 def _safe_cholesky(g):

@@ -65,7 +65,9 @@ def leep(source_probabilities: ArrayLike, labels: ArrayLike) -> float:
     True
     """
     theta, y, n_classes = _as_source(source_probabilities, labels)
-    return float(namespace(theta).log(_expected_predictions(theta, y, n_classes)).mean())
+    theta = theta / theta.sum(1)[:, None]  # in float16 they sum to 1 roughly
+    # Not above 0 by a rounding error.
+    return min(0.0, float(namespace(theta).log(_expected_predictions(theta, y, n_classes)).mean()))
 
 
 def nce(source_probabilities: ArrayLike, labels: ArrayLike) -> float:
@@ -191,8 +193,14 @@ def nleep(
     mixture = GaussianMixture(n_components, covariance_type=covariance, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        theta = mixture.fit(x).predict_proba(x)
-    predictions = _expected_predictions(theta, y, len(classes))
+        try:
+            theta = mixture.fit(x).predict_proba(x)
+        except ValueError as error:  # the covariance of few samples, far from the unit's size
+            raise ValueError(
+                "features: the covariances of the mixture are singular; rescale them, "
+                "or take covariance='diag'"
+            ) from error
+    predictions = _expected_predictions(theta, y, len(classes)).clip(max=1)
     return float(np.log(predictions).mean() if log else predictions.mean())
 
 
@@ -209,7 +217,8 @@ def _expected_predictions(theta, y, n_classes):
 def _as_source(source_probabilities, labels):
     """Checked source probabilities and classes."""
     theta = as_features(source_probabilities, name="source_probabilities")
-    sums = theta.sum(1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = theta.sum(1)
     negative = bool((theta < 0).any())
     wrong = (theta < 0).any(1) if negative else abs(sums - 1) > SUM_TOLERANCE
     if bool(wrong.any()):
