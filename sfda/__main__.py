@@ -137,7 +137,8 @@ def main(arguments=None):
         print("stopped; what was finished is kept, and the same command goes on", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError, RuntimeError, MemoryError) as error:
-        print(f"python -m sfda: {error}", file=sys.stderr)
+        # In one line, whatever names of files and classes are in it.
+        print(f"python -m sfda: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 
 
@@ -404,7 +405,8 @@ def _rank(options):
         _write(options.csv, lambda part: found.table.to_csv(part, index=False))
     if options.json:
         text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        _write(options.json, lambda part: part.write_text(text + "\n", encoding="utf-8"))
+        # Names of files may be no text; their odd bytes become escapes, which JSON has, too.
+        _write(options.json, lambda part: part.write_text(text + "\n", "utf-8", "backslashreplace"))
     if options.figure:
         _write(options.figure, lambda part: _draw(found, part))
     return 2 if found.failures else 0
@@ -460,7 +462,8 @@ class _Line:
 
 
 def _say(line):
-    print(line, flush=True)
+    encoding = sys.stdout.encoding or "utf-8"  # which may have no such characters
+    print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 _COMMANDS = {"ablate": _ablate, "benchmark": _benchmark, "pretrain": _pretrain, "rank": _rank,

@@ -93,7 +93,7 @@ def as_features(features, *, name="features", dtype=None, device=None):
     if device is not None:
         features = _move(features, name, device)
     if is_torch(features):
-        features = _check_shape(_plain_tensor(features, name), name)
+        features = _check_shape(plain_tensor(features, name), name)
         if features.is_complex():
             raise ValueError(f"{name}: expected real numbers, got dtype {features.dtype}")
         # Apple's MPS has no float64, so its tensors are scored on the CPU.
@@ -183,7 +183,7 @@ def _as_vector(labels, name):
     if np.ma.is_masked(labels):
         raise ValueError(f"{name}: expected one label a row of features, got a masked array")
     if is_torch(labels):
-        return to_numpy(_plain_tensor(labels, name, "vector"))
+        return to_numpy(plain_tensor(labels, name, "vector"))
     as_objects = False
     if isinstance(labels, (list, tuple)):
         if any(v is np.ma.masked for v in labels):
@@ -271,7 +271,7 @@ def _real_numpy(features, name):
     if scipy.sparse.issparse(features):
         raise ValueError(f"{name}: expected a dense matrix, got a sparse one; use .toarray()")
     if isinstance(features, (list, tuple)):
-        features = [to_numpy(_plain_tensor(row, name)) if is_torch(row) else row for row in features]
+        features = [to_numpy(plain_tensor(row, name)) if is_torch(row) else row for row in features]
     features = _as_array(features, name, "a matrix")
     if features.dtype.kind not in "fiub":
         raise ValueError(f"{name}: expected real numbers, got dtype {features.dtype}")
@@ -290,7 +290,7 @@ def _as_array(values, name, expected):
         ) from error
 
 
-def _plain_tensor(x, name, kind="matrix"):
+def plain_tensor(x, name, kind="matrix"):
     """A tensor without its history; ValueError unless its numbers lie in memory one by one."""
     x = x.detach()
     if x.is_nested:

@@ -27,6 +27,7 @@ from sfda.checkpoints import SELF_SUPERVISED, TRANSFORMERS, timm_network
 from sfda.weights import UNREADABLE, existing_file, fill, fit_classifier, read_state, why_unreadable
 
 LIBRARIES = ("torchvision", "timm")
+BUILDERS = [["torchvision", "models"], ["timm", "models"]]  # where they are defined
 POOLS = ("average", "channels-last average", "class token", "token mean")
 
 
@@ -458,7 +459,15 @@ def _load_entry(name, path, entry, folder):
         module, _, function = builder["callable"].rpartition(".")
         if module.partition(".")[0] not in LIBRARIES:
             raise ValueError(f"{builder['callable']} is refused, only {' and '.join(LIBRARIES)} are called")
-        network = getattr(importlib.import_module(module), function)(*builder["args"], **builder["kwargs"])
+        build = getattr(importlib.import_module(module), function)
+        # Other functions of theirs download, unpack, or read pickles.
+        home = str(getattr(build, "__module__", "")).split(".")[:2]
+        if home not in BUILDERS or re.search("load|download|checkpoint|_hub", f"{build.__module__}.{function}"):
+            raise ValueError(f"{builder['callable']} is refused, it is no builder of networks")
+        with _checkpoints(None):
+            network = build(*builder["args"], **builder["kwargs"])
+        if not isinstance(network, nn.Module):
+            raise ValueError(f"{builder['callable']} made no network")
         transform = _transform(max(size), size, "bicubic", **entry["normalisation"])
     except (LookupError, AttributeError, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {name} cannot be built ({why_unreadable(error)})") from error

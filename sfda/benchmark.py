@@ -7,14 +7,13 @@ killed loses only the cells in flight and the next run goes on where it ended.
 """
 
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
 import platform
 import subprocess
 import time
-import zipfile
-import zlib
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib import metadata
@@ -29,6 +28,7 @@ from threadpoolctl import threadpool_limits
 from sfda import cluster
 from sfda.finetune import PROTOCOL, choose, measure
 from sfda.grids import POCKET, Grid
+from sfda.tables import read_table
 
 ACCURACY = [
     "group", "model", "task", "seed", "accuracy", "validation_accuracy", "learning_rate",
@@ -40,6 +40,7 @@ CHOICE = [
     "learning_rate", "weight_decay", "validation_accuracy", "probe_accuracy", "penalty",
     "choice_seconds",
 ]  # fmt: skip
+RECORD = {"group", "model", "task", "seed", "accuracy", "seconds", "device", "digest", "curve", *CHOICE}
 SEARCH = ("rates", "decays", "every_pair")  # options of choosing only
 CURVE = ["model", "task", "seed", "first_quarter", "second_quarter", "third_quarter", "last_quarter"]
 
@@ -186,12 +187,15 @@ def _there(job, seed):
 
 
 def read_cell(path):
-    """Record and probabilities (M, C) of a cell, or None where the file is damaged."""
+    """Record and probabilities (M, C) of a cell, or None where the file is damaged or another cell's."""
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return json.loads(str(file["record"])), file["probabilities"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            record, probabilities = json.loads(str(file["record"])), file["probabilities"]
+        own = cell_path("", record["model"], record["task"], record["seed"]).parts[1:]
+    except Exception:  # damaged bytes make their readers stumble in any way
         return None
+    there = Path(path).parts[-len(own) :] == own
+    return (record, probabilities) if there and RECORD <= record.keys() else None
 
 
 def run(
@@ -270,6 +274,10 @@ def run(
                 name, task, missing, cells, images, weights, untrained, device, digest,
                 tuple(also), others[0] if others else None, grid,
             ))  # fmt: skip
+    for j in todo:
+        for name, seed in itertools.product((j.model, *j.also), j.seeds):
+            if (path := cell_path(cells, name, j.task, seed, untrained)).is_dir():
+                raise ValueError(f"cells: {path} is a folder, where a file is to be; remove it")
     total = sum(len(j.seeds) * (1 + len(j.also)) for j in todo)
     measured, start = 0, time.perf_counter()
     failed = []
@@ -364,7 +372,7 @@ def _done(cells, tables, untrained):
         name, prefix = ("untrained", "untrained_") if untrained else ("accuracy", "")
         paths = Path(tables) / f"{name}.csv", Path(tables) / f"{prefix}probe.csv"
         if all(path.exists() for path in paths):
-            rows, probes = (pd.read_csv(path, dtype={"digest": str}) for path in paths)
+            rows, probes = map(read_table, paths, (ACCURACY, PROBE))
             probes = probes.rename(columns={"accuracy": "probe_accuracy"})
             probes = probes.drop(columns=["group", "device"])
             for row in rows.merge(probes, on=["model", "task"]).to_dict("records"):
@@ -380,9 +388,14 @@ def _write_cell(path, record, probabilities):
     path.parent.mkdir(parents=True, exist_ok=True)
     # Of this process alone, on any machine that sees the folder.
     part = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.part")
-    with open(part, "wb") as file:
-        np.savez_compressed(file, record=np.array(json.dumps(record)), probabilities=probabilities)
-    part.replace(path)
+    try:
+        with open(part, "wb") as file:
+            np.savez_compressed(file, record=np.array(json.dumps(record)), probabilities=probabilities)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _processor():

@@ -11,6 +11,7 @@ from sfda import models, tasks
 from sfda.ablation import VARIANTS
 from sfda.baselines import RIVALS
 from sfda.benchmark import ACCURACY, CURVE, PROBE, manifest, read_cell
+from sfda.tables import read_table, replacing
 
 
 def collect(cells, tables, images=None, *, predictions=True):
@@ -52,9 +53,10 @@ def collect(cells, tables, images=None, *, predictions=True):
             counts[name] = add_rows(table, tables / f"{name}.csv", stale)
     if counts:
         paths = [tables / f"{name}.csv" for name in ("accuracy", "untrained")]
-        devices = [pd.read_csv(path)["device"] for path in paths if path.exists()]
+        devices = [read_table(path, ["device"])["device"] for path in paths if path.exists()]
         text = json.dumps(manifest(pd.concat(devices)), indent=1) + "\n"
-        (tables / "manifest.json").write_text(text, encoding="utf-8")
+        with replacing(tables / "manifest.json") as part:
+            part.write_text(text, encoding="utf-8")
     return counts
 
 
@@ -77,7 +79,7 @@ def compare_cells(cells, tables):
     keys = ["model", "task", "seed"]
     again = pd.DataFrame(found, columns=[*keys, "accuracy", "device"])
     again = again.rename(columns={"accuracy": "again"})
-    old = pd.read_csv(Path(tables) / "accuracy.csv")[[*keys, "accuracy"]]
+    old = read_table(Path(tables) / "accuracy.csv", [*keys, "accuracy"])[[*keys, "accuracy"]]
     return old.merge(again, on=keys)
 
 
@@ -97,7 +99,7 @@ def _stale(probes, path):
     """Networks and tasks whose rows in the tables have another fingerprint than new ones."""
     if not path.exists():
         return set()
-    old = pd.read_csv(path, dtype={"digest": str})
+    old = read_table(path, ["model", "task", "digest"])
     both = old.merge(probes[["model", "task", "digest"]], on=["model", "task"])
     both = both[both["digest_x"] != both["digest_y"]]
     return set(both[["model", "task"]].itertuples(index=False, name=None))
@@ -116,7 +118,7 @@ def add_rows(table, path, stale=frozenset()):
     """
     keys = [c for c in KEYS if c in table]
     if path.exists():
-        old = pd.read_csv(path, dtype={"digest": str})
+        old = read_table(path, keys)
         if stale:
             old = old[[pair not in stale for pair in zip(old["model"], old["task"])]]
         table = pd.concat([old, table]).drop_duplicates(keys, keep="last")
@@ -125,14 +127,13 @@ def add_rows(table, path, stale=frozenset()):
     def places(column):
         names = orders.get(column.name, ())
         # Of other networks and tasks the registries know nothing: they come after.
-        names = [*names, *sorted(set(column) - set(names))]
+        names = [*names, *sorted(set(column) - set(names), key=lambda value: (isinstance(value, str), value))]
         return column.map({name: i for i, name in enumerate(names)})
 
     table = table.sort_values(keys, key=places)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    table.to_csv(part, index=False)
-    part.replace(path)
+    with replacing(path) as part:
+        table.to_csv(part, index=False)
     return len(table)
 
 
@@ -141,8 +142,11 @@ def _add_predictions(found, folder, stale, images):
     for task in sorted({record["task"] for record, _ in found}):
         path, arrays = folder / f"{task}.npz", {}
         if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
+            try:
+                with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+                    arrays = dict(file)
+            except Exception as error:  # damaged bytes make their readers stumble in any way
+                raise ValueError(f"{path} is damaged; take it away ({type(error).__name__}: {error})") from error
             arrays = {k: v for k, v in arrays.items() if (k.rsplit(".", 1)[0], task) not in stale}
         for record, probabilities in found:
             if record["task"] == task:
@@ -151,10 +155,8 @@ def _add_predictions(found, folder, stale, images):
                 arrays[f"{record['model']}.{record['seed']}"] = rounded.astype(np.float16)
         if tasks.available(task, images):
             arrays["labels"] = tasks.load_task(task, images).test.labels.numpy().astype(np.uint8)
-        part = path.with_suffix(".part")
         # As np.savez_compressed, but a fifth smaller; np.load reads it all the same.
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_BZIP2) as archive:
+        with replacing(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_BZIP2) as archive:
             for key in sorted(arrays):
                 with archive.open(f"{key}.npy", "w") as file:
                     np.lib.format.write_array(file, arrays[key], allow_pickle=False)
-        part.replace(path)

@@ -19,7 +19,16 @@ from sklearn.base import (
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sfda.arrays import log_softmax, matmul, softmax, solve_lower, solve_upper
+from sfda.arrays import (
+    is_torch,
+    log_softmax,
+    matmul,
+    plain_tensor,
+    softmax,
+    solve_lower,
+    solve_upper,
+    to_numpy,
+)
 from sfda.scatter import LabelledFeatures, adaptive_shrinkage
 
 
@@ -49,6 +58,13 @@ def check_leave_one_out(counts, classes):
             "labels: leave-one-out needs at least 2 samples in every class, "
             f"found 1 in {names}{more}"
         )
+
+
+def _without_tensors(x, name):
+    """Tensors as arrays, which scikit-learn cannot make of all of them."""
+    if isinstance(x, (list, tuple)):
+        return [_without_tensors(each, name) if is_torch(each) else each for each in x]
+    return to_numpy(plain_tensor(x, name)) if is_torch(x) else x
 
 
 class FisherDiscriminant(
@@ -180,7 +196,7 @@ class FisherDiscriminant(
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Project on the Fisher directions; shape (N, min(C - 1, D))."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, _without_tensors(X, "X"), dtype=np.float64, reset=False)
         return matmul(X - self.xbar_, self.scalings_)
 
     def leave_one_out_proba(
@@ -242,6 +258,7 @@ class FisherDiscriminant(
 
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""
+        X, y = _without_tensors(X, "X"), _without_tensors(y, "y")
         with np.errstate(over="ignore", invalid="ignore"):  # of the sum by which NaN are sought
             X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
         check_classification_targets(y)
@@ -265,5 +282,5 @@ class FisherDiscriminant(
 
     def _discriminants(self, X):
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, _without_tensors(X, "X"), dtype=np.float64, reset=False)
         return matmul(X, self.coef_.T) + self.intercept_

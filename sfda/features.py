@@ -106,7 +106,8 @@ def extract(
     if entry is None:
         return result
     _write(entry, result)
-    return _read(entry)._replace(cached=False)
+    found = _read(entry)  # None where something else removed it at once
+    return result if found is None else found._replace(cached=False)
 
 
 # --- the forward pass -----------------------------------------------------------
@@ -308,7 +309,7 @@ def _write(entry, result):
     entry.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
     try:
-        facts = {"skipped": result.skipped, "layer": result.layer}
+        facts = {"entry": entry.name, "skipped": result.skipped, "layer": result.layer}
         for name, array in (("features", result.features), ("labels", result.labels)):
             with open(part / f"{name}.npy", "wb") as file:
                 np.save(file, array, allow_pickle=False)
@@ -316,8 +317,11 @@ def _write(entry, result):
                 os.fsync(file.fileno())
             facts[name] = _crc(part / f"{name}.npy")
         (part / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-        if entry.exists():  # damaged, or another process was faster
-            shutil.rmtree(entry, ignore_errors=True)
+        if _read(entry) is not None:
+            return  # another process was faster
+        if entry.is_symlink() or entry.is_file():
+            entry.unlink()
+        shutil.rmtree(entry, ignore_errors=True)  # damaged
         try:
             os.replace(part, entry)
         except OSError:
@@ -331,6 +335,8 @@ def _read(entry):
     """The entry, or None where there is none, or none that is whole."""
     try:
         facts = json.loads((entry / "facts.json").read_text(encoding="utf-8"))
+        if facts.get("entry", entry.name) != entry.name:
+            return None  # moved here from another place
         arrays = []
         for name in ("features", "labels"):
             path = entry / f"{name}.npy"
@@ -339,7 +345,7 @@ def _read(entry):
             mode = "r" if path.stat().st_size >= MAPPED else None
             arrays.append(np.load(path, mmap_mode=mode, allow_pickle=False))
         return Features(*arrays, facts["skipped"], facts["layer"], True)
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception:  # damaged bytes make their readers stumble in any way
         return None
 
 

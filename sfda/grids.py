@@ -13,6 +13,11 @@ from sfda.task_images import SIDE
 #: Multiple of the usual number of steps, by group: transformers learn more slowly.
 BUDGET = {"supervised": 1, "self-supervised": 1, "transformer": 2}
 PROTOCOL = ("rates", "decays", "every_pair", "steps", "batch", "plain")
+#: What the keys of a grid's file hold; of a list, also its elements.
+KINDS = {"networks": (list, str), "tasks": (list, str), "seeds": (list, int), "side": (int, object),
+         "group": (str, object), "protocol": (dict, object)}  # fmt: skip
+EXPECTED = {(list, str): "a list of names", (list, int): "a list of whole numbers", (int, object): "a whole number",
+            (str, object): "a name", (dict, object): "a table"}  # fmt: skip
 KEYS = ("networks", "group", "tasks", "seeds", "side", "protocol")
 
 
@@ -151,6 +156,10 @@ def read(path, *, weights=None):
         raise FileNotFoundError(f"{path} is missing: name pocket, paper or a TOML file") from None
     except ValueError as error:
         raise ValueError(f"{path}: expected TOML ({error})") from None
+    for key, value in content.items():
+        kind, each = KINDS.get(key, (object, object))
+        if not isinstance(value, kind) or (kind is list and not all(isinstance(v, each) for v in value)):
+            raise ValueError(f"{path}: {key}: expected {EXPECTED[kind, each]}, got {value!r}")
     options = content.get("protocol", {})
     for found, known in ((content, KEYS), (options, PROTOCOL)):
         if unknown := sorted(set(found) - set(known)):

@@ -280,6 +280,7 @@ def pretrained(name, *, folder=None):
     FileNotFoundError
         Its weights are not in the folder.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     network = untrained(name)
@@ -288,7 +289,11 @@ def pretrained(name, *, folder=None):
         raise FileNotFoundError(f"{path} is missing: `python -m sfda pretrain --models {name}` makes it")
     state = network.state_dict()  # for its metadata, which MNASNet asks for
     state.clear()
-    for key, value in load_file(path).items():
+    try:
+        loaded = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read ({' '.join(str(error).split())[:300]})") from error
+    for key, value in loaded.items():
         state[key] = value.float() if value.is_floating_point() else value
     own = network.state_dict()
     if find(name).objective != "supervised":  # only then may the head be left out

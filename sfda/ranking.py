@@ -85,7 +85,12 @@ def weighted_tau(scores: ArrayLike, accuracies: ArrayLike) -> float:
     scores, accuracies = check_pair(scores, accuracies)
     if _is_constant(scores) or _is_constant(accuracies):
         return math.nan
-    return float(stats.weightedtau(scores, accuracies).statistic)
+    return float(stats.weightedtau(_places(scores), _places(accuracies)).statistic)
+
+
+def _places(values):
+    """Numbers of the same order and the same ties; those of SciPy's sums do not overflow."""
+    return np.unique(values, return_inverse=True)[1].astype(float)
 
 
 def kendall_tau(scores, accuracies):
@@ -119,7 +124,7 @@ def kendall_tau(scores, accuracies):
     scores, accuracies = check_pair(scores, accuracies)
     if _is_constant(scores) or _is_constant(accuracies):
         return math.nan
-    return float(stats.kendalltau(scores, accuracies).statistic)
+    return float(stats.kendalltau(_places(scores), _places(accuracies)).statistic)
 
 
 def pearson(scores, accuracies):

@@ -1,0 +1,55 @@
+"""Tables as CSV files: read if they are whole, written whole or not at all."""
+
+import os
+import platform
+from contextlib import contextmanager
+
+import pandas as pd
+
+
+def read_table(path, columns=()):
+    """A table that pandas has written.
+
+    Parameters
+    ----------
+    path : path
+    columns : sequence of str, optional
+        That it must have.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With ``digest``, where it is, as text.
+
+    Raises
+    ------
+    ValueError
+        It is no table, cut off, or lacks a column: the message names the file.
+    FileNotFoundError
+        It is missing.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            whole = file.read().endswith("\n")
+        table = pd.read_csv(path, dtype={"digest": str})
+    except ValueError as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected a table of comma-separated values ({why})") from error
+    if not whole:
+        raise ValueError(f"{path}: its last line is cut off; take it away, or the file")
+    if missing := [name for name in columns if name not in table]:
+        raise ValueError(f"{path}: expected a column {missing[0]!r}, found {', '.join(map(str, table))[:200]}")
+    return table
+
+
+@contextmanager
+def replacing(path):
+    """Name of a file beside `path`, which takes its place if nothing goes wrong and is removed otherwise."""
+    part = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
+    try:
+        yield part
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,152 @@
+"""Hostile folders, files and names on the command line: one line on what is wrong, never a traceback."""
+
+import io
+import json
+import os
+import pickle
+import struct
+import sys
+
+import pytest
+
+from sfda.__main__ import main
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torchvision")
+pytest.importorskip("timm")
+safetensors_torch = pytest.importorskip("safetensors.torch")
+
+from PIL import Image
+
+from sfda import backbones, grids, models, rank
+from sfda.weights import read_state
+
+
+def refused(arguments, capsys):
+    """The one line with which a command ends."""
+    try:
+        assert main(arguments) == 2
+    except SystemExit as stop:  # argparse has said how it is called
+        assert stop.code == 2
+        return capsys.readouterr().err.splitlines()[-1]
+    error = capsys.readouterr().err
+    assert error.startswith("python -m sfda: ") and error.count("\n") == 1, error
+    return error
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\u202eevil", "😀", "-x", "[a]*", "%s{0}", "é" * 127, "\udcff", " "])
+def test_classes_of_any_name(tmp_path, name, capsys, monkeypatch):
+    for folder in (name, "other"):
+        (tmp_path / "images" / folder).mkdir(parents=True)
+    (tmp_path / "images" / "other" / "a.png").write_bytes(b"")
+    line = refused(["rank", str(tmp_path / "images"), "--models", "pocket:byol"], capsys)
+    assert "has no images; put some there or remove its folder" in line
+
+
+def small(name):
+    layers = torch.nn.Conv2d(3, 6, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(6, 2)
+    return backbones.Backbone(name, torch.nn.Sequential(*layers), lambda image: torch.zeros(3, 8, 8) + image.getpixel((0, 0))[0])
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(40), bytes(1000)])
+def test_images_that_are_none(tmp_path, content):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        for i in range(4):
+            Image.new("RGB", (9, 9), (20 * i, 0, 0)).save(tmp_path / folder / f"{i}.png")
+    (tmp_path / "a" / "9.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"^images: 1 of 9 cannot be read, the first at position 4 "):
+        rank.rank(small("x"), tmp_path, cache=None)
+
+
+def test_an_image_bomb_is_not_decoded(tmp_path):
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    import zlib
+    chunk = b"IHDR" + header
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    from sfda.image_sets import _read
+
+    with pytest.raises(OSError, match="bomb cannot be read .DecompressionBomb"):
+        _read(io.BytesIO(bomb + struct.pack(">I", 0) + b"IDAT" + bytes(4)), "bomb")
+
+
+def test_circles_of_links(tmp_path, capsys):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "again").symlink_to(tmp_path)
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    (tmp_path / "c").symlink_to(tmp_path / "c")
+    refused(["rank", str(tmp_path), "--models", "pocket:byol"], capsys)
+    refused(["rank", str(tmp_path / "c"), "--models", "pocket:byol"], capsys)
+
+
+class Code:
+    def __reduce__(self):
+        return os.mkdir, (str(Code.place),)
+
+
+def test_pickles_are_refused_without_being_run(tmp_path, capsys):
+    import numpy as np
+
+    Code.place = tmp_path / "ran"
+    array = np.empty(1, object)
+    array[0] = Code()
+    np.savez(tmp_path / "images.npz", **dict.fromkeys(("buf", "off", "label", "classes", "split", "name"), array))
+    refused(["rank", str(tmp_path / "images.npz"), "--models", "pocket:byol"], capsys)
+    for name in ("net.pth", "net.safetensors", "net.bin"):
+        (tmp_path / name).write_bytes(pickle.dumps({"state_dict": Code()}))
+        with pytest.raises(ValueError, match="cannot be read"):
+            read_state("x", tmp_path / name)
+    torch.save({"w": Code()}, tmp_path / "saved.pth")
+    with pytest.raises(ValueError, match="could run code"):
+        read_state("x", tmp_path / "saved.pth")
+    assert not Code.place.exists()
+
+
+@pytest.mark.parametrize("callable_", [
+    "timm.models.load_checkpoint", "timm.models._helpers.load_state_dict", "torchvision.datasets.utils.download_url",
+    "torchvision.datasets.utils.extract_archive", "torchvision.models.resnet.load_state_dict_from_url", "timm.list_models",
+])  # fmt: skip
+def test_a_manifest_calls_builders_only(tmp_path, callable_):
+    Code.place = tmp_path / "ran"
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Code()))
+    safetensors_torch.save_file({"a": torch.ones(1)}, tmp_path / "n.safetensors")
+    entry = {"file": "n.safetensors", "input_size": [3, 32, 32], "normalisation": {"mean": [0] * 3, "std": [1] * 3},
+             "builder": {"callable": callable_, "args": [str(tmp_path / "evil.pth")], "kwargs": {}}}  # fmt: skip
+    (tmp_path / "m.json").write_text(json.dumps({"models": [entry]}))
+    with pytest.raises(ValueError, match="is refused|cannot be built"):
+        backbones.load(f"{tmp_path / 'm.json'}:n")
+    assert not Code.place.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8, struct.pack("<Q", 2**62) + b"{}", struct.pack("<Q", 10**9) + b"{" * 50,
+                                     struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[9999999999],"data_offsets":[0,4]}}'])  # fmt: skip
+def test_weights_with_absurd_headers(tmp_path, content, capsys):
+    (tmp_path / "byol.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="byol.safetensors cannot be read"):
+        models.pretrained("byol", folder=tmp_path)
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_state("x", tmp_path / "byol.safetensors")
+    arguments = ["score", "--models", "byol", "--tasks", "digits", "--weights", str(tmp_path), "--tables", str(tmp_path)]
+    assert "byol.safetensors cannot be read" in refused(arguments, capsys)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("networks = 5", "networks: expected a list of names, got 5"), ("networks = [5]\ntasks=['digits']", "networks: expected a list of names"),
+    ("networks = ['timm:x']\ntasks = 'digits'", "tasks: expected a list of names"), ("seeds = ['a']", "seeds: expected a list of whole"),
+    ("side = 'x'", "side: expected a whole number"), ("group = []", "group: expected a name"), ("protocol = []", "protocol: expected a table"),
+    ("\0", "expected TOML"), ("", "expected a list 'networks'"),
+])  # fmt: skip
+def test_grids_that_are_none(tmp_path, text, message, capsys):
+    (tmp_path / "g.toml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        grids.read(tmp_path / "g.toml")
+    assert message in refused(["benchmark", str(tmp_path / "g.toml"), "--cells", str(tmp_path)], capsys)
+
+
+def test_names_that_are_no_text_are_printed_as_escapes(monkeypatch):
+    from sfda import __main__ as command
+
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    monkeypatch.setattr(sys, "stdout", out)
+    command._say("class \udcff")
+    assert out.buffer.getvalue() == b"class \\udcff\n"
