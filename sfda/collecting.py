@@ -54,7 +54,7 @@ def collect(cells, tables, images=None, *, predictions=True):
     if counts:
         paths = [tables / f"{name}.csv" for name in ("accuracy", "untrained")]
         devices = [read_table(path, ["device"])["device"] for path in paths if path.exists()]
-        text = json.dumps(manifest(pd.concat(devices)), indent=1) + "\n"
+        text = json.dumps(manifest(pd.concat(devices).dropna().astype(str)), indent=1) + "\n"
         with replacing(tables / "manifest.json") as part:
             part.write_text(text, encoding="utf-8")
     return counts
