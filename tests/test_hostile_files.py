@@ -1,15 +1,10 @@
-"""Damaged files, full disks, killed writers: what is finished stays, what is not is done again."""
+"""Damaged files and full disks: what is finished stays, what is not is done again."""
 
 import errno
 import json
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +22,6 @@ pytest.importorskip("timm")
 from sfda import benchmark, collecting, features, tables
 from sfda.benchmark import _write_cell, cell_path, read_cell
 from sfda.features import Features, _read, _write
-from tree import ROOT
 
 # --- damage ---------------------------------------------------------------------------
 
@@ -261,43 +255,6 @@ def test_a_full_disk_loses_nothing_that_was_finished(tmp_path, monkeypatch, owne
     assert left == [] and before.keys() <= {p for p in tmp_path.rglob("*") if p.is_file()}
     assert all(read_cell(p) for p in tmp_path.glob("pretrained/*/*.npz"))
     assert all(pd.read_csv(p).notna().all(axis=None) for p in tmp_path.glob("tables/*.csv"))
-
-
-# --- killed ------------------------------------------------------------------------------
-
-WRITER = """
-import sys
-from pathlib import Path
-sys.path[:0] = [sys.argv[2]]
-from test_hostile_files import write, _write, _result, collecting
-folder = Path(sys.argv[1])
-for seed in range(10**6):
-    write(folder, seed=seed)
-    _write(folder / "cache" / str(seed), _result(seed))
-    collecting.collect(folder, folder / "tables", predictions=False)
-    print(seed, flush=True)
-"""
-
-
-def test_a_writer_that_is_killed_loses_one_cell_at_most(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path), str(ROOT / "tests")], stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    finished = [int(process.stdout.readline()) for _ in range(3)][-1]
-    time.sleep(random.uniform(0, 0.05))  # another place in each run, and none may matter
-    process.send_signal(signal.SIGKILL)
-    finished = max([finished, *map(int, process.stdout.read().split())])
-    assert process.wait() == -signal.SIGKILL
-    process.stdout.close()
-    cells = sorted(tmp_path.glob("pretrained/*/*.npz"))
-    assert len(cells) - finished - 1 in (0, 1) and all(read_cell(path) for path in cells)
-    entries = [p for p in (tmp_path / "cache").iterdir() if not p.name.startswith(".")]
-    assert len(entries) - finished - 1 in (0, 1)
-    assert all(same(_read(p), _result(int(p.name))) for p in entries)
-    rows = tables.read_table(tmp_path / "tables" / "accuracy.csv", benchmark.ACCURACY)
-    assert rows["seed"].tolist()[: finished + 1] == list(range(finished + 1))
-    assert collecting.collect(tmp_path, tmp_path / "tables", predictions=False)["accuracy"] == len(cells)
 
 
 def test_what_is_read_as_features_is_what_was_written(tmp_path, monkeypatch):
