@@ -208,14 +208,10 @@ def _numbered_objects(labels, name):
     """Numbers 0..C-1, and the classes, of Python objects."""
     try:
         with np.errstate(invalid="ignore"):
-            for row, v in enumerate(labels):
-                if v is None or v != v:
-                    raise TypeError
-                if isinstance(v, numbers.Number) and v % 1 != 0:
-                    break
-            else:
-                row = None
-        if row is None:
+            if any(v is None or v != v for v in labels):
+                raise TypeError
+            fractional = [isinstance(v, numbers.Number) and v % 1 != 0 for v in labels]
+        if not any(fractional):
             classes, y = np.unique(labels, return_inverse=True)
             if not all(a < b for a, b in itertools.pairwise(classes)):  # sets have an order, of a kind
                 raise TypeError
@@ -224,7 +220,8 @@ def _numbered_objects(labels, name):
             f"{name}: expected integers or strings without missing values, "
             "got objects that cannot be sorted"
         ) from None
-    if row is not None:
+    if any(fractional):
+        row = fractional.index(True)
         raise ValueError(_not_a_class(name, labels[row], row))
     return y, classes
 

@@ -6,7 +6,6 @@ Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022.
 import warnings
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from sfda.arrays import (

@@ -18,8 +18,8 @@ from sfda.moments import (
     class_means,
     class_sizes,
     eigh_of_rank,
-    smaller_gram,
     principal_components,
+    smaller_gram,
 )
 
 # A squared pivot of the correlation matrix below this calls for eigenvectors.

@@ -144,7 +144,7 @@ def spread(accuracies):
     """
     values, _, tasks = by_seed(accuracies)
     seeds = np.sqrt(values.var(2, ddof=1).mean(0))
-    between = values.mean(2).var(0, ddof=1) - seeds**2 / values.shape[2]
+    between = _over_seeds(values, 2).var(0, ddof=1) - seeds**2 / values.shape[2]
     networks = np.sqrt(between.clip(min=0))
     return pd.DataFrame(
         {"networks": networks, "seeds": seeds, "ratio": networks / seeds},
@@ -184,7 +184,7 @@ def judge(scores, accuracies, statistic=weighted_tau):
     rows = {}
     for metric, found in _complete(scores, models, tasks).items():
         rows[metric] = [
-            statistic(found[:, t], values[:, t].mean(1)) for t in range(len(tasks))
+            statistic(found[:, t], _over_seeds(values[:, t], 1)) for t in range(len(tasks))
         ]
     return pd.DataFrame(rows, index=tasks).T.rename_axis("metric")
 
@@ -292,7 +292,7 @@ def _resampled(scores, accuracies, statistic, tasks, drawn, rng):
     networks = rng.integers(n, size=(resamples, n))
     # A network or task drawn twice is the same cell, with the same seeds, twice.
     chosen = rng.integers(s, size=(resamples, *values.shape))
-    truth = np.take_along_axis(values[None], chosen, axis=3).mean(3)
+    truth = _over_seeds(np.take_along_axis(values[None], chosen, axis=3), 3)
     at = networks[:, None, :], drawn[:, :, None]
     truth = truth[np.arange(resamples)[:, None, None], *at]
     draws = {}
@@ -328,7 +328,7 @@ def yardsticks(models, accuracies):
     """
     values, names, tasks = by_seed(accuracies)
     facts = models.set_index("model").loc[names]
-    ranks = pd.DataFrame(values.mean(2)).rank().to_numpy()
+    ranks = pd.DataFrame(_over_seeds(values, 2)).rank().to_numpy()
     elsewhere = (ranks.sum(1, keepdims=True) - ranks) / max(1, len(tasks) - 1)
     rows = []
     for i, name in enumerate(names):
@@ -446,7 +446,7 @@ def chance(*accuracies, level=0.95, orders=5000, seed=0):
     """
     rng, means = np.random.default_rng(seed), 0
     for group in accuracies:
-        truth = by_seed(group)[0].mean(2).T
+        truth = _over_seeds(by_seed(group)[0], 2).T
         drawn = rng.permuted(np.tile(np.arange(truth.shape[1]), (orders, 1)), axis=1)
         taus = [weighted_taus(drawn.astype(float), accuracy) for accuracy in truth]
         means = means + np.mean(taus, axis=0) / len(accuracies)
@@ -474,6 +474,11 @@ def below_probe(accuracies, probes):
     both = pd.concat([means, probe], axis=1, join="inner").reset_index()
     both["gap"] = both["probe"] - both["accuracy"]
     return both[both["gap"] > 0].sort_values("gap", ascending=False, ignore_index=True)
+
+
+def _over_seeds(values, axis):
+    """Means: of the same accuracies in another order, too, whose sums differ by a rounding error."""
+    return values.mean(axis).round(12)
 
 
 def _complete(scores, models, tasks):

@@ -162,7 +162,7 @@ def test_weighted_tau_of_anything(scores, accuracies):
         assert str(error).startswith(("scores ", "accuracies ", "scores and accuracies ")), repr(error)
     else:
         assert type(value) is float
-        a, b = (np.array([float(getattr(k, "detach", lambda: k)()) for k in v]) for v in (scores, accuracies))
+        a, b = (np.array([float(k.detach() if isinstance(k, torch.Tensor) else k) for k in v]) for v in (scores, accuracies))
         constant = (a == a[0]).all() or (b == b[0]).all()
         assert math.isnan(value) if constant else -1 - 1e-9 <= value <= 1 + 1e-9
     assert (_content(scores), _content(accuracies)) == before
