@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sfda.archives import confined
 from sfda.folders import image_archive, image_folder, listed
 from sfda.image_sets import DatasetImages, ImageFiles, Images, ImageSet
 from sfda.task_images import images_folder
@@ -306,8 +307,9 @@ def _download(name, folder):
 
     folder.mkdir(parents=True, exist_ok=True)
     reader, *options = _DOWNLOADS[name]
-    for option in options or ({},):
-        getattr(datasets, reader)(folder, **option, download=True)
+    with confined():
+        for option in options or ({},):
+            getattr(datasets, reader)(folder, **option, download=True)
 
 
 def _held_out(part):

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from sfda.archives import confined
 from sfda.task_images import (
     DOWNLOADS,
     READERS,
@@ -364,7 +365,8 @@ _PARTS = {1: [(0, 3)], 2: [(0, 2), (2, 3)], 3: [(0, 1), (1, 2), (2, 3)]}
 def _load(task, folder, side, download):
     if not task.real:
         return LoadedTask(task, *_drawn(task, side))
-    pools = READERS[task.name](folder, download)
+    with confined():
+        pools = READERS[task.name](folder, download)
     parts = []
     for pool, (first, last) in zip(pools, _PARTS[len(pools)]):
         strata, n_strata = pool.strata, None

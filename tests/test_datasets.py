@@ -1,8 +1,11 @@
 """The paper's data sets, read from tiny official layouts."""
 
+import io
 import os
 import pickle
 import shutil
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,6 +195,32 @@ def test_half_of_a_download(tmp_path):
     (tmp_path / "fgvc-aircraft-2013b" / "data" / "variants.txt").unlink()
     with pytest.raises(FileNotFoundError, match="/variants.txt; .*; remove fgvc-aircraft-2013b there"):
         load_official("aircraft", tmp_path, download=True)
+
+
+@pytest.mark.parametrize("member", ["../evil", "fgvc-aircraft-2013b/link/evil"])
+@pytest.mark.parametrize("filtering", [True, False])
+def test_an_archive_that_climbs_out_of_its_folder_is_refused(member, filtering, tmp_path, monkeypatch):
+    from torchvision.datasets import utils
+
+    def fetch(url, root, *arguments, **options):
+        archive = Path(root) / "a.tar"
+        with tarfile.open(archive, "w") as tar:
+            if "link" in member:
+                link = tarfile.TarInfo("fgvc-aircraft-2013b/link")
+                link.type, link.linkname = tarfile.SYMTYPE, "../.."
+                tar.addfile(link)
+            tar.addfile(tarfile.TarInfo(member), io.BytesIO())
+        if filtering:  # as the installed torchvision does
+            utils.extract_archive(str(archive), str(root))
+        else:  # as older ones did
+            with tarfile.open(archive) as tar:
+                tar.extractall(root)
+
+    monkeypatch.setattr("torchvision.datasets.fgvc_aircraft.download_and_extract_archive", fetch)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"the download failed \(\w*(Outside|Link)\w*Error: "):
+        load_official("aircraft", tmp_path / "images", download=True)
+    assert not list(tmp_path.rglob("evil")) and "extraction_filter" not in vars(tarfile.TarFile)
 
 
 class Evil:

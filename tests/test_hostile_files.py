@@ -3,8 +3,13 @@
 import errno
 import json
 import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostile import quick
+from tree import ROOT
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
@@ -264,3 +270,40 @@ def test_what_is_read_as_features_is_what_was_written(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "_key", lambda *a: "a")
     found = features.extract(None, [1], "x", cache=tmp_path, device="cpu")
     assert same(found, _result()) and not found.cached
+
+
+# --- killed ------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[2]]
+from test_hostile_files import write, _write, _result, collecting
+folder = Path(sys.argv[1])
+for seed in range(10**6):
+    write(folder, seed=seed)
+    _write(folder / "cache" / str(seed), _result(seed))
+    collecting.collect(folder, folder / "tables", predictions=False)
+    print(seed, flush=True)
+"""
+
+
+def test_a_writer_that_is_killed_loses_one_cell_at_most(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path), str(ROOT / "tests")], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    finished = [int(process.stdout.readline()) for _ in range(3)][-1]
+    time.sleep(random.uniform(0, 0.05))  # another place in each run, and none may matter
+    process.send_signal(signal.SIGKILL)
+    finished = max([finished, *map(int, process.stdout.read().split())])
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+    cells = sorted(tmp_path.glob("pretrained/*/*.npz"))
+    assert len(cells) - finished - 1 in (0, 1) and all(read_cell(path) for path in cells)
+    entries = [p for p in (tmp_path / "cache").iterdir() if not p.name.startswith(".")]
+    assert len(entries) - finished - 1 in (0, 1)
+    assert all(same(_read(p), _result(int(p.name))) for p in entries)
+    rows = tables.read_table(tmp_path / "tables" / "accuracy.csv", benchmark.ACCURACY)
+    assert rows["seed"].tolist()[: finished + 1] == list(range(finished + 1))
+    assert collecting.collect(tmp_path, tmp_path / "tables", predictions=False)["accuracy"] == len(cells)
