@@ -47,10 +47,12 @@ def check_vector(values, name, least=2):
             raise TypeError(f"got dtype {vector.dtype}")
         if given == "O" and any(isinstance(v, (str, bytes)) for v in vector.ravel()):
             raise TypeError("some are strings")
+        if given in "US":
+            for text in vector.ravel().tolist():
+                float(text)  # of one that is no number Python says which
+            raise TypeError("they are strings")
         with np.errstate(over="ignore"):  # infinity is found below
             vector = vector.astype(float)
-        if given in "US":
-            raise TypeError("they are strings")
     except Exception as error:  # objects may fail to be numbers in any way
         raise ValueError(f"{name} must be a sequence of numbers: {error}") from error
     if vector.ndim != 1:

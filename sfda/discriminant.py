@@ -259,9 +259,9 @@ class FisherDiscriminant(
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""
         X, y = _without_tensors(X, "X"), _without_tensors(y, "y")
-        with np.errstate(over="ignore", invalid="ignore"):  # of the sum by which NaN are sought
+        with np.errstate(over="ignore", invalid="ignore"):  # of sums by which NaN are sought
             X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
-        check_classification_targets(y)
+            check_classification_targets(y)  # which asks whether 2^63 is an integer
         self.classes_, y = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(

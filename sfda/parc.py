@@ -31,8 +31,8 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
         Integers (gaps are fine) or strings, at least two classes, one of them
         with two samples.
     components : int, optional
-        Reduce the features to so many principal components first, to N or D
-        where there are fewer; 32 is what the authors and the code beside the
+        Reduce the features to so many principal components first, to their
+        rank where it is lower; 32 is what the authors and the code beside the
         SFDA paper use. With scikit-learn's randomised solver and one power
         iteration, as published: where the spectrum is flat these are not the
         leading components, and the score depends on `seed`.
@@ -98,6 +98,9 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
         k = min(components, n, d)
         pca = PCA(k, svd_solver="randomized", random_state=seed, iterated_power=1)
         x = pca.fit_transform(x)
+        # Scaled to variance 1, rounding errors would be features like any other: of N or fewer
+        # components the last has none else, once the mean is taken away.
+        x = x[:, pca.singular_values_ > 1e-10 * pca.singular_values_[0]]
     x = StandardScaler().fit_transform(x)
     x -= x.mean(1, keepdims=True)
     lengths = np.linalg.norm(x, axis=1)

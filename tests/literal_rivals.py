@@ -106,6 +106,7 @@ def parc(X, y, components=None, rounded=True):
     if components is not None:
         k = min(components, *X.shape)
         X = PCA(k, svd_solver="randomized", random_state=1919, iterated_power=1).fit_transform(X)
+        X = X[:, : np.linalg.matrix_rank(X)]  # the rest is rounding errors, scaled to variance 1 in public code
     X = StandardScaler().fit_transform(X)
     upper = np.triu_indices(len(y), 1)
     a = (1 - np.corrcoef(X))[upper]
