@@ -49,7 +49,7 @@ chapter: $(READY)  ## rerun one chapter from its text: make chapter NAME=02
 	$(BIN)/python book/notebooks.py $(NAME)
 
 chapters: $(READY)  ## rerun all of them
-	$(BIN)/python book/notebooks.py $(NAME)
+	$(BIN)/python book/notebooks.py
 
 ENV = newest
 colab:  ## run the chapters as Colab does (ENV=oldest: oldest releases, NAME=02: only that one)

@@ -192,11 +192,10 @@ def test_buttons_lead_to_the_repository(chapter):
     assert any(link.startswith(f"{ADDRESS}/issues/new") for link in links), f"{page_of(chapter)}: no issue button{hint}"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_sound(browser, name, scheme):
+def test_page_is_sound(browser, name):
     problems = []
-    with browser.new_context(color_scheme=scheme, offline=True, viewport={"width": 1280, "height": 900}) as context:
+    with browser.new_context(offline=True, viewport={"width": 1280, "height": 900}) as context:
         context.route(re.compile("^(?!file:|data:|blob:)"), lambda route: route.abort())
         page = context.new_page()
         page.on("console", lambda line: problems.append(f"console: {line.text}") if line.type == "error" else None)
@@ -205,8 +204,11 @@ def test_page_is_sound(browser, name, scheme):
                 else problems.append(f"asks the network for {request.url}"))
         try:
             page.goto((BUILT / name).as_uri())
-            problems += page.evaluate(INSPECT, scheme)
-            problems += barriers(page, colours=True)
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
+                found = page.evaluate(INSPECT, scheme) + barriers(page, colours=True)
+                problems += [f"{scheme}: {problem}" for problem in found]
             page.set_viewport_size({"width": 1400, "height": 900})
             problems += page.evaluate(CUT_EQUATIONS)
             page.set_viewport_size({"width": 360, "height": 740})
@@ -217,8 +219,17 @@ def test_page_is_sound(browser, name, scheme):
         except Error as error:
             problems.append(str(error))
     if problems:
-        heading = f"_build/html/{name} ({scheme}): mend its source, then run `make book`"
+        heading = f"_build/html/{name}: mend its source, then run `make book`"
         pytest.fail("\n".join([heading, *problems]), pytrace=False)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_opens_in_the_colours_that_the_reader_has_set(browser, scheme):
+    entry = page_of(NUMBERED[0])
+    with browser.new_context(color_scheme=scheme, offline=True) as context:
+        page = context.new_page()
+        page.goto((BUILT / entry).as_uri())
+        assert not (problems := page.evaluate(INSPECT, scheme)), f"{entry} ({scheme}): {problems}"
 
 
 def test_a_page_can_be_reached_and_read_from_the_keyboard(browser):
