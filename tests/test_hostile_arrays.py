@@ -25,7 +25,7 @@ torch = pytest.importorskip("torch")
 
 @pytest.mark.parametrize("name", METRICS)
 @given(data=st.data())
-@quick(60)
+@quick(30)
 def test_anything_is_scored_or_refused(name, data):
     features, labels = data.draw(cases(most=12 if name in SLOW else 40))
     if name == "ETran energy" and labels is None:
@@ -38,7 +38,7 @@ def test_anything_is_scored_or_refused(name, data):
 
 @pytest.mark.parametrize("name", METRICS)
 @given(data=st.data())
-@quick(60)
+@quick(30)
 def test_any_numbers_are_scored_or_refused(name, data):
     x, y = data.draw(cases(valid=True, most=12 if name in SLOW else 40))
     value = answer(METRICS[name], x, y)
