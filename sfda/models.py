@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "pocket" / "weights"
@@ -358,9 +359,10 @@ def parameters(network):
 def multiplications(network, *, size=32):
     """How many multiplications one image of `size` x `size` pixels takes, in millions.
 
-    Those of convolutions and matrix products, as torch counts them.
+    Those of convolutions and matrix products, as torch counts them: attention as the two
+    products it is, since some releases do not count what a fused kernel does on the CPU.
     """
     network.eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         network(torch.zeros(1, 3, size, size))
     return counter.get_total_flops() / 2e6  # torch counts the additions, too

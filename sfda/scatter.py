@@ -19,6 +19,7 @@ from sfda.arrays import (
     class_sums,
     eigh,
     gram,
+    like,
     log_softmax,
     matmul,
     namespace,
@@ -313,7 +314,7 @@ class LabelledFeatures(PooledScatter):
         self.basis = q
         # So little may be the rounding of the means, and looks like perfectly separate classes.
         member = namespace(y).zeros_like(y[:n_classes])
-        member[y] = namespace(y).arange(n, dtype=y.dtype, device=y.device)
+        member[y] = like(np.arange(n, dtype=np.int64), y)
         few = given[member]  # one of each class
         if self.mean_variance <= 1e-20 * float((few * few).mean()) and bool((given == few[y]).all()):
             raise ValueError(_NO_VARIATION)

@@ -173,4 +173,10 @@ def test_multiplications_are_counted():
     )  # fmt: skip
     expected = 32 * 32 * 5 * 3 * 9 + 5 * 32 * 32 * 7
     assert models.multiplications(network) == expected / 1e6
-    assert models.multiplications(models.untrained("vit_tiny")) > 1
+
+
+def test_multiplications_of_attention_are_counted():
+    n, d = 17, 48  # patches of 8 x 8 pixels and the class token
+    block = n * d * 3 * d + 2 * n * n * d + n * d * d + 2 * n * d * 3 * d
+    expected = 16 * d * 3 * 64 + 4 * block + d * 128
+    assert models.multiplications(models.untrained("vit_tiny")) == expected / 1e6
