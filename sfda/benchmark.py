@@ -193,8 +193,9 @@ def read_cell(path):
         own = cell_path("", record["model"], record["task"], record["seed"]).parts[1:]
     except Exception:  # damaged bytes make their readers stumble in any way
         return None
-    there = Path(path).parts[-len(own) :] == own
-    return (record, probabilities) if there and RECORD <= record.keys() else None
+    # Of a member that does not begin like an array, NumPy gives the bytes.
+    whole = isinstance(probabilities, np.ndarray) and probabilities.ndim == 2 and RECORD <= record.keys()
+    return (record, probabilities) if whole and Path(path).parts[-len(own) :] == own else None
 
 
 def run(

@@ -99,7 +99,7 @@ def mixed(function, *arguments):
         result = None
     else:
         assert bool(np.isfinite(as_features(result)).all())
-        assert len(result) == len(arguments[0])
+        assert len(result) == len(as_features(arguments[0]))
     assert [_content(each) for each in arguments] == before
     return result
 
@@ -108,7 +108,10 @@ def mixed(function, *arguments):
 @quick(150)
 def test_confmix_of_anything(data):
     features, labels = data.draw(cases())
-    n = len(features) if hasattr(features, "__len__") else 3
+    try:
+        n = len(as_features(features))
+    except ValueError:
+        n = 3
     p = data.draw(st.one_of(
         st.lists(st.floats(0, 1), min_size=n, max_size=n), st.lists(st.floats(), max_size=3), st.floats(),
         st.sampled_from([None, "p", [[0.5]] * n, [0.5j] * n, [None] * n, torch.full((n,), 0.5, requires_grad=True),

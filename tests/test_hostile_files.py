@@ -1,6 +1,7 @@
 """Damaged files and full disks: what is finished stays, what is not is done again."""
 
 import errno
+import io
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +158,21 @@ def test_a_cell_of_an_older_version_or_of_another_place_is_none(tmp_path, record
     np.savez(path, record=np.array(json.dumps(record)), probabilities=np.ones((2, 2)))
     assert read_cell(path) is None
     assert benchmark._done(tmp_path, None, False) == {} and collecting.collect(tmp_path, tmp_path / "tables") == {}
+
+
+@pytest.mark.parametrize("probabilities", [b"no array", np.ones(3), np.array(0.5)])
+def test_probabilities_that_are_none(tmp_path, probabilities):
+    path, _ = write(tmp_path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("record.npy", _npy(np.array(json.dumps(RECORD))))
+        archive.writestr("probabilities.npy", probabilities if isinstance(probabilities, bytes) else _npy(probabilities))
+    assert read_cell(path) is None
+
+
+def _npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 def test_an_array_where_a_cell_should_be(tmp_path):
