@@ -256,9 +256,11 @@ def calibrated(log_p, y):
 def split(log_p):
     """Log-likelihood of an averaged posterior, and what it consists of.
 
-    .. math:: \\frac1N\\sum_n \\log \\bar p(y_n)
-              = \\frac1M\\sum_m \\frac1N\\sum_n \\log p_m(y_n)
-              + \\frac1N\\sum_n \\Bigl[\\log \\bar p(y_n) - \\frac1M\\sum_m \\log p_m(y_n)\\Bigr],
+    .. math::
+
+        \\frac1N\\sum_n \\log \\bar p(y_n)
+        &= \\frac1M\\sum_m \\frac1N\\sum_n \\log p_m(y_n) \\\\
+        &+ \\frac1N\\sum_n \\Bigl[\\log \\bar p(y_n) - \\frac1M\\sum_m \\log p_m(y_n)\\Bigr],
 
     the mean of the members' own log-likelihoods plus the *ambiguity*, which by
     Jensen's inequality is never negative, and 0 where all members agree.

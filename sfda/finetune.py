@@ -31,7 +31,7 @@ PASSES = 12
 BATCH = 64
 MOMENTUM = 0.9
 STANDARD = 512  # images that standardise the features
-#: The paper's protocol, as its public code has it: options of :func:`choose` and :func:`measure`.
+#: Options of :func:`choose` and :func:`measure` for the paper's protocol, as its public code has it.
 PAPER = {
     "rates": (1e-4, 1e-3, 1e-2, 1e-1), "decays": (0.0, 1e-6, 1e-5, 1e-4, 1e-3),
     "every_pair": True, "steps": 5000, "plain": True,

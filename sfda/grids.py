@@ -10,7 +10,7 @@ from torch import nn
 from sfda import models, tasks
 from sfda.task_images import SIDE
 
-#: Multiple of the usual number of steps, by group: transformers learn more slowly.
+#: Multiple of the usual number of steps, by group; transformers learn more slowly.
 BUDGET = {"supervised": 1, "self-supervised": 1, "transformer": 2}
 PROTOCOL = ("rates", "decays", "every_pair", "steps", "batch", "plain")
 #: What the keys of a grid's file hold; of a list, also its elements.

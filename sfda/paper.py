@@ -80,7 +80,7 @@ def _measured(name, logits, labels):
     return measures.measured_by(name, logits.numpy(), labels.numpy().astype(np.int64))
 
 
-#: The paper's fine-tuning: twenty settings and one more run of 5,000 steps, for each of 363 pairs.
+#: The paper's fine-tuning, with twenty settings and one more run of 5,000 steps, for each of 363 pairs.
 GRID = FullSize(
     {name: loader for names in NETWORKS.values() for name, loader in names.items()},
     tuple(datasets.OFFICIAL), GROUPS, (0,), SIDE, PAPER,

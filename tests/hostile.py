@@ -175,7 +175,7 @@ FORMS = (
 REAL_FORMS = (
     _mapped, lambda x: np.ma.array(x), lambda x: np.ma.masked_greater(x, 0), pd.DataFrame,
     lambda x: pd.DataFrame(x).astype("Float64"), lambda x: pd.DataFrame(x).rename(columns=str),
-    lambda x: scipy.sparse.csr_array(x), lambda x: scipy.sparse.coo_matrix(x),
+    lambda x: scipy.sparse.csr_array(x.astype("f8")), lambda x: scipy.sparse.coo_matrix(x.astype("f8")),
     _tensor, lambda x: _tensor(x).requires_grad_(), lambda x: _tensor(x).half(), lambda x: _tensor(x).bfloat16(),
     lambda x: _tensor(x).T.contiguous().T, lambda x: _tensor(x).long(), lambda x: _tensor(x) > 0,
     lambda x: torch.complex(_tensor(x), _tensor(x)).conj().imag, lambda x: torch.complex(_tensor(x), _tensor(x)),

@@ -2,7 +2,7 @@
 
 - the public address, from pyproject.toml, for the repository, issue and Colab buttons;
 - MathJax, from an installed package, so that equations need no network;
-- docstrings, in which an author's initial must not begin a list;
+- docstrings, in which an author's initial must not begin a list, and fields of named tuples;
 - the bibliography, whose entries must be called items where they are in a list.
 """
 
@@ -39,6 +39,11 @@ def keep_initials(app, what, name, obj, options, lines):
     lines[:] = [re.sub(r"^(\s*)([A-Z]\. )", r"\1\\\2", line) for line in lines]
 
 
+def skip_fields(app, what, name, obj, skip, options):
+    # Of a named tuple's field Python only knows its number; the class describes it.
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
 def name_items(app, pagename, templatename, context, doctree):
     # docutils' role is deprecated (DPUB-ARIA 1.1): a screen reader that does
     # not know it finds a list without items.
@@ -49,6 +54,7 @@ def name_items(app, pagename, templatename, context, doctree):
 def setup(app):
     # After napoleon, which has made sections of the docstrings by then.
     app.connect("autodoc-process-docstring", keep_initials, priority=900)
+    app.connect("autodoc-skip-member", skip_fields)
     app.connect("config-inited", configure)
     app.connect("builder-inited", copy_mathjax)
     app.connect("html-page-context", name_items)
