@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "data" / "pocket" / "weights"
 SIZE = 32  # height and width of the images
@@ -362,6 +361,8 @@ def multiplications(network, *, size=32):
     Those of convolutions and matrix products, as torch counts them: attention as the two
     products it is, since some releases do not count what a fused kernel does on the CPU.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # takes a third of a second
+
     network.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         network(torch.zeros(1, 3, size, size))

@@ -59,7 +59,8 @@ def heatmap(table, *, ax=None, decimals=1, label="place in its column (1 = best)
         if np.isfinite(value):
             # Dark cells are those of late places, where the text turns white.
             colour = "white" if ranks.iloc[i, j] > middle else "black"
-            ax.text(j, i, f"{round(value, decimals) + 0.0:.{decimals}f}", ha="center", va="center", color=colour, size=8)
+            text = f"{round(value, decimals) + 0.0:.{decimals}f}"  # never -0.0
+            ax.text(j, i, text, ha="center", va="center", color=colour, size=8)
     ax.figure.colorbar(image, ax=ax, label=label, pad=0.01)
     return ax
 

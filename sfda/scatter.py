@@ -83,7 +83,8 @@ class PooledScatter:
         limits = namespace(means).finfo(dtype)
         self._eps = float(limits.eps)
         trace = float(scatter.diagonal().sum())
-        if not math.isfinite(trace):
+        # The sums that start the power iteration are larger than the scatter, by so much at most.
+        if not trace * self.n * n_features <= float(limits.max):
             raise OutOfPrecision("features: too large, their scatter overflows; rescale them")
         if trace * self._eps <= float(limits.tiny):
             if varies() or self._eps > 1e-10:

@@ -373,6 +373,14 @@ def test_samples_that_equal_their_class_mean_but_for_its_rounding(name, d):
         FisherDiscriminant().fit(x, Y)
 
 
+@pytest.mark.parametrize("name", ["SFDA", "SFDA leave-one-out", "discriminant accuracy", "left-out probability"])
+def test_a_scatter_that_is_finite_but_has_no_sums_is_too_large(name):
+    x, y = np.zeros((11, 2)), np.r_[np.zeros(9, int), 1, 1]
+    x[0], x[-1] = 1e154, 1e150
+    with pytest.raises(ValueError, match="^features: too large, their scatter overflows; rescale them$"):
+        METRICS[name](x, y)
+
+
 def test_a_constant_column_makes_the_scatter_singular():
     for constant in (0.0, 0.1):
         with pytest.raises(ValueError, match="^shrinkage: the within-class scatter is singular at 0;"):
