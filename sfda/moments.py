@@ -117,7 +117,7 @@ def eigh_of_rank(a, shape):
     vectors come as columns. May overwrite `a`.
     """
     eigenvalues, vectors = eigh(a)
-    cut = eigenvalues[-1] * max(shape) * np.finfo(np.float64).eps
+    cut = eigenvalues[-1] * (max(shape) * np.finfo(np.float64).eps)
     rank = int((eigenvalues > max(float(cut), 0.0)).sum())
     kept = namespace(a).arange(len(eigenvalues) - 1, len(eigenvalues) - rank - 1, -1)
     return eigenvalues[kept], vectors[:, like(to_numpy(kept), a)]

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))
 settings.register_profile("same", derandomize=True)
 settings.register_profile("search", max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
-if settings.default.derandomize:
+if settings.default.derandomize and hasattr(providers, "_get_local_constants"):
     # Hypothesis draws the constants of all modules of ours that are loaded, too: what a test draws
     # would depend on which tests ran before it in its process. Our pin has no setting for this.
     providers._get_local_constants = providers.Constants

@@ -403,6 +403,12 @@ def test_the_nearest_neighbours_of_tiny_numbers_are_refused_not_guessed():
         METRICS["nearest neighbour"](1e-200 * WIDE, Y)
 
 
+@pytest.mark.parametrize("name", ["NLEEP", "LogME as published"])
+def test_squares_at_the_end_of_the_range(name):
+    """The bound below which an eigenvalue counts as zero must not overflow on its way."""
+    answer(METRICS[name], np.array([[1e154, 0.0], [0.0, 3e153], [2e153, 1e153]]), np.array([0, 1, 1]))
+
+
 @pytest.mark.parametrize("name", ["PARC", "PARC 32 components", "linear probe"])
 @pytest.mark.parametrize("power", [-1000, -600, 600, 1000])
 def test_extreme_units_change_nothing(name, power):
