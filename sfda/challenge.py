@@ -180,7 +180,7 @@ def _as_confidence(confidence, n_samples):
         confidence = to_numpy(confidence)
     try:
         p = np.asarray(confidence, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         raise ValueError("confidence: expected one number a row of features") from None
     if p.shape != (n_samples,):
         raise ValueError(f"confidence: expected shape ({n_samples},), got {p.shape}")

@@ -93,7 +93,12 @@ def fold(chunk, step, merge, number=0):
     for start in range(0, n, ROWS):
         rows = slice(start, start + ROWS)
         try:
-            result = step(features[rows], labels[rows])
+            some = features[rows], labels[rows]
+        except Exception as error:  # what sparse and other arrays do is up to them
+            raise ValueError(f"chunk {number}: expected arrays that have rows, got {_kind(features)} and "
+                             f"{_kind(labels)} ({type(error).__name__})") from error  # fmt: skip
+        try:
+            result = step(*some)
             total = result if total is None else merge(total, result)
         except OutOfPrecision:
             raise

@@ -34,16 +34,17 @@ class ClassMoments:
     scatter: object
 
     @classmethod
+    @np.errstate(over="ignore", invalid="ignore")  # what is made of them is checked
     def of(cls, x, y, classes):
         """Of checked features (n, D) and classes (n,); `x` is not overwritten."""
         counts = to_float64(namespace(x).bincount(y, minlength=len(classes)))
         present = counts > 0
         means = class_sums(x, y, len(classes))
         means[present] /= counts[present, None]
-        with np.errstate(over="ignore", invalid="ignore"):
-            scatter = to_float64(gram(class_residuals(x, means, y)))
+        scatter = to_float64(gram(class_residuals(x, means, y)))
         return cls(classes, counts, means, scatter)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def merge(self, other):
         """Of both sets of samples."""
         if self.means.shape[1] != other.means.shape[1]:
@@ -58,10 +59,9 @@ class ClassMoments:
         share = b.counts / namespace(counts).where(counts > 0, counts, counts + 1)
         gaps = b.means - a.means
         apart = (a.counts * share)[shared, None] ** 0.5 * gaps[shared]
-        with np.errstate(over="ignore", invalid="ignore"):
-            scatter = a.scatter + b.scatter
-            if len(apart):
-                scatter += gram(apart)
+        scatter = a.scatter + b.scatter
+        if len(apart):
+            scatter += gram(apart)
         return ClassMoments(classes, counts, a.means + share[:, None] * gaps, scatter)
 
     def spread(self, classes):

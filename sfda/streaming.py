@@ -165,7 +165,7 @@ def score_passes(passes, metric, options):
     """The score by any way of running passes; see :func:`stream_score`."""
     name = _find(metric)
     plan = _Plan.of(name, options)
-    with full_precision():
+    with full_precision(), np.errstate(over="ignore", invalid="ignore"):  # the scatter is checked
         try:
             return _score(passes, name, plan, options)
         except OutOfPrecision:

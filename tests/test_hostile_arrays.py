@@ -86,6 +86,20 @@ def test_streams_are_refused_where_the_whole_is(case, metric, rows):
         assert within(value, METRICS[metric].bounds, len(y), len(set(y.tolist())))
 
 
+@pytest.mark.parametrize("metric", [*streaming.STREAMED, "H-score"])
+@pytest.mark.parametrize("rows", [1, 9])
+def test_streams_of_the_largest_numbers_are_refused(metric, rows):
+    x = np.where(np.arange(27) % 3, 1.7e308, -1.7e308)[:, None]
+    chunks = [(x[i : i + rows], np.arange(i, i + rows) % 2) for i in range(0, 27, rows)]
+    with pytest.raises(ValueError, match="^features: too large, their scatter overflows; rescale them$"):
+        sfda.stream_score(lambda: chunks, metric=metric)
+
+
+def test_chunks_that_have_no_rows_are_named():
+    with pytest.raises(ValueError, match=r"^chunk 0: expected arrays that have rows, got .* \(\w+Error\)$"):
+        sfda.stream_score(lambda: [(np.ones((4, 2)), torch.tensor([0, 1, 0, 1]).to_sparse())])
+
+
 # --- the other functions -----------------------------------------------------------
 
 
