@@ -462,7 +462,7 @@ def _load_entry(name, path, entry, folder):
         build = getattr(importlib.import_module(module), function)
         # Other functions of theirs download, unpack, or read pickles.
         home = str(getattr(build, "__module__", "")).split(".")[:2]
-        if home not in BUILDERS or re.search("load|download|checkpoint|_hub", f"{build.__module__}.{function}"):
+        if home not in BUILDERS or re.search("load|checkpoint|_hub", f"{build.__module__}.{function}"):
             raise ValueError(f"{builder['callable']} is refused, it is no builder of networks")
         with _checkpoints(None):
             network = build(*builder["args"], **builder["kwargs"])

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from sfda import cluster
 from sfda.finetune import PROTOCOL, choose, measure
 from sfda.grids import POCKET, Grid
-from sfda.tables import read_table
+from sfda.tables import read_table, replacing
 
 ACCURACY = [
     "group", "model", "task", "seed", "accuracy", "validation_accuracy", "learning_rate",
@@ -386,16 +386,8 @@ def _done(cells, tables, untrained):
 
 def _write_cell(path, record, probabilities):
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Of this process alone, on any machine that sees the folder.
-    part = path.with_name(f"{path.name}.{platform.node()}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            np.savez_compressed(file, record=np.array(json.dumps(record)), probabilities=probabilities)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path) as part, open(part, "wb") as file:
+        np.savez_compressed(file, record=np.array(json.dumps(record)), probabilities=probabilities)
 
 
 def _processor():

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sfda import verdict
+from sfda.tables import read_table, replacing
 
 SIZES = (2, 3, 4, 5)
 EXHAUSTIVE = 3  # larger ensembles are too many to try them all
@@ -202,7 +203,7 @@ def write_limits(task_names, pools, *, table, folder=None, progress=print):
     """
     table = Path(table)
     for task in task_names:
-        old = pd.read_csv(table, dtype={"digest": str}) if table.exists() else None
+        old = read_table(table, ["task", "digest"]) if table.exists() else None
         if old is not None:
             known = set(old.loc[old["task"] == task, "digest"])
             if known == {Predictions(task, folder=folder).digest(pools)}:
@@ -212,9 +213,8 @@ def write_limits(task_names, pools, *, table, folder=None, progress=print):
         rows = found if old is None or old.empty else pd.concat([old, found])
         order = {name: i for i, name in enumerate(verdict.table("tasks", folder=folder)["name"])}
         rows = rows.sort_values("task", key=lambda c: c.map(order), kind="stable")
-        part = table.with_suffix(".part")
-        rows.to_csv(part, index=False)
-        part.replace(table)
+        with replacing(table) as part:
+            rows.to_csv(part, index=False)
         progress(f"{task}: all ensembles tried")
 
 

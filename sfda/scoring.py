@@ -19,6 +19,7 @@ from sfda.collecting import add_rows
 from sfda.finetune import features
 from sfda.grids import POCKET
 from sfda.score import SaturationWarning
+from sfda.tables import read_table
 
 COLUMNS = ["metric", "model", "task", "score", "seconds", "digest"]
 ABLATION = ["variant", "images", "model", "task", "score", "n", "digest"]
@@ -70,8 +71,8 @@ def score_zoo(
     Raises
     ------
     ValueError
-        Unknown names; or a metric refuses the features: the message names
-        metric, network and task.
+        Unknown names; a table that is cut off; or a metric refuses the features: the
+        message names metric, network and task.
     FileNotFoundError
         Weights or images are missing.
     """
@@ -87,7 +88,7 @@ def score_zoo(
     encoders = {name: grid.encoder(name, folder=weights, untrained=untrained) for name in names}
     done = {}
     if table.exists():
-        old = pd.read_csv(table, dtype={"digest": str})
+        old = read_table(table, ["metric", "model", "task", "digest"])
         done = {(r.metric, r.model, r.task): r.digest for r in old.itertuples()}
     computed = 0
     for task_name in task_names:
@@ -184,7 +185,7 @@ def ablate_zoo(
     encoders = {name: encoder_of(name, folder=weights) for name in names}
     done = {}
     if table.exists():
-        old = pd.read_csv(table, dtype={"digest": str})
+        old = read_table(table, ["variant", "images", "model", "task", "digest"])
         done = {(r.variant, r.images, r.model, r.task): r.digest for r in old.itertuples()}
     computed = 0
     for task_name in task_names:

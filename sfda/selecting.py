@@ -12,6 +12,7 @@ from sfda.benchmark import digest_of, encoder_of, resolve_device
 from sfda.collecting import add_rows
 from sfda.finetune import features
 from sfda.score import log_posterior
+from sfda.tables import read_table
 
 SIZE = 5
 COLUMNS = ["method", "pool", "task", "members", "digest"]
@@ -67,6 +68,8 @@ def select_zoo(task_names, *, table, images=None, weights=None, device="auto", p
 
     Raises
     ------
+    ValueError
+        A table that is cut off.
     FileNotFoundError
         Weights or images are missing.
     """
@@ -75,7 +78,7 @@ def select_zoo(task_names, *, table, images=None, weights=None, device="auto", p
     encoders = {name: encoder_of(name, folder=weights) for name in names}
     done = set()
     if table.exists():
-        old = pd.read_csv(table, dtype={"digest": str})
+        old = read_table(table, ["method", "pool", "task", "digest"])
         done = set(zip(old["method"], old["pool"], old["task"], old["digest"]))
     computed = 0
     for task_name in task_names:

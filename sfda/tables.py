@@ -45,6 +45,7 @@ def read_table(path, columns=()):
 @contextmanager
 def replacing(path):
     """Name of a file beside `path`, which takes its place if nothing goes wrong and is removed otherwise."""
+    # Of this process alone, on any machine that sees the folder.
     part = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
     try:
         yield part

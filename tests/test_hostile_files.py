@@ -27,7 +27,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 pytest.importorskip("timm")
 
-from sfda import benchmark, collecting, features, tables
+from sfda import benchmark, collecting, ensemble_truth, features, scoring, selecting, tables
 from sfda.benchmark import _write_cell, cell_path, read_cell
 from sfda.features import Features, _read, _write
 
@@ -224,6 +224,19 @@ def test_a_table_that_is_cut_off_is_not_read(tmp_path, cut):
         tables.read_table(path)
     with pytest.raises(ValueError, match="accuracy.csv: its last line is cut off"):
         benchmark._done(tmp_path / "none", tmp_path, False)
+
+
+def test_whoever_goes_on_with_a_table_refuses_one_that_is_cut_off(tmp_path):
+    """The row that is not whole would count as done, or be lost when the table is written again."""
+    table = tmp_path / "t.csv"
+    for name, go_on in (
+        ("scores", lambda: scoring.score_zoo([], [], table=table)), ("ablations", lambda: scoring.ablate_zoo([], [], table=table)),
+        ("ensembles", lambda: selecting.select_zoo([], table=table)),
+        ("ensemble_limits", lambda: ensemble_truth.write_limits(["digits"], {}, table=table)),
+    ):  # fmt: skip
+        table.write_bytes((ROOT / "data" / "pocket" / f"{name}.csv").read_bytes()[:2000].rstrip(b"\n"))
+        with pytest.raises(ValueError, match=r"t\.csv: its last line is cut off"):
+            go_on()
 
 
 def test_damaged_predictions_are_refused_by_name(tmp_path):
