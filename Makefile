@@ -32,8 +32,9 @@ test coverage chapter chapters colab: export OMP_NUM_THREADS = 1
 test coverage chapter chapters colab: export OPENBLAS_NUM_THREADS = 1
 
 # One process a core. A file stays in one process: a chapter has one kernel, and
-# files have fixtures that take long. tests/order.py says which begin.
-PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --ignore=tests/benchmarks
+# files have fixtures that take long. tests/order.py says which begin. A process
+# that ends in a test, or hangs until its time is up, would do the same again.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0 --ignore=tests/benchmarks
 
 test: book  ## build the book, then run every test and every chapter
 	$(BIN)/python -m pytest $(PARALLEL) \
