@@ -353,10 +353,10 @@ class LabelledFeatures(PooledScatter):
         judge = LeftOut(self, shrinkage)
         inner_products = points(judge.whiten, judge.means) if points else None
         result = []
-        # Large blocks keep both cores at work; an eighth of the samples is little
-        # to hold beside them.
+        # Large blocks keep both cores at work; an eighth of the samples, or two
+        # megabytes, is little to hold beside them.
         eighth = len(self.y) * self.residuals.shape[1]
-        for rows in row_blocks(self.residuals, min(2**24, eighth)):
+        for rows in row_blocks(self.residuals, min(2**24, max(2**21, eighth))):
             at = functools.partial(inner_products, rows) if points else None
             result.append(judge(self.residuals[rows], self.y[rows], at))
         return namespace(self.residuals).concatenate(result)

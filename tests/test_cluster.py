@@ -139,7 +139,7 @@ def test_without_dask(monkeypatch):
 
 
 @UNTIDY
-def test_a_worker_that_dies_does_not_change_the_score(two_workers):
+def test_a_worker_that_dies_does_not_change_the_score():
     X, y = sample(600, 12)
     killed = []
 
@@ -151,11 +151,11 @@ def test_a_worker_that_dies_does_not_change_the_score(two_workers):
 
     def kill():
         time.sleep(1)
-        worker = next(iter(two_workers.workers.values()))
+        worker = next(iter(two.workers.values()))
         killed.append(worker.pid)
         os.kill(worker.pid, signal.SIGKILL)
 
-    with distributed.Client(two_workers):
+    with local_cluster() as two, distributed.Client(two):
         killer = threading.Thread(target=kill)
         killer.start()
         found = scored(chunks, metric="left-out probability")

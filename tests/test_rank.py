@@ -346,7 +346,7 @@ def stopped(arguments, how, after="[1/2] a: "):
 
 
 def test_a_killed_run_goes_on_where_it_was(images, tmp_path, capsys):
-    manifest = write_manifest(tmp_path / "weights", [("a", 32), ("b", 800)])
+    manifest = write_manifest(tmp_path / "weights", [("a", 32), ("b", 400)])
     arguments = [str(images), "--models", str(manifest), "--batch", "1", "--cache"]
     cache = tmp_path / "cache"
     code, rest = stopped([*arguments, str(cache)], signal.SIGINT)
