@@ -1,7 +1,6 @@
 """Labelled images to score networks on: the paper's 11 data sets, a folder, any data set of torch.
 
-No image is decoded before it is asked for; labels, classes and the split are known at
-once. ``OFFICIAL`` describes the paper's data sets; :func:`sfda.datasets.load_images`
+``OFFICIAL`` describes the paper's data sets; :func:`sfda.datasets.load_images`
 takes their names as well as paths.
 
 The splits of the 11 are those of the paper's public code (TencentARC/SFDA,

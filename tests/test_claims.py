@@ -76,4 +76,4 @@ def test_the_page_shows_these_numbers_and_verdicts():
         (row,) = [row for row in with_verdicts if f"|{claim['statement']}|" in row]
         assert f"|{verdict_of(claim, numbers)}|" in row
         if claim["ours"]:
-            assert f"|{numbers[claim['ours']]:.3g}" in row
+            assert f"|{numbers[claim['ours']]:{'.3g' if claim['rule'] == 'within' else '.2f'}}" in row

@@ -101,11 +101,13 @@ CUT_EQUATIONS = r"""
 """
 
 
-# Marks two elements of each kind of text: what else has its colours, on the same ground, in the same size, has
-# the same contrast, and axe-core takes a second for every few hundred of them.
+# Marks two elements of each kind of text that this page has not shown yet in these colours, and says how many: what
+# else has its colours, on the same ground, as large, has the same contrast, and axe-core takes a second for every few
+# hundred of them. Large is what WCAG calls so; links are told from the text around them.
 SAMPLES = r"""
 () => {
-  const kinds = new Map(), grounds = new Map([[null, ""]]);
+  const theme = document.documentElement.dataset.theme, grounds = new Map([[null, ""]]);
+  const before = ((window.kindsOfText ??= {})[theme] ??= new Set()), kinds = new Map();
   const ground = (box) => {
     if (!grounds.has(box)) {
       const { opacity, backgroundImage, backgroundColor } = getComputedStyle(box);
@@ -118,14 +120,18 @@ SAMPLES = r"""
   for (const element of document.body.querySelectorAll("*")) {
     delete element.dataset.sample;
     if (![...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())) continue;
-    const { color, fontSize, fontWeight, textShadow } = getComputedStyle(element);
-    const kind = [element.tagName, color, fontSize, fontWeight, textShadow, ground(element)].join("|");
-    const seen = kinds.get(kind) ?? 0;
-    if (seen < 2 && element.checkVisibility()) {
+    const { color, fontSize, fontWeight, textShadow, textDecorationLine } = getComputedStyle(element);
+    const large = parseFloat(fontSize) >= (fontWeight >= 700 ? 18.66 : 24);
+    const around = element.closest("a") ? getComputedStyle(element.closest("a").parentElement).color : "";
+    const kind = [element.tagName, color, large, textShadow, textDecorationLine, around, ground(element)].join("|");
+    const seen = before.has(kind) ? 2 : kinds.get(kind) ?? 0;
+    if (seen < 2 && element.checkVisibility({ visibilityProperty: true })) {
       element.dataset.sample = "";
       kinds.set(kind, seen + 1);
     }
   }
+  for (const kind of kinds.keys()) before.add(kind);
+  return kinds.size;
 }
 """
 
@@ -135,13 +141,14 @@ AT_ONCE = "*, *::before, *::after { transition: none !important; animation: none
 HEAVIEST = 1.5  # megabytes: so much may a page with its pictures weigh
 
 
-# All rules in one run, as axe-core maps where everything is on a page before it compares colours.
-# preload would fetch the style sheets again, which no page opened as a file may.
+# All rules in one run, as axe-core maps where everything is on a page before it compares colours, which it does where
+# there is a kind of text that it has not compared. preload would fetch the style sheets again, which no file may.
 RUN_AXE = f"""
 async () => {{
-  ({SAMPLES.strip()})();
+  const enabled = ({SAMPLES.strip()})() > 0;
   axe.configure({{ rules: [{{ id: "color-contrast", selector: "[data-sample]" }}] }});
-  return (await axe.run(document, {{ resultTypes: ["violations"], preload: false }})).violations;
+  const rules = {{ "color-contrast": {{ enabled }}, "link-in-text-block": {{ enabled }} }};
+  return (await axe.run(document, {{ resultTypes: ["violations"], preload: false, rules }})).violations;
 }}
 """
 
@@ -232,53 +239,67 @@ def test_buttons_lead_to_the_repository(chapter):
     assert any(link.startswith(f"{ADDRESS}/issues/new") for link in links), f"{page_of(chapter)}: no issue button{hint}"
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_sound(browser, name):
+@pytest.fixture(scope="module")
+def tab(browser):
+    """One tab that goes from page to page, as a reader does, and what it complains of."""
     problems = []
-    with browser.new_context(offline=True, viewport={"width": 1280, "height": 900}) as context:
+    with browser.new_context(offline=True) as context:
         context.route(re.compile("^(?!file:|data:|blob:)"), lambda route: route.abort())
         page = context.new_page()
         page.on("console", lambda line: problems.append(f"console: {line.text}") if line.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
         page.on("request", lambda request: None if re.match("file:|data:|blob:", request.url)
                 else problems.append(f"asks the network for {request.url}"))
-        try:
-            page.goto((BUILT / name).as_uri())
-            page.add_style_tag(content=AT_ONCE)
-            for scheme in ("light", "dark"):
-                found = []
-                page.emulate_media(color_scheme=scheme)
-                page.set_viewport_size({"width": 1280, "height": 900})
-                page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
-                found += page.evaluate(INSPECT, scheme) + barriers(page)
-                page.set_viewport_size({"width": 1400, "height": 900})
-                found += page.evaluate(CUT_EQUATIONS)
-                page.set_viewport_size({"width": 360, "height": 740})
-                found += page.evaluate(OVERFLOW)
-                # The theme makes boxes that scroll stops of the tabulator a moment after the window has changed.
-                page.wait_for_function(STOPS)
-                found += barriers(page)
-                problems += [f"{scheme}: {problem}" for problem in found]
-        except Error as error:
-            problems.append(str(error))
+        yield page, problems
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_sound(tab, name):
+    page, problems = tab
+    problems.clear()
+    try:
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.goto((BUILT / name).as_uri())
+        page.add_style_tag(content=AT_ONCE)
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            page.set_viewport_size({"width": 1280, "height": 900})
+            page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
+            found = page.evaluate(INSPECT, scheme) + barriers(page)
+            page.set_viewport_size({"width": 1400, "height": 900})
+            found += page.evaluate(CUT_EQUATIONS)
+            page.set_viewport_size({"width": 360, "height": 740})
+            found += page.evaluate(OVERFLOW)
+            # The theme makes boxes that scroll stops of the tabulator a moment after the window has changed.
+            page.wait_for_function(STOPS)
+            found += barriers(page)
+            problems += [f"{scheme}: {problem}" for problem in found]
+    except Error as error:
+        problems.append(str(error))
     if problems:
         heading = f"_build/html/{name}: mend its source, then run `make book`"
         pytest.fail("\n".join([heading, *problems]), pytrace=False)
 
 
 def test_faint_text_is_found_among_its_like(browser):
-    """Once where three are alike, and each kind for itself: by colour, size, ground and opacity."""
-    page_ = """<html lang="en"><title>t</title><style>p { color: #777; margin: 0 } .dark { background: #888 }</style>
+    """Once where three are alike, and each kind for itself: by colour, size, ground and opacity; later only what is new."""
+    page_ = """<html lang="en"><title>t</title><style>p { color: #777; margin: 0 } .dark { background: #888 }
+        @media (max-width: 500px) { .narrow { color: #777 !important } } .bare { color: #222; text-decoration: none }</style>
         <main><h1>h</h1><p>{}</p><p>{}</p><p>{}</p><p style="color: #000">fine</p><p style="font-size: 30px">large</p>
         <div class="dark"><p style="color: #000">fine</p><p>faint there</p></div>
+        <h2 class="narrow" style="color: #000; font-size: 12px">on a telephone</h2>
+        <p style="color: #000">a line of text with <a href="#a">a link</a> in it, and then <a class="bare" href="#b">a hidden one</a></p>
         <div style="opacity: 0.3"><p style="color: #000">through</p></div></main>"""
+    seen = []
     with browser.new_context(offline=True) as context:
         page = context.new_page()
         page.set_content(page_.replace("{}", "faint here", 3))
-        found = barriers(page)
-    assert all("color-contrast" in each for each in found), found
-    texts = re.findall(r">(\w[\w ]*)</p>", "".join(found))
-    assert sorted(texts) == ["faint here", "faint here", "faint there", "through"], found
+        for width in (1280, 360, 1280):
+            page.set_viewport_size({"width": width, "height": 740})
+            found = barriers(page)
+            assert all("color-contrast" in each or "link-in-text-block" in each for each in found), found
+            seen.append(sorted(re.findall(r">([\w ]+)</(?:p|h2|a)>", "".join(found))))
+    assert seen == [["a hidden one", "faint here", "faint here", "faint there", "through"], ["a hidden one", "on a telephone"], []]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
