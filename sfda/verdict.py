@@ -181,11 +181,12 @@ def judge(scores, accuracies, statistic=weighted_tau):
         A score is infinite; or as :func:`by_seed`.
     """
     values, models, tasks = by_seed(accuracies)
-    rows = {}
+    truth, rows = _over_seeds(values, 2).T, {}
     for metric, found in _complete(scores, models, tasks).items():
-        rows[metric] = [
-            statistic(found[:, t], _over_seeds(values[:, t], 1)) for t in range(len(tasks))
-        ]
+        if statistic is weighted_tau and len(models) > 1:
+            rows[metric] = weighted_taus(found.T, truth)
+        else:
+            rows[metric] = [statistic(*pair) for pair in zip(found.T, truth, strict=True)]
     return pd.DataFrame(rows, index=tasks).T.rename_axis("metric")
 
 

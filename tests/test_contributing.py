@@ -12,9 +12,15 @@ from tree import ROOT, tracked_files
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^(`{3,})(?:python|yaml|md)\n(?:# |<!-- )(.+?)(?: -->)?\n(.*?)^\1$", flags=re.M | re.S)
-# Photographs of three classes, told apart by their colours; weights of a network as if it had been trained.
+# The tests that the page names, and in the same process what it says of the package, with photographs of three
+# classes, told apart by their colours, and weights of a network as if it had been trained.
 SCRIPT = """
+import sys
 from pathlib import Path
+
+import pytest
+
+failed = pytest.main(sys.argv[1:])
 
 import numpy as np
 from PIL import Image
@@ -38,6 +44,7 @@ print(*rank(networks, "photographs", metric="silhouette", weights="weights", cac
 
 sticks = load_task("sticks")
 print(*map(len, sticks.parts), len(sticks.train.images.unique()), sticks.train.labels.unique().tolist())
+sys.exit(failed)
 """
 
 
@@ -83,19 +90,26 @@ def run(*command, at):
 
 
 @pytest.fixture(scope="module")
-def passed(copy):
-    """The chapter made, and then in one go all tests that the page names; those that passed."""
+def output(copy):
+    """The chapter made; then all tests that the page names in one go, and what the script prints."""
     assert re.match(r"silhouettes +\d", run("book/notebooks.py", "silhouettes", at=copy))
     calls = re.findall(r"`pytest (.+?) -k (\w+)` must pass", PAGE)
     files = dict.fromkeys(file for call, _ in calls for file in call.split())
-    words = " or ".join(word for _, word in calls)
-    output = run("-m", "pytest", "-rA", "-q", "-p", "no:cacheprovider", *files, "-k", words, at=copy)
-    return {word: re.findall(rf"^PASSED .*{word}.*", output, flags=re.M) for _, word in calls}
+    words = [word for _, word in calls]
+    options = "-rA", "-q", "-p", "no:cacheprovider", *files, "-k", " or ".join(words)
+    return words, run("-c", SCRIPT, *options, at=copy)
 
 
 @pytest.fixture(scope="module")
-def printed(copy):
-    return run("-c", SCRIPT, at=copy).splitlines()
+def passed(output):
+    """The tests that passed, by word."""
+    words, text = output
+    return {word: re.findall(rf"^PASSED .*{word}.*", text, flags=re.M) for word in words}
+
+
+@pytest.fixture(scope="module")
+def printed(output):
+    return output[1].splitlines()[-3:]
 
 
 def test_metric(passed, printed):

@@ -17,17 +17,23 @@ COLAB = "import sys, types; sys.modules['google.colab'] = types.ModuleType('cola
 REPORT = "\nimport glue, os, sfda; print(os.getcwd(), sfda.__file__, sep='\\n')"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def environment():
     return without_git_variables()
 
 
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory, environment):
+    """An environment whose git knows the public address."""
+    return make_origin(ROOT, tmp_path_factory.mktemp("public") / "origin", ADDRESS, environment)
+
+
 @pytest.fixture
-def colab(tmp_path, environment):
-    """A directory like Colab's, and an environment whose git knows the public address."""
+def colab(tmp_path, origin):
+    """A directory like Colab's, and that environment."""
     content = tmp_path / "content"
     content.mkdir()
-    return content, make_origin(ROOT, tmp_path / "origin", ADDRESS, environment)
+    return content, origin
 
 
 def run(source, *options, cwd, env):

@@ -74,7 +74,7 @@ def test_judge_is_the_statistic_of_each_task(statistic):
     assert list(found.index) == ["up", "down", "flat"] and list(found) == TASKS
     for task in TASKS:
         mean = table[table["task"] == task].groupby("model")["accuracy"].mean()[MODELS].round(12)
-        assert found.loc["up", task] == statistic([0, 1, 2, 3], mean.tolist())
+        assert found.loc["up", task] == pytest.approx(statistic([0, 1, 2, 3], mean.tolist()), rel=0, abs=1e-12)
     if statistic is weighted_tau:
         assert found.loc["up"].tolist() == pytest.approx([1, 1, -1]) and found.loc["flat"].isna().all()
 
