@@ -268,8 +268,10 @@ def checksum(network):
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        array = tensor.detach().cpu().contiguous()
-        digest.update(array.view(torch.uint8).numpy().tobytes() if array.ndim else str(array).encode())
+        array = tensor.detach().cpu()
+        # Flat, as contiguous() leaves a kernel of one pixel in any order of its dimensions.
+        content = array.reshape(-1).view(torch.uint8).numpy().tobytes() if array.ndim else str(array).encode()
+        digest.update(content)
     return digest.hexdigest()
 
 

@@ -298,6 +298,25 @@ def run(folder):
     extract(backbone(), Images(), "x", cache=folder)
 
 
+@pytest.mark.parametrize("side", [1, 3])
+def test_the_checksum_is_of_the_weights_not_of_their_order_in_memory(side):
+    net = nn.Sequential(nn.Conv2d(4, 5, side), nn.BatchNorm2d(5))
+    expected = checksum(net)
+    assert checksum(net.to(memory_format=torch.channels_last)) == expected
+    net[0].weight.data[3, 2, 0, 0] += 1
+    assert checksum(net) != expected
+
+
+@pytest.mark.parametrize("name", ["resnet_10", "mobilenet_v2", "simclr"])
+def test_networks_of_the_pocket_zoo_are_kept(name, tmp_path):
+    pytest.importorskip("timm")
+    pytest.importorskip("torchvision")
+    from sfda import backbones
+
+    first, again = (extract(backbones.load(f"pocket:{name}"), Images(), "x", cache=tmp_path) for _ in range(2))
+    assert np.array_equal(first.features, again.features) and (first.cached, again.cached) == (False, True)
+
+
 def test_two_processes_at_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=run, args=(tmp_path,)) for _ in range(2)]
