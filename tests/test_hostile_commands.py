@@ -1,15 +1,19 @@
 """Hostile folders, files and names on the command line: one line on what is wrong, never a traceback."""
 
+import contextlib
 import io
 import json
 import os
 import pickle
+import re
 import struct
 import sys
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from sfda.__main__ import main
+from sfda.__main__ import build_parser, main
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
@@ -32,6 +36,50 @@ def refused(arguments, capsys):
     error = capsys.readouterr().err
     assert error.startswith("python -m sfda: ") and error.count("\n") == 1, error
     return error
+
+
+COMMANDS = next(action.choices for action in build_parser()._actions if action.choices)
+WORDS = st.sampled_from([
+    "", " ", "0", "-1", "1e9", "9" * 30, "nan", "\0", "\udcff", "\u0663", "\u00b2", "a\nb", "--", "-x", "*", "%s", "{}", "~", ".", "/",
+    "/dev/null", "no/such", "a" * 300, "=", ":", "pocket:", "timm:", "timm:x", "torchvision:resnet18=", "torchvision:resnet18:X",
+    "self-supervised:", "m.json:x", "byol", "digits", "paper", "vit", "SFDA", "cuda:99", "xpu:0", "meta", "tcp://127.0.0.1:9", "x.png",
+]) | st.text(max_size=6)  # fmt: skip
+
+
+@st.composite
+def calls(draw):
+    """A command with some of its options, and values that are mostly none; and what keeps it from work."""
+    command = draw(st.sampled_from(sorted(COMMANDS)))
+    options = [action for action in COMMANDS[command]._actions if action.option_strings]
+    arguments = [command, *draw(st.lists(WORDS, max_size=2))]
+    for option in draw(st.lists(st.sampled_from(options), max_size=4, unique=True)):
+        most = 0 if option.nargs == 0 else 2 if option.nargs == "+" else 1
+        arguments += [option.option_strings[-1], *draw(st.lists(WORDS, min_size=most and 1, max_size=most))]
+    known = {name for option in options for name in option.option_strings}
+    folders = [part for name in ("--tables", "--cells", "--weights", "--cache") if name in known for part in (name, "work")]
+    return [*arguments, *folders, *(["--models", "no such network"] if "--models" in known else ["--tasks", "no such task"])]
+
+
+@given(calls())
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_arguments_end_in_one_line(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    # As of a process, which names that are no text do not stop.
+    said = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace")
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            code = main(arguments)
+        except SystemExit as stop:  # argparse's
+            code = stop.code
+            assert code in (0, 2)
+    said.flush()
+    text = said.buffer.getvalue().decode()
+    if code == 0:
+        assert not text and {"--collect", "--help"} & {*arguments}
+    elif text.startswith("usage: "):
+        assert code == 2 and re.search(r"^python -m sfda \w+: error: |^python -m sfda: error: ", text, re.M)
+    else:
+        assert code == 2 and re.fullmatch(r"python -m sfda: [^\n]+\n", text)
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\u202eevil", "😀", "-x", "[a]*", "%s{0}", "é" * 127, "\udcff", " "])
