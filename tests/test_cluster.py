@@ -15,7 +15,9 @@ from sfda import METRICS, SaturationWarning, benchmark, cluster, collecting, str
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 import dask.array as da
+from distributed.utils import get_mp_context
 
+from forks import forkserver
 from small_benchmark import (
     CELLS,
     NAMES,
@@ -45,6 +47,14 @@ def scored(*args, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SaturationWarning)
         return cluster.dask_score(*args, **options)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forks():
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        get_mp_context()  # which has a list of its own to load
+        forkserver()
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """Features of images: what is taken, and a cache that never returns anything else."""
 
 import json
-import multiprocessing
 import os
 
 import numpy as np
@@ -13,6 +12,7 @@ pytest.importorskip("safetensors")
 from PIL import Image
 from torch import nn
 
+from forks import forkserver
 from sfda import features as module
 from sfda.backbones import Backbone
 from sfda.features import checksum, extract
@@ -318,7 +318,7 @@ def test_networks_of_the_pocket_zoo_are_kept(name, tmp_path):
 
 
 def test_two_processes_at_once(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = forkserver()
     processes = [context.Process(target=run, args=(tmp_path,)) for _ in range(2)]
     for process in processes:
         process.start()

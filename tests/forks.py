@@ -1,0 +1,12 @@
+"""Processes of the tests that fork from one which has the package loaded: they need not load it again, for seconds each."""
+
+import multiprocessing
+
+PRELOAD = ("sfda.benchmark", "sfda.features", "sfda.cluster")
+
+
+def forkserver():
+    """The context; modules that cannot be loaded are loaded by none."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PRELOAD])
+    return context
