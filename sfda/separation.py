@@ -85,6 +85,8 @@ def h_score(features, labels):
     largest = _units(largest)
     if n > d:
         x *= 2.0 ** -xp.floor(xp.log2(largest)).clip(-1000, 0)  # changes no digit
+        if float(largest.min()) < np.finfo(np.float64).tiny / np.finfo(np.float64).eps:
+            x -= x.mean(0)  # before, it had the few digits of numbers below the smallest normal one
         return h_score_of_scatter(smaller_gram(x), class_sums(x, y, n_classes) / roots, n)
     x /= largest
     x -= x.mean(0)  # before, it was zero to the digits of an offset only

@@ -326,3 +326,11 @@ def test_bad_input(metric, features, labels, options, message):
     with pytest.raises(ValueError) as error:
         metric(features, labels, **options)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("shape", [(23, 3), (12, 20)])
+@pytest.mark.parametrize("least", [5e-324, 2.0**-1040])
+def test_h_score_of_multiples_of_the_smallest_number_there_is(shape, least):
+    X = np.random.default_rng(0).integers(-30, 30, shape).astype(float)
+    y = np.arange(len(X)) % 3
+    assert h_score(least * X, y) == pytest.approx(h_score(X, y), rel=0, abs=1e-9)
