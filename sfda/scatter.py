@@ -115,7 +115,10 @@ class PooledScatter:
 
     def coefficients(self, factor):
         """inv(S) mu_c from a factor of S, one column a class; shape (d, C)."""
-        b = solve_upper(factor, solve_lower(factor, to_float64(self.means).T))
+        means = to_float64(self.means).T
+        with np.errstate(over="ignore", invalid="ignore"):
+            b = solve_upper(factor, solve_lower(factor, means))
+            _check_distances((means * b).sum(0))
         return to_dtype(b, self.means.dtype)
 
     def factor(self, shrinkage, *, left_out=0):
@@ -215,8 +218,10 @@ class LeftOut:
         self.shrinkage, self.counts, self.n = shrinkage, scatter.counts, scatter.n
         self._least_left = scatter.least_left(shrinkage)
         self.whiten = scatter.whitener(shrinkage)
-        self.means = m = self.whiten(scatter.means)
-        self.products = to_float64(matmul(m, m.T))
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.means = m = self.whiten(scatter.means)
+            self.products = to_float64(matmul(m, m.T))
+        _check_distances(self.products.diagonal())
         self._log_counts = namespace(m).log(self.counts / (self.n - 1))
 
     def __call__(self, r, y, at=None):
@@ -406,6 +411,16 @@ def adaptive_shrinkage(sigma, strength=5.0):
 
 class OutOfPrecision(ValueError):
     """The working precision does not bear the computation; a higher one may."""
+
+
+def _check_distances(squares):
+    """Raise OutOfPrecision where class means, in units of the scatter, are so far from the mean of all
+    that products of their squared distances overflow."""
+    if not float(squares.max()) <= np.finfo(np.float64).max ** 0.5:
+        raise OutOfPrecision(
+            "features: the classes are too far apart for the variation within them, and distances overflow; "
+            "rescale the columns"
+        )
 
 
 def _singular(shrinkage):

@@ -465,3 +465,14 @@ def test_labels_make_the_classes_that_python_sees(data):
     assume(len(set(labels)) > 1)
     found, classes = as_labels(labels, len(labels))
     assert len(classes) == len(set(labels)) and [classes[k] for k in found] == labels
+
+
+@pytest.mark.parametrize("far", [1e99, 1e306])
+@pytest.mark.parametrize("name", ["SFDA", "SFDA leave-one-out", "left-out accuracy", "left-out log-likelihood", "discriminant probability"])
+def test_classes_that_are_infinitely_far_apart(name, far):
+    """Beside the variation within them; found by a search."""
+    X = np.array([[0.0, -1.3e-101], [far, 1.0e-101], [0.0, 3.6e-101], [far, 9.5e-101]])
+    with pytest.raises(ValueError, match="^features: "):
+        METRICS[name](X, [0, 1, 0, 1])
+    with pytest.raises(ValueError, match="^features: "):
+        FisherDiscriminant("leave-one-out").fit(X, [0, 1, 0, 1])
