@@ -83,11 +83,10 @@ def fold(chunk, step, merge, number=0):
         features = np.asarray(features)
     if not hasattr(labels, "__len__"):
         raise ValueError(f"chunk {number}: expected one label a row, got {_kind(labels)}")
-    n = len(features) if len(features.shape) else 0
-    if len(labels) != n:
+    n, n_labels = _rows(features), _rows(labels)
+    if n_labels != n:
         raise ValueError(
-            f"chunk {number}: expected one label for each of the {n} rows of features, "
-            f"got {len(labels)}"
+            f"chunk {number}: expected one label for each of the {n} rows of features, got {n_labels}"
         )
     total = None
     for start in range(0, n, ROWS):
@@ -106,6 +105,12 @@ def fold(chunk, step, merge, number=0):
             where = f", rows from {start} on" if n > ROWS else ""
             raise ValueError(f"chunk {number}{where}: {error}") from error
     return total
+
+
+def _rows(values):
+    """How many there are; sparse arrays do not tell by their length."""
+    shape = getattr(values, "shape", None)
+    return len(values) if shape is None else int(shape[0]) if len(shape) else 0
 
 
 def _fold_together(chunks, step, merge):

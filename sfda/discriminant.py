@@ -63,6 +63,8 @@ def check_leave_one_out(counts, classes):
 def _without_tensors(x, name):
     """Tensors as arrays, which scikit-learn cannot make of all of them."""
     if isinstance(x, (list, tuple)):
+        if any(each is np.ma.masked for each in x):
+            raise ValueError(f"{name}: expected a value in every row, found a masked one")
         return [_without_tensors(each, name) if is_torch(each) else each for each in x]
     return to_numpy(plain_tensor(x, name)) if is_torch(x) else x
 

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.exceptions import DataConversionWarning
@@ -476,3 +477,12 @@ def test_classes_that_are_infinitely_far_apart(name, far):
         METRICS[name](X, [0, 1, 0, 1])
     with pytest.raises(ValueError, match="^features: "):
         FisherDiscriminant("leave-one-out").fit(X, [0, 1, 0, 1])
+
+
+def test_sparse_chunks_and_masked_labels_are_refused():
+    sparse = scipy.sparse.csr_array(np.ones((4, 2)))
+    for chunk in ((sparse, [0, 1, 0, 1]), (np.ones((4, 2)), scipy.sparse.csr_array([[0, 1, 0, 1]]).T)):
+        with pytest.raises(ValueError, match="^chunk 0"):
+            sfda.stream_score(lambda chunk=chunk: [chunk])
+    with pytest.raises(ValueError, match="^y: expected a value in every row, found a masked one"):
+        FisherDiscriminant().fit(np.ones((2, 1)), [0, np.ma.masked])
