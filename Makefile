@@ -43,7 +43,7 @@ test: book  ## build the book, then run every test and every chapter
 	@echo "All tests passed. The book is _build/html/index.html"
 
 coverage: $(READY)  ## which lines of the module no test runs
-	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/test_pages.py \
+	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/house/test_pages.py \
 	    --cov --cov-report=term-missing:skip-covered tests
 
 chapter: $(READY)  ## rerun one chapter from its text: make chapter NAME=02

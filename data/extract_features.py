@@ -4,10 +4,10 @@
     python data/extract_features.py FOLDER out.npz --manifest weights/manifest.json
 
 FOLDER is laid out as FOLDER/class/image, or as FOLDER/train/class/image and
-FOLDER/test/class/image. Networks are named as `sfda.backbones.load` takes them,
+FOLDER/test/class/image. Networks are named as `sfda.networks.backbones.load` takes them,
 or by a manifest's file names; the format of a manifest is described there.
 
-The feature of an image is what `sfda.features.extract` takes: by default the
+The feature of an image is what `sfda.networks.extract.extract` takes: by default the
 input of the last Linear or Conv2d layer that runs, averaged over height and
 width where it has them. SqueezeNet, whose classifier is a 1x1 convolution,
 applies a ReLU before its own average, so its outputs are not a linear function
@@ -29,8 +29,8 @@ import torch
 from torch.utils.data import ConcatDataset, Subset
 from torchvision import datasets
 
-from sfda import backbones
-from sfda.features import extract
+from sfda.networks import backbones
+from sfda.networks.extract import extract
 
 SPLITS = {"train": 0, "test": 1}
 RESERVED = {"labels", "split", "classes", "images"}

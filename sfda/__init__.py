@@ -5,14 +5,14 @@ exact and fast, with a leave-one-out variant that does not saturate, and the
 metrics it is compared with.
 """
 
-from sfda.baselines import METRICS
-from sfda.challenge import confmix
-from sfda.discriminant import FisherDiscriminant
-from sfda.ensemble import select_ensemble
-from sfda.ranking import weighted_tau
-from sfda.score import SaturationWarning, sfda_score
-from sfda.source_classes import leep, nce
-from sfda.streaming import stream_score
+from sfda.metric.challenge import confmix
+from sfda.metric.discriminant import FisherDiscriminant
+from sfda.metric.ensemble import select_ensemble
+from sfda.metric.ranking import weighted_tau
+from sfda.metric.score import SaturationWarning, sfda_score
+from sfda.rivals.catalogue import METRICS
+from sfda.rivals.source_classifier import leep, nce
+from sfda.streaming.stream import stream_score
 
 __all__ = [
     "METRICS",

@@ -197,7 +197,7 @@ def ranked(table, *, ax=None, xlabel="", title=""):
     ----------
     table : pandas.DataFrame
         Columns ``network``, ``score``, ``low``, ``high`` and ``tied``, the best first, as
-        :func:`sfda.rank.rank` makes it.
+        :func:`sfda.rank.run.rank` makes it.
     ax : matplotlib.axes.Axes, optional
     xlabel : str
         What the scores are.

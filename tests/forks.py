@@ -2,7 +2,7 @@
 
 import multiprocessing
 
-PRELOAD = ("sfda.benchmark", "sfda.features", "sfda.cluster")
+PRELOAD = ("sfda.benchmark.cells", "sfda.networks.extract", "sfda.streaming.cluster")
 
 
 def forkserver():

@@ -19,8 +19,8 @@ torchvision = pytest.importorskip("torchvision")
 from PIL import Image
 from scipy.io import savemat
 
-from sfda import datasets
-from sfda.datasets import OFFICIAL
+from sfda.images import official
+from sfda.images.official import OFFICIAL
 
 PARTS = ("train", "validation", "test")
 
@@ -222,7 +222,7 @@ VOC = {
 
 
 def voc_label(shown, difficult):
-    return min(datasets.VOC_CLASSES.index(name) for name in shown or difficult)
+    return min(official.VOC_CLASSES.index(name) for name in shown or difficult)
 
 
 def write_voc2007(folder):
@@ -235,11 +235,11 @@ def write_voc2007(folder):
         for name, (label, number) in zip(names, parts[part]):
             paint(root / "JPEGImages" / f"{name}.jpg", label, number, part)
         (lists / f"{published_as}.txt").write_text("".join(f"{name}\n" for name in names))
-        for name in datasets.VOC_CLASSES:
+        for name in official.VOC_CLASSES:
             marks = [" 1" if name in shown else " 0" if name in hard else "-1" for shown, hard in rows]
             text = "".join(f"{image} {mark}\n" for image, mark in zip(names, marks))
             (lists / f"{name}_{published_as}.txt").write_text(text)
-    return parts, list(datasets.VOC_CLASSES)
+    return parts, list(official.VOC_CLASSES)
 
 
 WRITERS = {name: globals()[f"write_{name}"] for name in OFFICIAL}

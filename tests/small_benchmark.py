@@ -11,11 +11,10 @@ pytest.importorskip("torchvision")
 pytest.importorskip("safetensors")
 
 
-from sfda import finetune, models, tasks
-from sfda.benchmark import (
-    read_cell,
-    run,
-)
+from sfda.benchmark import finetune
+from sfda.benchmark.cells import read_cell, run
+from sfda.images import tasks
+from sfda.networks import pocket
 
 # In the order neither of the zoo nor of the tasks.
 NAMES, TASK_NAMES, SEEDS = ["vit_tiny", "googlenet"], ["textures", "digits"], [0, 1]
@@ -29,7 +28,8 @@ from dataclasses import replace
 
 import torch
 
-from sfda import benchmark, finetune, tasks
+from sfda.benchmark import cells as benchmark, finetune
+from sfda.images import tasks
 
 torch.set_num_threads(1)
 finetune.finetune.__kwdefaults__["steps"] = {STEPS}
@@ -59,9 +59,9 @@ def small():
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     for name in [*NAMES, "simclr"]:
-        network, entry = models.untrained(name, seed=7), models.POCKET[name]
+        network, entry = pocket.untrained(name, seed=7), pocket.POCKET[name]
         without = "" if entry.objective == "supervised" else entry.head
-        models.save(network, folder / f"{name}.safetensors", without=without)
+        pocket.save(network, folder / f"{name}.safetensors", without=without)
     return folder
 
 

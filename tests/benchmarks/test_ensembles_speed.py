@@ -6,9 +6,9 @@ The fastest round counts; see data/timings/ensembles.csv.
 import numpy as np
 import pytest
 
-from sfda.ensemble import calibrated, greedy, least_correlated
-from sfda.nuclear import fisher_features, nuclear_selection
-from sfda.score import log_posterior
+from sfda.metric.ensemble import calibrated, greedy, least_correlated
+from sfda.metric.nuclear import fisher_features, nuclear_selection
+from sfda.metric.score import log_posterior
 
 K, N, D, C, SIZE = 33, 2_000, 512, 100, 5
 ROUNDS = 5

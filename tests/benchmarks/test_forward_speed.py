@@ -15,8 +15,8 @@ pytest.importorskip("torchvision")
 
 from torchvision import models
 
-from sfda.checkpoints import SUPERVISED
-from sfda.views import centre
+from sfda.images.views import centre
+from sfda.networks.checkpoints import SUPERVISED
 
 BATCH = 16
 

@@ -13,9 +13,9 @@ import pytest
 
 import literal
 import literal_rivals
-from sfda.baselines import RIVALS
-from sfda.ped import ped
-from sfda.zoo import ncti_terms
+from sfda.rivals.catalogue import RIVALS
+from sfda.rivals.ncti import ncti_terms
+from sfda.rivals.ped import ped
 
 N, D, C, SOURCES = 5_000, 1_024, 50, 1_000
 

@@ -2,7 +2,7 @@
 
 The fastest of several rounds is what counts: it is the one the rest of the
 machine disturbed least. The ratios go to data/timings/score.csv, and
-tests/test_data.py holds that table to its limits.
+tests/house/test_data.py holds that table to its limits.
 """
 
 import tracemalloc

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from sfda.arrays import gram
+from sfda.metric.linalg import gram
 
 N, D, C, SHARDS = 1_000_000, 1_024, 100, 16
 

@@ -12,7 +12,7 @@ import pytest
 
 import literal
 from sfda import METRICS
-from sfda.arrays import gram
+from sfda.metric.linalg import gram
 
 BASE = {"N": 8_000, "D": 256, "C": 20}
 SWEEPS = {"N": (1_000, 2_000, 4_000, 8_000, 16_000, 32_000),

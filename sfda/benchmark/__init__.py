@@ -1,0 +1,1 @@
+"""The experiments: fine-tune networks on tasks, score them, and write tables."""

@@ -1,0 +1,226 @@
+"""Which networks are fine-tuned on which tasks, and how: what a benchmark is a grid of."""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sfda.benchmark import finetune
+from sfda.images import tasks
+from sfda.images.task_images import SIDE
+from sfda.networks import pocket
+
+#: Multiple of the usual number of steps, by group; transformers learn more slowly.
+BUDGET = {"supervised": 1, "self-supervised": 1, "transformer": 2}
+PROTOCOL = ("rates", "decays", "every_pair", "steps", "batch", "plain")
+#: What the keys of a grid's file hold; of a list, also its elements.
+KINDS = {"networks": (list, str), "tasks": (list, str), "seeds": (list, int), "side": (int, object),
+         "group": (str, object), "protocol": (dict, object)}  # fmt: skip
+EXPECTED = {(list, str): "a list of names", (list, int): "a list of whole numbers", (int, object): "a whole number",
+            (str, object): "a name", (dict, object): "a table"}  # fmt: skip
+KEYS = ("networks", "group", "tasks", "seeds", "side", "protocol")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Networks, tasks and seeds, and how the networks are fine-tuned.
+
+    Attributes
+    ----------
+    networks : mapping of str to str
+        From names in tables to names that :func:`sfda.networks.backbones.load` takes.
+    tasks : tuple of str
+        Keys of :data:`sfda.images.tasks.TASKS`.
+    groups : mapping of str to str
+        Of the networks, by name.
+    seeds : tuple of int, default (0, 1)
+    side : int, default 32
+        Height and width of the images in pixels.
+    options : mapping, default none
+        Of :func:`sfda.benchmark.finetune.choose` and :func:`sfda.benchmark.finetune.measure`.
+    """
+
+    networks: Mapping
+    tasks: tuple
+    groups: Mapping
+    seeds: tuple = (0, 1)
+    side: int = SIDE
+    options: Mapping = field(default_factory=dict)
+
+    def check(self, name):
+        """Raise ValueError unless there is such a network."""
+        if name not in self.networks:
+            raise ValueError(f"model: expected one of {', '.join(self.networks)}, got {name!r}")
+
+    def encoder(self, name, *, folder=None, untrained=False):
+        """A network without its head, as :mod:`sfda.benchmark.finetune` wants it.
+
+        Parameters
+        ----------
+        name : str
+            Key of `networks`.
+        folder : path, optional
+            Of the weights, as in :func:`sfda.networks.backbones.load`.
+        untrained : bool, default False
+            The twin of a network of the pocket zoo.
+        """
+        self.check(name)
+        from sfda.networks import backbones, encoders
+
+        if untrained:
+            raise ValueError(f"untrained: only networks of the pocket zoo have twins, got {name!r}")
+        backbone = backbones.load(self.networks[name], folder=folder)
+        encoders.fold_batch_norm(backbone.network)
+        return encoders.Encoder(backbone).eval()
+
+    def classifier(self, name, *, folder=None):
+        """The network with its head, which gives logits of its source classes.
+
+        None where the head was never trained.
+        """
+        return self.encoder(name, folder=folder).classifier()
+
+    def task(self, name, folder=None):
+        """Images and labels of a task: :func:`sfda.images.tasks.load_task` at this grid's size."""
+        return tasks.load_task(name, folder, side=self.side)
+
+    def options_of(self, name):
+        """Options of the fine-tuning of one network."""
+        return dict(self.options)
+
+    @property
+    def how(self):
+        """Text that is the same for grids whose cells are measured alike."""
+        return " ".join(f"{key}={value}" for key, value in sorted(self.options.items()))
+
+
+class Pocket(Grid):
+    """The pocket benchmark: 33 networks of the pocket zoo, whose encoders need no library's preprocessing."""
+
+    def encoder(self, name, *, folder=None, untrained=False):
+        """As :meth:`Grid.encoder`; the twin has the same initial weights and no pre-training."""
+        self.check(name)
+        network = pocket.untrained(name) if untrained else pocket.pretrained(name, folder=folder)
+        pocket.replace_head(name, network, nn.Identity())
+        return network
+
+    def classifier(self, name, *, folder=None):
+        """As :meth:`Grid.classifier`: of the networks that learnt from labels."""
+        if pocket.find(name).objective == "supervised":
+            return pocket.pretrained(name, folder=folder)
+        return None
+
+    def options_of(self, name):
+        """Options of the fine-tuning of one network: transformers take twice as many steps."""
+        return {"budget": BUDGET[self.groups[name]]}
+
+
+POCKET = Pocket(
+    {name: f"pocket:{name}" for name in pocket.POCKET}, tuple(tasks.TASKS),
+    {name: entry.group for name, entry in pocket.POCKET.items()},
+)  # fmt: skip
+
+
+def read(path, *, weights=None):
+    """A grid from a TOML file.
+
+    Parameters
+    ----------
+    path : path
+        Keys: ``networks``, a list of names as :func:`sfda.networks.backbones.load` takes them, or of
+        manifests, of which all networks are taken; ``tasks``, a list of names; and, if
+        wanted, ``seeds``, ``side``, ``group`` (one name for all networks, "supervised" by
+        default) and a table ``protocol`` with ``rates``, ``decays``, ``every_pair``,
+        ``steps``, ``batch`` and ``plain``, options of :func:`sfda.benchmark.finetune.choose` and
+        :func:`sfda.benchmark.finetune.finetune`.
+    weights : path, optional
+        Where relative paths of manifests begin; by default the folder of the file.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    ValueError
+        Not such a file, or unknown keys, tasks or networks.
+    FileNotFoundError
+        No such file, or a manifest is missing.
+    """
+    from sfda.networks import backbones
+
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing: name pocket, paper or a TOML file") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: expected TOML ({error})") from None
+    for key, value in content.items():
+        kind, each = KINDS.get(key, (object, object))
+        if not isinstance(value, kind) or (kind is list and not all(isinstance(v, each) for v in value)):
+            raise ValueError(f"{path}: {key}: expected {EXPECTED[kind, each]}, got {value!r}")
+    options = content.get("protocol", {})
+    for found, known in ((content, KEYS), (options, PROTOCOL)):
+        if unknown := sorted(set(found) - set(known)):
+            raise ValueError(f"{path}: expected the keys {', '.join(known)}, got {unknown[0]!r}")
+    for key in ("networks", "tasks"):
+        if not content.get(key):
+            raise ValueError(f"{path}: expected a list {key!r}")
+    base = Path(weights) if weights else path.parent
+    names = []
+    for name in content["networks"]:
+        if ".json" in name:
+            name = str(base / name)
+            names += backbones.names_in(name) if name.endswith(".json") else [name]
+        else:
+            backbones.check(name)
+            names.append(name)
+    networks = {name.rpartition(":")[2]: name for name in names}
+    if len(networks) < len(names):
+        raise ValueError(f"{path}: two networks have one name")
+    for name in content["tasks"]:
+        if name not in tasks.TASKS:
+            raise ValueError(f"{path}: expected tasks among {', '.join(tasks.TASKS)}, got {name!r}")
+    group = content.get("group", "supervised")
+    return Grid(
+        networks, tuple(content["tasks"]), dict.fromkeys(networks, group),
+        tuple(content.get("seeds", (0, 1))), content.get("side", SIDE),
+        {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()},
+    )  # fmt: skip
+
+
+def digest_of(encoder, parts, how=""):
+    """Fingerprint of what is measured on: weights, images, labels and protocol.
+
+    Cells and table rows of another fingerprint are measured again, so that those
+    of other weights, or of other images under the same name, never mix.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+    parts : iterable of sfda.images.tasks.Part
+        Of a cell, the training, validation and test part; of a score, the first.
+    how : str, default ""
+        What else decides, as :attr:`sfda.benchmark.grids.Grid.how` says it.
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits.
+    """
+    digest = hashlib.sha256(f"protocol {finetune.PROTOCOL}{how}".encode())
+    tensors = list(encoder.state_dict().values())
+    for part in parts:
+        if isinstance(part.images, torch.Tensor):
+            tensors.append(part.images)
+        else:
+            digest.update(part.images.fingerprint.encode())
+        tensors.append(part.labels)
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""What is known: published tables, claims, and verdicts over them. Nothing here needs torch."""

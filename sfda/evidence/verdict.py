@@ -1,0 +1,497 @@
+"""What a benchmark says: scores against measured accuracies, with their uncertainty.
+
+Reads the tables of ``data/pocket`` or of any other folder with tables of the same
+columns, as ``data/real``, and needs no torch.
+"""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sfda.files import data_folder
+from sfda.metric.ranking import regret, weighted_tau, weighted_taus
+
+TABLES = (
+    "accuracy", "untrained", "probe", "untrained_probe", "curves", "scores", "untrained_scores",
+    "ablations", "ensembles", "ensemble_limits", "models", "tasks",
+)  # fmt: skip
+
+
+def table(name, *, folder=None):
+    """One table of the benchmark.
+
+    Parameters
+    ----------
+    name : str
+        One of ``TABLES``: ``accuracy`` (one row a network, task and seed),
+        ``untrained`` (the same of the networks' twins), ``probe`` and
+        ``untrained_probe`` (linear probes on frozen features), ``curves``
+        (training loss), ``scores`` and ``untrained_scores`` (one row a metric,
+        network and task), ``ablations`` (one row a variant of SFDA, choice of
+        images, network and task), ``ensembles`` (one row a method, pool and task),
+        ``ensemble_limits`` (one row a pool, task and size),
+        ``models``, ``tasks``.
+    folder : path, optional
+        ``data/pocket`` by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+
+    Raises
+    ------
+    ValueError
+        No table has that name.
+    FileNotFoundError
+        It has not been made.
+    """
+    if name not in TABLES:
+        raise ValueError(f"name: expected one of {', '.join(TABLES)}, got {name!r}")
+    path = Path(folder or data_folder("pocket")) / f"{name}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: `python -m sfda --help` says how it is made")
+    return pd.read_csv(path)
+
+
+def predictions(task, *, folder=None):
+    """Probabilities that the fine-tuned networks give the test images of a task.
+
+    Parameters
+    ----------
+    task : str
+    folder : path, optional
+        As in :func:`table`.
+
+    Returns
+    -------
+    probabilities : dict of (str, int) to float64 array of shape (M, C)
+        By network and seed. Rounded: a row sums to 1 within a hundredth or so.
+    labels : uint8 array of shape (M,)
+
+    Raises
+    ------
+    FileNotFoundError
+        They have not been measured.
+    """
+    path = Path(folder or data_folder("pocket")) / "predictions" / f"{task}.npz"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: `python -m sfda benchmark` makes it")
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    labels = arrays.pop("labels")
+    keys = {key: key.rsplit(".", 1) for key in arrays}
+    return {(m, int(s)): arrays[key].astype(float) for key, (m, s) in keys.items()}, labels
+
+
+def by_seed(accuracies):
+    """Accuracies as an array (networks, tasks, seeds), and the names along its axes.
+
+    Parameters
+    ----------
+    accuracies : pandas.DataFrame
+        Columns ``model``, ``task``, ``seed``, ``accuracy``; no two rows for one
+        cell. Networks and tasks keep the order of their first rows.
+
+    Returns
+    -------
+    values : ndarray of shape (n_models, n_tasks, n_seeds)
+    models, tasks : lists of str
+
+    Raises
+    ------
+    ValueError
+        A cell is missing or doubled: the message names the first one.
+    """
+    axes = [list(dict.fromkeys(accuracies[name])) for name in ("model", "task")]
+    axes.append(sorted(set(accuracies["seed"])))
+    values = np.full([len(axis) for axis in axes], np.nan)
+    places = [{value: i for i, value in enumerate(axis)} for axis in axes]
+    for row in accuracies.itertuples():
+        at = places[0][row.model], places[1][row.task], places[2][row.seed]
+        if not np.isnan(values[at]):
+            raise ValueError(
+                f"accuracies: {row.model} on {row.task}, seed {row.seed}, stands there twice"
+            )
+        values[at] = row.accuracy
+    if missing := np.argwhere(np.isnan(values)).tolist():
+        model, task, seed = (axis[i] for axis, i in zip(axes, missing[0]))
+        raise ValueError(
+            f"accuracies: expected every network on every task with every seed, found no "
+            f"{model} on {task}, seed {seed}, and {len(missing) - 1} more missing"
+        )
+    return values, axes[0], axes[1]
+
+
+def spread(accuracies):
+    """How far networks differ, beside how far seeds do.
+
+    Parameters
+    ----------
+    accuracies : pandas.DataFrame
+        As in :func:`by_seed`, with at least two networks and two seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a task: ``networks``, the standard deviation between networks;
+        ``seeds``, that of one seed, pooled over networks; ``ratio`` of the two.
+        In the unit of the accuracies. What the seeds add to the differences of
+        the networks' means has been taken off ``networks``, as in an analysis
+        of variance; where it is all there is, that is 0.
+    """
+    values, _, tasks = by_seed(accuracies)
+    seeds = np.sqrt(values.var(2, ddof=1).mean(0))
+    between = _over_seeds(values, 2).var(0, ddof=1) - seeds**2 / values.shape[2]
+    networks = np.sqrt(between.clip(min=0))
+    return pd.DataFrame(
+        {"networks": networks, "seeds": seeds, "ratio": networks / seeds},
+        index=pd.Index(tasks, name="task"),
+    )
+
+
+def judge(scores, accuracies, statistic=weighted_tau):
+    """Every metric on every task: how well its order of the networks fits the measured one.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Columns ``metric``, ``model``, ``task``, ``score``, larger is better. Metrics
+        that do not have all networks of `accuracies` on all its tasks are left
+        out.
+    accuracies : pandas.DataFrame
+        As in :func:`by_seed`; the mean over seeds is the truth.
+    statistic : callable, default :func:`sfda.metric.ranking.weighted_tau`
+        ``statistic(scores, accuracies) -> float``, for example
+        :func:`sfda.metric.ranking.regret`.
+
+    Returns
+    -------
+    pandas.DataFrame of shape (n_metrics, n_tasks)
+        NaN where the statistic is not defined, as for scores that are all equal.
+        Scores on a task are taken as equal when they differ by less than a
+        millionth of the largest: such differences are rounding, of which another
+        processor makes other ones.
+
+    Raises
+    ------
+    ValueError
+        A score is infinite; or as :func:`by_seed`.
+    """
+    values, models, tasks = by_seed(accuracies)
+    truth, rows = _over_seeds(values, 2).T, {}
+    for metric, found in _complete(scores, models, tasks).items():
+        if statistic is weighted_tau and len(models) > 1:
+            rows[metric] = weighted_taus(found.T, truth)
+        else:
+            rows[metric] = [statistic(*pair) for pair in zip(found.T, truth, strict=True)]
+    return pd.DataFrame(rows, index=tasks).T.rename_axis("metric")
+
+
+def mean_interval(
+    scores, accuracies, statistic=weighted_tau, *, versus=None, level=0.95, resamples=1000, seed=0
+):
+    """Bootstrap interval of each metric's mean over tasks: other tasks, networks and seeds.
+
+    Every resample draws tasks, networks (the same for all tasks and metrics, so
+    that metrics may be compared) and, for each cell, seeds, all with
+    replacement.
+
+    Parameters
+    ----------
+    scores, accuracies, statistic
+        As in :func:`judge`.
+    versus : str, optional
+        A metric: what is reported is by how much the others' means exceed its
+        own, resample by resample. An interval without 0 tells two metrics
+        apart even where their own intervals overlap.
+    level : float, default 0.95
+    resamples : int, default 1000
+    seed : int, default 0
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a metric: ``mean`` over tasks of the table as it is, and ``low`` and
+        ``high``, the ends of the percentile interval.
+
+    Raises
+    ------
+    ValueError
+        `versus` is not among the metrics that have all scores.
+
+    Notes
+    -----
+    Where the statistic is undefined, as tau is for scores that are all equal, it
+    counts as 0: left out, it would reward a metric for not answering. The tasks
+    are drawn as if they were independent, the pre-trained networks are taken as
+    they are, and with two seeds a draw of two has half of their variance: the
+    interval is a rough guide and too narrow (see
+    :func:`sfda.metric.ranking.bootstrap_interval`). Networks drawn twice are ties, which
+    pull all taus a little towards 0.
+    """
+    pairs = [(scores, accuracies)]
+    return pooled_interval(
+        pairs, statistic, versus=versus, level=level, resamples=resamples, seed=seed
+    )
+
+
+def pooled_interval(
+    contests, statistic=weighted_tau, *, versus=None, level=0.95, resamples=1000, seed=0
+):
+    """:func:`mean_interval` of the mean over several groups of networks on the same tasks.
+
+    A resample draws the tasks once for all groups, and networks within each.
+
+    Parameters
+    ----------
+    contests : list of (scores, accuracies)
+        Of each group, as in :func:`judge`. Only metrics count that have all
+        scores in every group.
+    statistic, versus, level, resamples, seed
+        As in :func:`mean_interval`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As :func:`mean_interval`.
+
+    Raises
+    ------
+    ValueError
+        As :func:`mean_interval`; or the groups have not the same tasks.
+    """
+    tasks = by_seed(contests[0][1])[2]
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(tasks), size=(resamples, len(tasks)))
+    draws, means = [], []
+    for scores, accuracies in contests:
+        if set(by_seed(accuracies)[2]) != set(tasks):
+            raise ValueError("contests: expected the same tasks in every group")
+        draws.append(_resampled(scores, accuracies, statistic, tasks, drawn, rng))
+        means.append(judge(scores, accuracies, statistic).fillna(0.0).mean(axis=1))
+    draws = sum(pd.DataFrame(each) for each in draws).dropna(axis=1) / len(contests)
+    found = pd.concat(means, axis=1).dropna().mean(axis=1)
+    if versus is not None:
+        if versus not in draws:
+            raise ValueError(f"versus: expected one of {', '.join(draws)}, got {versus!r}")
+        draws, found = draws.sub(draws[versus], axis=0), found - found[versus]
+    table = found.to_frame("mean")
+    for name, quantile in (("low", (1 - level) / 2), ("high", (1 + level) / 2)):
+        table[name] = draws.quantile(quantile)
+    return table
+
+
+def _resampled(scores, accuracies, statistic, tasks, drawn, rng):
+    """Means over the tasks `drawn` (resamples, n_tasks) of the statistic, by metric."""
+    values, models, own = by_seed(accuracies)
+    values = values[:, [own.index(task) for task in tasks]]
+    n, _, s = values.shape
+    resamples = len(drawn)
+    networks = rng.integers(n, size=(resamples, n))
+    # A network or task drawn twice is the same cell, with the same seeds, twice.
+    chosen = rng.integers(s, size=(resamples, *values.shape))
+    truth = _over_seeds(np.take_along_axis(values[None], chosen, axis=3), 3)
+    at = networks[:, None, :], drawn[:, :, None]
+    truth = truth[np.arange(resamples)[:, None, None], *at]
+    draws = {}
+    for metric, found in _complete(scores, models, tasks).items():
+        if statistic is weighted_tau:
+            each = weighted_taus(found[at], truth)
+        else:
+            pairs = zip(found[at].reshape(-1, n), truth.reshape(-1, n))
+            each = np.array([statistic(*pair) for pair in pairs]).reshape(drawn.shape)
+        draws[metric] = np.nan_to_num(each).mean(1)
+    return draws
+
+
+def yardsticks(models, accuracies):
+    """Predictions that look at no feature of the task: rows like those of a table of scores.
+
+    Parameters
+    ----------
+    models : pandas.DataFrame
+        Columns ``model``, ``parameters``, ``dimension`` and, NaN where there is
+        none, ``source_accuracy``.
+    accuracies : pandas.DataFrame
+        As in :func:`by_seed`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``metric``, ``model``, ``task``, ``score``, with the metrics
+        ``parameters``; ``features``, their number; ``source accuracy`` if every
+        network has one; and ``rank on other tasks``, the mean over the other tasks
+        of the place from below. The last needs finished fine-tunings: a yardstick,
+        no rival.
+    """
+    values, names, tasks = by_seed(accuracies)
+    facts = models.set_index("model").loc[names]
+    ranks = pd.DataFrame(_over_seeds(values, 2)).rank().to_numpy()
+    elsewhere = (ranks.sum(1, keepdims=True) - ranks) / max(1, len(tasks) - 1)
+    rows = []
+    for i, name in enumerate(names):
+        for k, task in enumerate(tasks):
+            rows.append(("parameters", name, task, float(facts["parameters"].iloc[i])))
+            rows.append(("features", name, task, float(facts["dimension"].iloc[i])))
+            if facts["source_accuracy"].notna().all():
+                rows.append(("source accuracy", name, task, facts["source_accuracy"].iloc[i]))
+            if len(tasks) > 1:
+                rows.append(("rank on other tasks", name, task, elsewhere[i, k]))
+    return pd.DataFrame(rows, columns=["metric", "model", "task", "score"])
+
+
+def contest(group, *, folder=None):
+    """Everything that is said about one group of networks, and what came true.
+
+    Parameters
+    ----------
+    group : str
+        "supervised", "self-supervised" or "transformer".
+    folder : path, optional
+        As in :func:`table`.
+
+    Returns
+    -------
+    scores : pandas.DataFrame
+        Columns ``metric``, ``model``, ``task``, ``score``: the metrics, and the
+        yardsticks (:func:`yardsticks`, and the plain and the left-out SFDA score
+        of the networks' twins where there are any, 0 where a twin gives the same features
+        to all images).
+    accuracies : pandas.DataFrame
+        As in :func:`by_seed`.
+    yards : list of str
+        Which of the metrics are yardsticks.
+    """
+    accuracies = table("accuracy", folder=folder).query("group == @group")
+    models = table("models", folder=folder)
+    yards = yardsticks(models, accuracies)
+    if (Path(folder or data_folder("pocket")) / "untrained_scores.csv").is_file():
+        yards = pd.concat([yards, _of_twins(accuracies, folder)])
+    scores = pd.concat([table("scores", folder=folder), yards])
+    scores = scores[scores["model"].isin(accuracies["model"])]
+    return scores[["metric", "model", "task", "score"]], accuracies, list(yards["metric"].unique())
+
+
+def _of_twins(accuracies, folder):
+    """What SFDA says of the networks' twins."""
+    twins = table("untrained_scores", folder=folder)
+    twins = twins[twins["metric"].isin(["SFDA", "SFDA leave-one-out"])]
+    twins = twins.assign(metric=twins["metric"] + " of the twin")
+    # One that sees no difference between the images has no score: the least of a probability.
+    keys = ["metric", "model", "task"]
+    every = itertools.product(
+        twins["metric"].unique(), accuracies["model"].unique(), accuracies["task"].unique()
+    )
+    twins = twins.set_index(keys)["score"].reindex(every, fill_value=0.0)
+    return twins.rename_axis(keys).reset_index()
+
+
+def halves(*, folder=None):
+    """Names of the tasks by half: ``development``, where choices may be made, and ``reporting``."""
+    rows = table("tasks", folder=folder)
+    return {half: list(names) for half, names in rows.groupby("half", sort=False)["name"]}
+
+
+def summary(scores, accuracies, tasks_by_half, **options):
+    """One row a metric: how well it ranks, on either half, and what choosing by it costs.
+
+    Parameters
+    ----------
+    scores, accuracies
+        As in :func:`judge`.
+    tasks_by_half : dict
+        As :func:`halves` returns it.
+    **options
+        Of :func:`mean_interval`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``development`` and ``reporting``, the mean weighted tau on these tasks;
+        ``from`` and ``to``, the interval of the second; ``regret``, by how much
+        the network it prefers falls short of the best one, in percentage points,
+        a mean over the reporting tasks. The best on the reporting tasks first. An
+        undefined tau counts as 0, as in :func:`mean_interval`; what has none on any
+        task, as a yardstick that is the same for all networks, is left out.
+    """
+    each = judge(scores, accuracies).dropna(how="all").fillna(0.0)
+    reported = accuracies[accuracies["task"].isin(tasks_by_half["reporting"])]
+    halves = ("development", "reporting")
+    found = pd.DataFrame({half: each[tasks_by_half[half]].mean(axis=1) for half in halves})
+    interval = mean_interval(scores, reported, **options)
+    found[["from", "to"]] = interval[["low", "high"]]
+    found["regret"] = 100 * judge(scores, reported, regret).mean(axis=1)
+    # Metrics that are equal but for rounding keep their order, with every release of pandas.
+    return found.loc[found["reporting"].round(9).sort_values(ascending=False, kind="stable").index]
+
+
+def chance(*accuracies, level=0.95, orders=5000, seed=0):
+    """What random scores reach: the `level` point of a mean weighted tau.
+
+    One random order of the networks is used on all tasks. Tasks resemble each
+    other, so that this is more than what orders drawn for each would reach.
+
+    Parameters
+    ----------
+    *accuracies : pandas.DataFrame
+        As in :func:`by_seed`. Of several groups of networks each has an order of its
+        own, and it is the mean over the groups that is looked at.
+    level : float, default 0.95
+    orders, seed : int, default 5000 and 0
+
+    Returns
+    -------
+    float
+    """
+    rng, means = np.random.default_rng(seed), 0
+    for group in accuracies:
+        truth = _over_seeds(by_seed(group)[0], 2).T
+        drawn = rng.permuted(np.tile(np.arange(truth.shape[1]), (orders, 1)), axis=1)
+        taus = [weighted_taus(drawn.astype(float), accuracy) for accuracy in truth]
+        means = means + np.mean(taus, axis=0) / len(accuracies)
+    return float(np.quantile(means, level))
+
+
+def below_probe(accuracies, probes):
+    """Cells whose mean accuracy over seeds is below that of the linear probe: bad fine-tuning.
+
+    Parameters
+    ----------
+    accuracies : pandas.DataFrame
+        As in :func:`by_seed`, cells may be missing.
+    probes : pandas.DataFrame
+        Columns ``model``, ``task``, ``accuracy``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``model``, ``task``, ``accuracy``, ``probe`` and ``gap``, the largest
+        gap first.
+    """
+    means = accuracies.groupby(["model", "task"], sort=False)["accuracy"].mean()
+    probe = probes.set_index(["model", "task"])["accuracy"].rename("probe")
+    both = pd.concat([means, probe], axis=1, join="inner").reset_index()
+    both["gap"] = both["probe"] - both["accuracy"]
+    return both[both["gap"] > 0].sort_values("gap", ascending=False, ignore_index=True)
+
+
+def _over_seeds(values, axis):
+    """Means: of the same accuracies in another order, too, whose sums differ by a rounding error."""
+    return values.mean(axis).round(12)
+
+
+def _complete(scores, models, tasks):
+    """Scores (networks, tasks) of the metrics that have all of them."""
+    complete = {}
+    for metric, rows in scores.groupby("metric", sort=False):
+        found = rows.pivot(index="model", columns="task", values="score")
+        found = found.reindex(index=models, columns=tasks).to_numpy(dtype=float)
+        if np.isinf(found).any():
+            raise ValueError(f"scores: expected finite numbers, found infinity for {metric}")
+        if not np.isnan(found).any():
+            largest = np.abs(found).max(0)
+            largest[largest == 0] = 1
+            complete[metric] = (found / largest).round(6)
+    return complete

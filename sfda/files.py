@@ -1,0 +1,84 @@
+"""Where files are, and tables as CSV files: read if they are whole, written whole or not at all."""
+
+import os
+import platform
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+DATA = Path(__file__).resolve().parents[1] / "data"
+#: Features, images and cells, which may be deleted at any time.
+CACHE = "~/.cache/sfda"
+
+
+class NeedsRepository(FileNotFoundError):
+    """What is asked for lies in the repository's ``data/``, which an installed package does not bring."""
+
+
+def data_folder(name):
+    """A folder of the repository's ``data/``, such as ``"pocket/weights"``.
+
+    Raises
+    ------
+    NeedsRepository
+        This package runs from elsewhere.
+    """
+    if not DATA.is_dir():
+        raise NeedsRepository(f"data/{name}: this needs the repository, not the package alone; run it in a clone")
+    return DATA / name
+
+
+def read_table(path, columns=()):
+    """A table that pandas has written.
+
+    Parameters
+    ----------
+    path : path
+    columns : sequence of str, optional
+        That it must have.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With ``digest``, where it is, as text.
+
+    Raises
+    ------
+    ValueError
+        It is no table, cut off, or lacks a column: the message names the file.
+    FileNotFoundError
+        It is missing.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            whole = file.read().endswith("\n")
+        table = pd.read_csv(path, dtype={"digest": str})
+    except ValueError as error:
+        why = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected a table of comma-separated values ({why})") from error
+    if not whole:
+        raise ValueError(f"{path}: its last line is cut off; take it away, or the file")
+    if missing := [name for name in columns if name not in table]:
+        raise ValueError(f"{path}: expected a column {missing[0]!r}, found {', '.join(map(str, table))[:200]}")
+    return table
+
+
+@contextmanager
+def replacing(path):
+    """Name of a file beside `path`, which takes its place if nothing goes wrong and is removed otherwise."""
+    # Of this process alone, on any machine that sees the folder.
+    part = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.part")
+    try:
+        yield part
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def say(line):
+    encoding = sys.stdout.encoding or "utf-8"  # which may have no such characters
+    print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)

@@ -1,0 +1,1 @@
+"""Images that the package draws itself: shapes, letters, textures and fractals."""

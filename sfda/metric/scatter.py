@@ -1,0 +1,523 @@
+"""Discriminants from class means and the scatter within classes, with and without their samples.
+
+Notation: x_n in R^D with label y_n; class c has N_c samples, prior
+q_c = N_c / N and mean mu_c; S_W is the pooled within-class covariance (divided
+by N); the discriminant uses S = (1 - lambda) S_W + lambda (tr S_W / D) I. One
+Cholesky factorisation serves all classes; there is no eigenproblem.
+
+Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6.
+"""
+
+import functools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sfda.metric.linalg import (
+    cholesky,
+    class_residuals,
+    class_sums,
+    eigh,
+    gram,
+    is_torch,
+    like,
+    log_softmax,
+    matmul,
+    namespace,
+    row_blocks,
+    row_space,
+    solve_lower,
+    solve_upper,
+    symmetric_times,
+    to_dtype,
+    to_float64,
+)
+
+SHRINKAGE_FLOOR = 1e-10  # of the public code
+_NO_VARIATION = (
+    "features: expected variation within classes, found every sample equal to its class mean"
+)
+#: Where the search for lambda looks first, as logits: from 4.5e-5 to 0.9975.
+COARSE = tuple(range(-10, 7))
+
+
+class PooledScatter:
+    """Class means and the scatter within classes: all that a discriminant needs of its samples.
+
+    Works on checked arrays (:mod:`sfda.metric.inputs`). Samples are judged by their
+    residuals from their own class's mean, x_n = mu_{y_n} + r_n.
+
+    Parameters
+    ----------
+    means : array of shape (C, d)
+        Class means, from any origin, in any orthonormal basis of a space that
+        holds the features.
+    counts : array of shape (C,), float64
+        N_c.
+    scatter : array of shape (d, d), float64
+        S_W in that basis; its lower triangle is enough. It is used up.
+    n_features : int
+        D, the dimension of the original features: the ridge shares the trace
+        of S_W among all D of them.
+    dtype : NumPy or torch dtype
+        Working precision of the products over samples.
+    varies : callable
+        Says whether any residual differs from zero; asked only where the scatter vanishes.
+
+    Attributes
+    ----------
+    scatter : array of shape (d, d), float64, or None
+        S_W until :meth:`factor` or :meth:`rotate` overwrites it.
+    mean_variance : float
+        tr(S_W) / D.
+
+    Raises
+    ------
+    ValueError
+        No variation within classes; or the scatter over- or underflows.
+    """
+
+    def __init__(self, means, counts, scatter, n_features, dtype, *, varies):
+        self.means = to_dtype(means, dtype)
+        self.counts, self.scatter, self.n_features = counts, scatter, n_features
+        self.n = float(counts.sum())
+        limits = namespace(means).finfo(dtype)
+        self._eps = float(limits.eps)
+        trace = float(scatter.diagonal().sum())
+        # The sums that start the power iteration are larger than the scatter, by so much at most.
+        if not trace * self.n * n_features <= float(limits.max):
+            raise OutOfPrecision("features: too large, their scatter overflows; rescale them")
+        if trace * self._eps <= float(limits.tiny):
+            if varies() or self._eps > 1e-10:
+                raise OutOfPrecision("features: too small, their scatter underflows; rescale them")
+            raise ValueError(_NO_VARIATION)
+        self.mean_variance = trace / n_features
+        self._eigenvalues = None
+
+    def power_iteration(self, start):
+        """Sigma of the public code: three double rounds of power iteration from `start` (d,).
+
+        The public code starts from the row sums of S_W, and so underestimates
+        the largest eigenvalue when they point away from its eigenvector. Where
+        they vanish, as for features that sum to a constant, it returns NaN or
+        amplified rounding errors; here the column of the largest variance takes
+        their place.
+        """
+        s, x = self.scatter, start
+        if abs(x).max() <= 1e-10 * self.mean_variance * self.n_features:
+            x = namespace(x).zeros_like(x)
+            x[s.diagonal().argmax()] = 1
+            x = symmetric_times(s, x)
+        x = _unit(x)
+        for _ in range(3):
+            y = _unit(symmetric_times(s, x))
+            x = _unit(symmetric_times(s, y))
+        return float(x @ symmetric_times(s, y))
+
+    def coefficients(self, factor):
+        """inv(S) mu_c from a factor of S, one column a class; shape (d, C)."""
+        means = to_float64(self.means).T
+        with np.errstate(over="ignore", invalid="ignore"):
+            b = solve_upper(factor, solve_lower(factor, means))
+            _check_distances((means * b).sum(0))
+        return to_dtype(b, self.means.dtype)
+
+    def factor(self, shrinkage, *, left_out=0):
+        """Lower Cholesky factor of (1 - lambda) N/(N - left_out) S_W + lambda (tr S_W / D) I.
+
+        It takes the place of the scatter, which is gone then: d x d numbers are
+        as many as the samples' where N is near D.
+        """
+        keep, ridge = self.weights(shrinkage, left_out)
+        a, self.scatter = self.scatter, None
+        a *= keep
+        diagonal = namespace(a).arange(len(a))
+        a[diagonal, diagonal] += ridge
+        variances = a.diagonal() + 0.0
+        try:
+            factor = cholesky(a)
+        except np.linalg.LinAlgError:
+            factor = None
+        # Rounding errors may stand in for pivots that are zero: those of products
+        # in float32, and without a ridge those of the factorisation.
+        rounding = 8 * self._eps * len(a) ** 0.5 if self._rounds(shrinkage) else 0
+        if factor is None or bool((factor.diagonal() ** 2 <= rounding * variances).any()):
+            raise _singular(shrinkage)
+        return factor
+
+    def judge(self, shrinkage):
+        """Function of residuals (n, d) and classes (n,) to log-probabilities (n, C); Eqs. 5 and 6."""
+        m, b = self.means, self.coefficients(self.factor(shrinkage))
+        own = matmul(m, b)
+        offsets = own - own.diagonal() / 2 + namespace(m).log(self.counts / self.n)
+        return lambda r, y: log_softmax(to_float64(matmul(r, b)) + offsets[y])
+
+    def rotate(self):
+        """Move the means to the eigenvectors of S_W, which are returned (d, d); S_W is used up.
+
+        Another lambda is then as cheap as a scale; residuals must be moved, too.
+        """
+        self._eigenvalues, q = eigh(self.scatter)
+        self.scatter = None
+        q = to_dtype(q, self.means.dtype)
+        self.means = matmul(self.means, q)
+        return q
+
+    def whitener(self, shrinkage):
+        """Function of rows z to rows w with w'w = z' inv(A) z, A the scatter less one sample."""
+        if self._eigenvalues is None:
+            factor = to_dtype(self.factor(shrinkage, left_out=1), self.means.dtype)
+            return lambda z: solve_lower(factor, z.T).T
+        keep, ridge = self.weights(shrinkage, left_out=1)
+        scale = to_dtype((keep * self._eigenvalues + ridge) ** -0.5, self.means.dtype)
+        return lambda z: z * scale
+
+    def weights(self, shrinkage, left_out):
+        """Factors of S_W and of the identity in what is factorised."""
+        return (1 - shrinkage) * self.n / (self.n - left_out), shrinkage * self.mean_variance
+
+    def _rounds(self, shrinkage):
+        """True where rounding errors may exceed the ridge."""
+        return self._eps > 1e-10 or shrinkage < SHRINKAGE_FLOOR
+
+    def least_left(self, shrinkage):
+        """What 1 - h must exceed for the leverage h to have digits left to subtract."""
+        return 1e4 * self._eps if self._rounds(shrinkage) else 0
+
+
+class LeftOut:
+    """Judges samples by the discriminants without them, one left out at a time.
+
+    lambda and the ridge lambda tr(S_W) / D stay those of all samples; the
+    scatter of the others is divided by N - 1. Leaving n out then takes
+    one rank-one term from A, and the Sherman-Morrison formula gives all
+    N discriminants for O(N D^2).
+
+    Parameters
+    ----------
+    scatter : PooledScatter
+        Of all samples. Its scatter is used up unless it has been rotated.
+    shrinkage : float
+        lambda. Below about 1e-6 with N < D, cancellation costs digits.
+
+    Attributes
+    ----------
+    whiten : callable
+        As :meth:`PooledScatter.whitener` returns it.
+    means : array of shape (C, d)
+        Whitened class means.
+    products : array of shape (C, C), float64
+        Their inner products.
+
+    Raises
+    ------
+    ValueError
+        The scatter is singular at this shrinkage.
+    """
+
+    def __init__(self, scatter, shrinkage):
+        self.shrinkage, self.counts, self.n = shrinkage, scatter.counts, scatter.n
+        self._least_left = scatter.least_left(shrinkage)
+        self.whiten = scatter.whitener(shrinkage)
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.means = m = self.whiten(scatter.means)
+            self.products = to_float64(matmul(m, m.T))
+        _check_distances(self.products.diagonal())
+        self._log_counts = namespace(m).log(self.counts / (self.n - 1))
+
+    def __call__(self, r, y, at=None):
+        """Log-probabilities (n, C) of samples by their residuals (n, d) and classes (n,).
+
+        Parameters
+        ----------
+        at : callable, optional
+            Where to judge the samples; by default where they are. A function
+            of (r, r m', r'r), for the whitened residuals r and class means m, to
+            (z m', z'r) for the whitened points z.
+        """
+        r, n, own = self.whiten(r), self.n, y
+        xp, square = namespace(r), self.products.diagonal()
+        rm, rr = to_float64(matmul(r, self.means.T)), to_float64(xp.einsum("nd,nd->n", r, r))
+        here = xp.arange(len(own)), own
+        zm, zr = at(r, rm, rr) if at else (rm + self.products[own], rr + rm[here])
+        n_c = self.counts[own]
+        alpha = (1 - self.shrinkage) / (n - 1) * n_c / (n_c - 1)
+        # inv(A_-n) = inv(A) + g (inv(A) r)(inv(A) r)'
+        left = 1 - alpha * rr
+        if bool((left <= self._least_left).any()):
+            raise _singular(self.shrinkage)
+        g = alpha / left
+        delta = zm + (g * zr)[:, None] * rm - (square + g[:, None] * rm**2) / 2 + self._log_counts
+        # The sample's own class has lost it: mean mu - s r, one sample fewer.
+        s, zm, rm = 1 / (n_c - 1), zm[here], rm[here]
+        delta[here] = (
+            zm + g * zr * rm - s * zr * (1 + g * rr)
+            - (square[own] - 2 * s * rm + s**2 * rr + g * (rm - s * rr) ** 2) / 2
+            + xp.log((n_c - 1) / (n - 1))
+        )
+        return log_softmax(delta)
+
+
+class LabelledFeatures(PooledScatter):
+    """Samples as class means plus residuals, with their scatter.
+
+    The working form behind the estimator and the scores.
+
+    Parameters
+    ----------
+    residuals : array of shape (N, d)
+        r_n, in any orthonormal basis of a space that holds the features.
+    means, counts, n_features
+        As in :class:`PooledScatter`.
+    y : integer array of shape (N,)
+        Classes 0..C-1, in the library of the residuals.
+    residual_sums : array of shape (N,), optional
+        Sums of the residuals in the original basis. Only the power iteration
+        needs them: where it starts depends on the basis.
+    """
+
+    def __init__(self, residuals, means, y, counts, n_features, residual_sums=None):
+        self.residuals, self.y = residuals, y
+        self._residual_sums = residual_sums
+        # The N x D products run in the working precision, the d x d
+        # factorisations in float64: they cost little, and a scatter that is
+        # nearly singular needs it.
+        with np.errstate(over="ignore", invalid="ignore"):
+            scatter = to_float64(gram(residuals))
+            scatter /= len(residuals)
+        super().__init__(
+            means, counts, scatter, n_features, residuals.dtype,
+            varies=lambda: bool((residuals != 0).any()),
+        )
+
+    @classmethod
+    @np.errstate(over="ignore", invalid="ignore")  # the scatter is checked
+    def from_features(cls, x, y, n_classes, *, reduce=True, basis=False):
+        """From features in their own basis, which are not overwritten.
+
+        For N < D all samples lie in an N-dimensional space, and unless
+        `reduce` is False everything is N x N there. With `basis`,
+        ``self.basis`` (D, N) leads back; it is None where nothing was reduced.
+        The class means are taken from the mean of all samples.
+        """
+        (n, n_features), given = x.shape, x
+        counts = to_float64(namespace(x).bincount(y, minlength=n_classes))
+        reduced, q = reduce and n < n_features, None
+        if reduced:
+            x = x - x.mean(0)
+            row_sums = x.sum(1)
+            x, q = row_space(x, basis=basis)
+        means = class_sums(x, y, n_classes) / counts[:, None]
+        if not reduced:  # of a column that is constant, rounding would leave some variance
+            means = means.clip(*(to_float64(f(x, 0)) for f in (namespace(x).amin, namespace(x).amax)))
+        x = class_residuals(x, means, y, overwrite=reduced)
+        if reduced:
+            sums = class_sums(row_sums[:, None], y, n_classes)[:, 0] / counts
+            residual_sums = row_sums - sums[y]
+        else:
+            residual_sums = x.sum(1)
+        means -= counts / n @ means
+        self = cls(x, means, y, counts, n_features, residual_sums)
+        self.basis = q
+        # So little may be the rounding of the means, and looks like perfectly separate classes.
+        member = namespace(y).zeros_like(y[:n_classes])
+        member[y] = like(np.arange(n, dtype=np.int64), y)
+        few = given[member]  # one of each class
+        if self.mean_variance <= 1e-20 * float((few * few).mean()) and bool((given == few[y]).all()):
+            raise ValueError(_NO_VARIATION)
+        return self
+
+    @functools.cached_property
+    def largest_eigenvalue(self):
+        """Sigma, as :meth:`PooledScatter.power_iteration` finds it from the row sums of S_W."""
+        sums = to_dtype(self._residual_sums, self.residuals.dtype)
+        return self.power_iteration(to_float64(matmul(self.residuals.T, sums)) / len(self.y))
+
+    def log_posterior(self, shrinkage):
+        """Log-probabilities of the classes for the samples themselves, (N, C)."""
+        return self.judge(shrinkage)(self.residuals, self.y)
+
+    def leave_one_out(self, shrinkage, points=None):
+        """Log-probabilities for sample n by the discriminant fitted without it, (N, C).
+
+        Parameters
+        ----------
+        shrinkage : float
+            As in :class:`LeftOut`.
+        points : callable, optional
+            Where to judge the samples; by default where they are.
+            ``points(whiten, m)``, with the whitened class means m, returns a
+            function of (rows, r, r m', r'r) for the whitened residuals r of
+            the samples `rows`, which returns (z m', z'r) for the whitened
+            points z.
+
+        Raises
+        ------
+        ValueError
+            The scatter is singular at this shrinkage.
+        """
+        judge = LeftOut(self, shrinkage)
+        inner_products = points(judge.whiten, judge.means) if points else None
+        result = []
+        # Large blocks keep both cores at work; an eighth of the samples, or two
+        # megabytes, is little to hold beside them.
+        eighth = len(self.y) * self.residuals.shape[1]
+        for rows in row_blocks(self.residuals, min(2**24, max(2**21, eighth))):
+            at = functools.partial(inner_products, rows) if points else None
+            result.append(judge(self.residuals[rows], self.y[rows], at))
+        return namespace(self.residuals).concatenate(result)
+
+    def choose_shrinkage(self):
+        """lambda of the largest leave-one-out likelihood, mean_n log p_-n(y_n | x_n).
+
+        A search over logit(lambda) from -10 to 6 in steps of 1, then in steps of
+        1/4 around the best. One eigendecomposition of S_W serves all of it;
+        the samples move to its basis and stay there.
+        """
+        q = self.rotate()
+        for rows in row_blocks(self.residuals):
+            self.residuals[rows] = matmul(self.residuals[rows], q)
+        own = namespace(q).arange(len(self.y)), self.y
+
+        def likelihood(logit):
+            return float(self.leave_one_out(sigmoid(logit))[own].mean())
+
+        coarse = {t: likelihood(t) for t in COARSE}
+        fine = {t: likelihood(t) for t in around(max(coarse, key=coarse.get))}
+        return sigmoid(max(coarse | fine, key=(coarse | fine).get))
+
+
+def around(logit):
+    """Where the search for lambda looks next."""
+    return tuple(logit + k / 4 for k in (-3, -2, -1, 1, 2, 3))
+
+
+def sigmoid(logit):
+    """lambda from its logit."""
+    return 1 / (1 + math.exp(-logit))
+
+
+def adaptive_shrinkage(sigma, strength=5.0):
+    """lambda = max(exp(-a sigma), 1e-10): strong where the features vary little (Eq. 3).
+
+    Parameters
+    ----------
+    sigma : float
+        Largest eigenvalue of S_W.
+    strength : float, default 5.0
+        a; 5 in the public code, 4 in the paper's appendix.
+    """
+    return max(math.exp(-strength * sigma), SHRINKAGE_FLOOR)
+
+
+class OutOfPrecision(ValueError):
+    """The working precision does not bear the computation; a higher one may."""
+
+
+def _check_distances(squares):
+    """Raise OutOfPrecision where class means, in units of the scatter, are so far from the mean of all
+    that products of their squared distances overflow."""
+    if not float(squares.max()) <= np.finfo(np.float64).max ** 0.5:
+        raise OutOfPrecision(
+            "features: the classes are too far apart for the variation within them, and distances overflow; "
+            "rescale the columns"
+        )
+
+
+def _singular(shrinkage):
+    return OutOfPrecision(
+        f"shrinkage: the within-class scatter is singular at {shrinkage:g}; "
+        "expected a larger value"
+    )
+
+
+def _unit(x):
+    x = x / abs(x).max()  # its squares neither overflow nor vanish
+    return x / namespace(x).linalg.norm(x)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMoments:
+    """Counts, means and scatter of labelled samples.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (C,)
+        Distinct labels, sorted.
+    counts : array of shape (C,), float64
+    means : array of shape (C, D), float64
+    scatter : array of shape (D, D), float64
+        Sum of the outer products of the residuals from the class means; its
+        lower triangle.
+    """
+
+    classes: np.ndarray
+    counts: object
+    means: object
+    scatter: object
+
+    @classmethod
+    @np.errstate(over="ignore", invalid="ignore")  # what is made of them is checked
+    def of(cls, x, y, classes):
+        """Of checked features (n, D) and classes (n,); `x` is not overwritten."""
+        counts = to_float64(namespace(x).bincount(y, minlength=len(classes)))
+        present = counts > 0
+        means = class_sums(x, y, len(classes))
+        means[present] /= counts[present, None]
+        scatter = to_float64(gram(class_residuals(x, means, y)))
+        return cls(classes, counts, means, scatter)
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def merge(self, other):
+        """Of both sets of samples."""
+        if self.means.shape[1] != other.means.shape[1]:
+            raise ValueError(
+                f"features: expected {self.means.shape[1]} columns as before, "
+                f"got {other.means.shape[1]}"
+            )
+        classes, (a, b) = _union(self, other)
+        counts = a.counts + b.counts
+        # Classes that only one of the two has: nothing lies between its two means.
+        shared = (a.counts > 0) & (b.counts > 0)
+        share = b.counts / namespace(counts).where(counts > 0, counts, counts + 1)
+        gaps = b.means - a.means
+        apart = (a.counts * share)[shared, None] ** 0.5 * gaps[shared]
+        scatter = a.scatter + b.scatter
+        if len(apart):
+            scatter += gram(apart)
+        return ClassMoments(classes, counts, a.means + share[:, None] * gaps, scatter)
+
+    def spread(self, classes):
+        """The same, with room for all of `classes`, which hold its own."""
+        if len(classes) == len(self.classes):
+            return self
+        at = like(np.searchsorted(classes, self.classes), self.means)
+        shape = len(classes), self.means.shape[1]
+        if is_torch(self.means):
+            means, counts = self.means.new_zeros(shape), self.means.new_zeros(shape[0])
+        else:  # NumPy before 2 knows no devices
+            means, counts = np.zeros(shape), np.zeros(shape[0])
+        means[at], counts[at] = self.means, self.counts
+        return replace(self, classes=classes, counts=counts, means=means)
+
+    @property
+    def n(self):
+        """N."""
+        return int(self.counts.sum())
+
+    def pooled(self, dtype, origin=0):
+        """As a discriminant takes them, the means from `origin`; nothing is shared."""
+        return PooledScatter(
+            self.means - origin, self.counts, self.scatter / self.n, self.means.shape[1], dtype,
+            varies=lambda: bool((self.scatter.diagonal() != 0).any()),
+        )  # fmt: skip
+
+
+def _union(a, b):
+    if len(a.classes) == len(b.classes) and (a.classes == b.classes).all():
+        return a.classes, (a, b)
+    if (a.classes.dtype.kind in "iufb") != (b.classes.dtype.kind in "iufb"):
+        raise ValueError("labels: expected numbers or strings, got both in different chunks")
+    classes = np.unique(np.concatenate([a.classes, b.classes]))
+    return classes, (a.spread(classes), b.spread(classes))

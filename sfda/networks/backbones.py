@@ -1,0 +1,486 @@
+"""Pre-trained networks of any size, by name: from a library, a local file or the pocket zoo.
+
+Weights are looked for on this machine first and downloaded second, from where their
+authors publish them; pickles are never read in full.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import pickle
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from sfda.images.augment import normalise
+from sfda.networks import pocket
+from sfda.networks.checkpoints import SELF_SUPERVISED, TRANSFORMERS, timm_network
+from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifier, read_state, why_unreadable
+
+LIBRARIES = ("torchvision", "timm")
+BUILDERS = [["torchvision", "models"], ["timm", "models"]]  # where they are defined
+POOLS = ("average", "channels-last average", "class token", "token mean")
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network and what has to be known to take its features.
+
+    Attributes
+    ----------
+    name : str
+        What tables call it.
+    network : torch.nn.Module
+        Maps a batch (B, 3, H, W) to logits.
+    transform : callable
+        Turns one image of the data set into a tensor (3, H, W).
+    layer : str, default ""
+        Name of the module whose input is taken as features. By default the last linear or
+        convolutional layer that runs: the classifier.
+    pool : {"average", "channels-last average", "class token", "token mean"}, default "average"
+        What is done with an input that is no vector: mean over height and width of
+        (B, D, H, W) or, channels last, of (B, H, W, D); the first token or the mean of all
+        of (B, T, D). A map that the layer does not read in this order is refused.
+    input_size : tuple of int, optional
+        Height and width of the tensors that `transform` makes, where they are known.
+
+    Raises
+    ------
+    ValueError
+        No such pool, or no module of that name.
+
+    Examples
+    --------
+    A network that exists already needs a name and a transform:
+
+    >>> from sfda.networks.extract import extract
+    >>> from torch import nn
+    >>> from torchvision import datasets, transforms
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    >>> backbone = Backbone("mine", network, transforms.ToTensor())
+    >>> extract(backbone, datasets.FakeData(6, (3, 32, 32)), "six random images").features.shape
+    (6, 8)
+    """
+
+    name: str
+    network: nn.Module
+    transform: Callable
+    layer: str = ""
+    pool: str = "average"
+    input_size: tuple[int, int] | None = None
+
+    def __post_init__(self):
+        if self.pool not in POOLS:
+            raise ValueError(f"pool: expected one of {', '.join(POOLS)}, got {self.pool!r}")
+        if self.layer and self.layer not in dict(self.network.named_modules()):
+            raise ValueError(f"layer: {self.name} has no module {self.layer!r}")
+
+    @property
+    def parameters(self):
+        """How many numbers the network has learnt, those of its classifier among them."""
+        return pocket.parameters(self.network)
+
+
+# --- by name ----------------------------------------------------------------------
+
+
+def load(name, *, folder=None):
+    """A network by name, ready for :func:`sfda.networks.extract.extract`.
+
+    Parameters
+    ----------
+    name : str
+        ``torchvision:resnet50`` or ``torchvision:resnet50:IMAGENET1K_V1``, by default
+        the library's newest weights; ``timm:NAME``; ``self-supervised:NAME``, a key of
+        ``SELF_SUPERVISED``; ``transformer:NAME``, one of ``TRANSFORMERS``;
+        ``pocket:NAME``, of the pocket zoo; ``PATH.json:NAME``, an entry of a manifest;
+        ``PATH.json``, where it has only one; ``torchvision:NAME=PATH`` or
+        ``timm:NAME=PATH``, weights of one's own for a network of the library.
+    folder : path, optional
+        Where weights may lie: timm's and the pocket zoo's as ``NAME.safetensors``, others under the names
+        that their files are published under (``resnet50-0676ba61.pth``); those of
+        ``SELF_SUPERVISED`` and ``TRANSFORMERS`` also as ``NAME.pth``, a state dict in the
+        names of torchvision or timm. They are looked for there first, and downloaded to
+        there; by default to torch.hub's folder.
+
+    Returns
+    -------
+    Backbone
+        With the library's own preprocessing, or that of the authors' evaluation: short side
+        256 pixels, the central 224 x 224, ImageNet's mean and standard deviation. Of a
+        network of a library the input of its last linear layer is taken, which is pooled
+        already.
+
+    Raises
+    ------
+    ValueError
+        No such network, weights that do not fit it, or a download of another checksum than
+        its authors state.
+    FileNotFoundError
+        A local file is missing, or a file can neither be found nor downloaded.
+
+    Notes
+    -----
+    A manifest is JSON: ``{"models": [{"file": "net.safetensors", "builder": {"callable":
+    "timm.create_model", "args": [...], "kwargs": {...}}, "input_size": [3, H, W],
+    "normalisation": {"mean": [...], "std": [...]}}]}``, the weights beside it. Its images
+    have their short side resized to the input size (bicubic) and their centre cropped.
+    Only builders of torchvision and timm are called.
+
+    Weights of one's own are a state dict in the library's names, as ``.safetensors`` or as
+    torch.save writes it, alone or under "state_dict" or "model", with or without the
+    ``module.`` of parallel training. The classifier may have any number of classes, or
+    be missing. GoogLeNet and Inception v3 turn their inputs into the range that
+    torchvision's own weights want.
+    """
+    return _found(name)(None if folder is None else Path(folder))
+
+
+def check(name):
+    """Raise what :func:`sfda.networks.backbones.load` would raise of a name alone; load nothing.
+
+    Parameters
+    ----------
+    name : str
+        As for :func:`sfda.networks.backbones.load`.
+
+    Raises
+    ------
+    ValueError
+        No such network, or a manifest that is none.
+    FileNotFoundError
+        A manifest, or a file that the name contains, is missing.
+    """
+    _found(name)
+
+
+def names_in(path):
+    """The names of all networks of a manifest, as :func:`sfda.networks.backbones.load` takes them.
+
+    Parameters
+    ----------
+    path : path
+        Of the manifest, ``NAME.json``.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        It is no manifest.
+    FileNotFoundError
+        It is missing.
+    """
+    if Path(path).suffix != ".json":
+        raise ValueError(f"{path}: expected a manifest, NAME.json")
+    return [f"{path}:{name}" for name in _entries(Path(path))]
+
+
+def _found(name):
+    """The function of the folder that loads the network; what is wrong with the name is said here."""
+    kind, _, rest = name.partition(":")
+    if kind in _KINDS:
+        return _KINDS[kind](name, rest)
+    path, _, entry = name.rpartition(".json:") if ".json:" in name else (name, "", "")
+    if name.endswith(".json") or entry:
+        return _manifest(Path(path if name.endswith(".json") else path + ".json"), entry)
+    raise ValueError(
+        "name: expected torchvision:NAME, timm:NAME, self-supervised:NAME, transformer:NAME, "
+        f"pocket:NAME or MANIFEST.json:NAME, got {name!r}"
+    )
+
+
+def _torchvision(name, rest):
+    from torchvision import models as zoo
+
+    rest, own, path = rest.partition("=")
+    architecture, _, weights = rest.partition(":")
+    try:
+        found = zoo.get_model_weights(architecture)
+        found = found[weights] if weights else found.DEFAULT
+    except (ValueError, KeyError):
+        raise ValueError(f"name: torchvision has no {rest!r}") from None
+    if own:
+        return partial(_own_torchvision, name, architecture, found, existing_file(path))
+    return partial(_load_torchvision, name, architecture, found)
+
+
+def _load_torchvision(name, architecture, weights, folder):
+    from torchvision import models as zoo
+
+    try:
+        with _checkpoints(folder):
+            # The library's builder knows the old names in its oldest files.
+            network = zoo.get_model(architecture, weights=weights, progress=False)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{name}: {UNREADABLE}") from error
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{name}: {why_unreadable(error)}") from error
+    except OSError as error:
+        raise FileNotFoundError(_offline(name, weights.url, folder, error)) from error
+    return _with_preset(name, network, weights)
+
+
+def _own_torchvision(name, architecture, weights, path, folder):
+    from torchvision import models as zoo
+
+    state, options = read_state(name, path), {}
+    if architecture in ("googlenet", "inception_v3"):
+        # As the library builds them for its own weights, but for what only training needs.
+        options = {"transform_input": True, "aux_logits": False, "init_weights": False}
+        state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
+    if architecture.startswith("densenet"):  # whose published files have names of an older class
+        state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", k): v for k, v in state.items()}
+    network = zoo.get_model(architecture, weights=None, **options)
+    layers = [key for key, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+    fill(name, network, fit_classifier(network, layers[-1], state))
+    return _with_preset(name, network, weights, layers[-1])
+
+
+def _with_preset(name, network, weights, layer=""):
+    transform = weights.transforms()
+    size = getattr(transform, "crop_size", None)
+    return Backbone(name, network.eval(), transform, layer, input_size=size and (size[0], size[-1]))
+
+
+@contextlib.contextmanager
+def _checkpoints(folder):
+    """torch.hub reads from, and downloads to, `folder`, and runs no code from pickles."""
+    before, safe = torch.hub._hub_dir, os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        with tempfile.TemporaryDirectory() as hub:
+            if folder:
+                folder.mkdir(parents=True, exist_ok=True)
+                os.symlink(folder.resolve(), Path(hub) / "checkpoints")
+                torch.hub.set_dir(hub)
+            yield
+    finally:
+        torch.hub._hub_dir = before  # set_dir would hide what TORCH_HOME says later
+        if safe is None:
+            del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
+        else:
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = safe
+
+
+def _timm(name, rest):
+    import timm
+
+    rest, own, path = rest.partition("=")
+    try:
+        known = timm.is_model(rest.partition(".")[0])
+        timm.models.get_pretrained_cfg(rest)
+    except RuntimeError:  # no weights of that tag
+        known = False
+    if not known:
+        raise ValueError(f"name: timm has no {rest!r}")
+    return partial(_own_timm, name, rest, existing_file(path)) if own else partial(_load_timm, name, rest)
+
+
+def _load_timm(name, rest, folder):
+    import timm
+
+    file = (folder or Path()) / f"{rest}.safetensors"
+    local = {"pretrained_cfg_overlay": {"file": str(file)}} if folder and file.exists() else {}
+    try:
+        network = timm.create_model(rest, pretrained=True, **local)
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{name}: {why_unreadable(error)}") from error
+    except OSError as error:
+        raise FileNotFoundError(
+            f"{name}: {file.name} is not in {folder or 'a folder'} and cannot be downloaded "
+            f"({why_unreadable(error)}): put it there"
+        ) from error
+    return _with_config(name, network)
+
+
+def _own_timm(name, rest, path, folder):
+    network, state = timm_network(rest), read_state(name, path)
+    for classifier in _classifiers(network):
+        state = fit_classifier(network, classifier, state)
+    fill(name, network, state)
+    return _with_config(name, network)
+
+
+def _with_config(name, network):
+    import timm
+
+    config = timm.data.resolve_model_data_config(network)
+    transform = timm.data.create_transform(**config, is_training=False)
+    # Without a classifier the last linear layer is one of the encoder's.
+    removed = [key for key in _classifiers(network) if isinstance(network.get_submodule(key), nn.Identity)]
+    size = tuple(config["input_size"][1:])
+    return Backbone(name, network.eval(), transform, removed[0] if removed else "", input_size=size)
+
+
+def _classifiers(network):
+    """Names of the classifiers of a network of timm: one, or two if it was distilled."""
+    names = network.pretrained_cfg.get("classifier") or ()
+    modules = dict(network.named_modules())
+    return [name for name in ([names] if isinstance(names, str) else names) if name in modules]
+
+
+def _published(zoo, name, rest):
+    if rest not in zoo:
+        raise ValueError(f"name: expected one of {', '.join(zoo)}, got {rest!r}")
+    return partial(_load_published, name, rest, zoo[rest])
+
+
+def _load_published(name, rest, entry, folder):
+    folder = folder or Path(torch.hub.get_dir()) / "checkpoints"
+    network, converted = entry.build(), folder / f"{rest}.pth"
+    if converted.exists():
+        state = read_state(name, converted)
+    elif entry.readable:
+        state = _fetched(name, entry, folder)
+        state = {k.removeprefix(entry.prefix): v for k, v in state.items() if k.startswith(entry.prefix)}
+        state = _renamed(name, network, state) if entry.renamed else state
+    else:
+        raise FileNotFoundError(
+            f"{name}: {entry.url} is not in a format that can be read safely here: convert it to "
+            f"a state dict of torchvision's resnet50, {converted}"
+        )
+    # What is not the encoder's: projections, prototypes, classifiers.
+    own = {key.partition(".")[0] for key in network.state_dict()}
+    fill(name, network, {key: value for key, value in state.items() if key.partition(".")[0] in own})
+    transform = _transform(256, 224, entry.interpolation, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    return Backbone(name, network.eval(), transform, entry.layer, entry.pool, (224, 224))
+
+
+def _renamed(name, network, state):
+    """The authors' weights in the names of timm's network."""
+    try:
+        return importlib.import_module(type(network).__module__).checkpoint_filter_fn(state, network)
+    except (AttributeError, LookupError, RuntimeError) as error:  # layers that the network has not
+        raise ValueError(f"{name}: these are not its weights ({why_unreadable(error)})") from error
+
+
+def _fetched(name, entry, folder):
+    """The published weights; a download is kept if it is the published file and can be read."""
+    file = folder / entry.file
+    if file.exists():
+        return read_state(name, file)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{entry.file}.", dir=folder) as beside:
+        part = Path(beside) / entry.file
+        try:
+            torch.hub.download_url_to_file(entry.url, str(part), progress=False)
+        except OSError as error:
+            raise FileNotFoundError(_offline(name, entry.url, folder, error)) from error
+        for algorithm, expected in (("sha256", entry.sha256), ("md5", entry.md5)):
+            with open(part, "rb") as opened:
+                digits = hashlib.file_digest(opened, algorithm).hexdigest() if expected else ""
+            if not digits.startswith(expected):
+                raise ValueError(
+                    f"{name}: expected a file whose {algorithm} begins with {expected}, got "
+                    f"{digits[:len(expected)]} from {entry.url}: it was not kept, try again"
+                )
+        state = read_state(name, part)
+        part.replace(file)
+    return state
+
+
+def _offline(name, url, folder, error):
+    file = url.rpartition("/")[2].partition("?")[0]
+    folder = folder or Path(torch.hub.get_dir()) / "checkpoints"
+    return f"{name}: {file} is not in {folder} and cannot be downloaded ({why_unreadable(error)}): put {url} there"
+
+
+def _pocket(name, rest):
+    layer, size = pocket.find(rest).head, (pocket.SIZE, pocket.SIZE)
+
+    def found(folder):
+        own = folder is not None and (folder / f"{rest}.safetensors").exists()
+        network = pocket.pretrained(rest, folder=folder if own else None)
+        return Backbone(name, network, _small, layer, input_size=size)
+
+    return found
+
+
+def _small(image):
+    """Any image as the pocket zoo wants it: RGB, 32 x 32, normalised."""
+    from torchvision.transforms import functional
+
+    image = functional.center_crop(functional.resize(image.convert("RGB"), pocket.SIZE), pocket.SIZE)
+    return normalise(functional.pil_to_tensor(image)[None])[0]
+
+
+_KINDS = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "self-supervised": partial(_published, SELF_SUPERVISED),
+    "transformer": partial(_published, TRANSFORMERS),
+    "pocket": _pocket,
+}
+
+
+# --- by manifest ------------------------------------------------------------------
+
+
+def _entries(path):
+    """The entries of a manifest by name."""
+    try:
+        return {Path(e["file"]).stem: e for e in json.loads(path.read_text("utf-8"))["models"]}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: expected JSON with a list 'models' whose entries name their 'file' "
+            f"({type(error).__name__}: {error})"
+        ) from None
+
+
+def _manifest(path, name):
+    entries = _entries(path)
+    if not name and len(entries) == 1:
+        (name,) = entries
+    if name not in entries:
+        raise ValueError(f"{path}: expected one of {', '.join(entries)}, got {name!r}")
+    return partial(_load_entry, name, path, entries[name])
+
+
+def _load_entry(name, path, entry, folder):
+    weights = path.parent / entry["file"]
+    if weights.suffix != ".safetensors":
+        raise ValueError(f"{weights}: pickles can run code; convert it to safetensors")
+    try:
+        builder, size = entry["builder"], entry["input_size"][1:]
+        module, _, function = builder["callable"].rpartition(".")
+        if module.partition(".")[0] not in LIBRARIES:
+            raise ValueError(f"{builder['callable']} is refused, only {' and '.join(LIBRARIES)} are called")
+        build = getattr(importlib.import_module(module), function)
+        # Other functions of theirs download, unpack, or read pickles.
+        home = str(getattr(build, "__module__", "")).split(".")[:2]
+        if home not in BUILDERS or re.search("load|checkpoint|_hub", f"{build.__module__}.{function}"):
+            raise ValueError(f"{builder['callable']} is refused, it is no builder of networks")
+        with _checkpoints(None):
+            network = build(*builder["args"], **builder["kwargs"])
+        if not isinstance(network, nn.Module):
+            raise ValueError(f"{builder['callable']} made no network")
+        transform = _transform(max(size), size, "bicubic", **entry["normalisation"])
+    except (LookupError, AttributeError, ImportError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {name} cannot be built ({why_unreadable(error)})") from error
+    if not weights.is_file():
+        raise FileNotFoundError(f"{weights} is missing")
+    fill(name, network, read_state(name, weights))
+    return Backbone(name, network.eval(), transform, input_size=tuple(size))
+
+
+def _transform(side, size, interpolation, mean, std):
+    from torchvision import transforms
+
+    return transforms.Compose([
+        transforms.Resize(side, transforms.InterpolationMode(interpolation)),
+        transforms.CenterCrop(size), transforms.ToTensor(), transforms.Normalize(mean, std),
+    ])  # fmt: skip

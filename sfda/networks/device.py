@@ -1,0 +1,38 @@
+"""What a result depends on besides its input: the device it was computed on, and the libraries' versions."""
+
+import importlib.metadata
+import platform
+
+
+def resolve_device(device="auto"):
+    """Name of a torch device; "auto" is CUDA where there is a card, else the CPU."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return str(torch.device(device))
+
+
+def device_name(device):
+    """The card's or the processor's own name."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
+
+
+def versions(*libraries):
+    """Versions of installed libraries by name; None for one that is not there."""
+    found = {}
+    for library in libraries:
+        try:
+            found[library] = importlib.metadata.version(library)
+        except importlib.metadata.PackageNotFoundError:
+            found[library] = None
+    return found

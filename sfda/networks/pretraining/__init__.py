@@ -1,0 +1,1 @@
+"""Pre-training from nothing, with which the pocket zoo was made."""

@@ -1,0 +1,212 @@
+"""The command ``python -m sfda rank``."""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from sfda.files import CACHE, say
+
+RANK = """\
+Rank pre-trained networks for labelled images without fine-tuning any: one forward
+pass of each network, one score, and how sure it is.
+
+Features are kept in a cache. A run that was stopped, in whatever way, goes on with
+the same command; only the network that was at work is done again."""
+RANK_MORE = """\
+examples:
+  python -m sfda rank photographs --zoo supervised
+  python -m sfda rank photographs --models timm:resnet50.a1_in1k torchvision:densenet121 \\
+      --per-class 50 --figure ranking.png --json ranking.json
+  python -m sfda rank pets --download --models weights/manifest.json --metric LogME
+
+how to read the table:
+  score            larger is better; comparable on the same images only
+  95 % interval    how far the score would move with other images like these
+  tied with first  yes: on these images the difference to the first may be chance
+  saturated        yes: the score is at its maximum and cannot tell networks apart
+                   (the column is left out where all are "no")
+  features         numbers a network makes of an image; parameters: its size
+  forward          seconds of the forward pass, or "cached"; scoring: of the score
+                   and its interval
+
+The intervals do not say how well the score forecasts fine-tuning; the last lines of
+the output do, as far as this project has measured it.
+
+exit codes:
+  0    all networks are ranked
+  2    nothing could be done, or some networks failed: one line says why
+  130  stopped by Ctrl-C
+
+files:
+  features in ~/.cache/sfda/features (--cache), data sets in $SFDA_IMAGES or
+  ~/.cache/sfda/images, weights in torch.hub's folder (--weights). All may be deleted."""
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def add_parser(commands):
+    """Add the subparser; its parsed result has its function as ``run``."""
+    parser = commands.add_parser(
+        "rank",
+        help="rank networks for your images",
+        description=RANK, epilog=RANK_MORE, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("images", metavar="IMAGES",
+                        help="a folder with one subfolder a class (or train/CLASS, val/CLASS, test/CLASS), an "
+                        ".npz archive of encoded images, or the name of one of the paper's data sets")  # fmt: skip
+    networks = parser.add_argument_group("networks (at least one of the first two)")
+    networks.add_argument("--models", nargs="+", metavar="NAME", default=[],
+                          help="torchvision:NAME[:WEIGHTS], timm:NAME, self-supervised:NAME, "
+                          "transformer:NAME, pocket:NAME, MANIFEST.json[:NAME] (alone: all in it); "
+                          "torchvision:NAME=FILE and timm:NAME=FILE are weights of your own")  # fmt: skip
+    networks.add_argument("--zoo", choices=["supervised", "self-supervised", "transformers", "pocket"],
+                          help="a whole zoo: the paper's 11 supervised or 12 self-supervised networks, ten "
+                          "transformers, or the 33 small ones of the pocket benchmark")  # fmt: skip
+    networks.add_argument("--weights", type=Path, metavar="FOLDER",
+                          help="where weights lie, or are downloaded to; default: torch.hub's folder")  # fmt: skip
+    score = parser.add_argument_group("score")
+    score.add_argument("--metric", default="left-out probability", metavar="NAME",
+                       help="any of sfda.METRICS, such as SFDA or LogME (a wrong name lists them all); "
+                       "default: %(default)s")  # fmt: skip
+    score.add_argument("--part", choices=["train", "all"], default="train",
+                       help="train leaves the test part out; all takes it too, as the paper's public code "
+                       "does; default: train")  # fmt: skip
+    score.add_argument("--per-class", type=_whole(1), metavar="N",
+                       help="at most N images of each class, the same for all networks")  # fmt: skip
+    score.add_argument("--seed", type=_whole(0), default=0, metavar="N",
+                       help="of that choice, of the shuffle and of the intervals; default: 0")  # fmt: skip
+    score.add_argument("--shuffle", action="store_true",
+                       help="deal the labels to the images at random: scores that are high all the same "
+                       "cannot be trusted")  # fmt: skip
+    score.add_argument("--skip-unreadable", action="store_true",
+                       help="leave out images that cannot be read, instead of stopping")  # fmt: skip
+    score.add_argument("--download", action="store_true",
+                       help="fetch the data set, if it is one of the paper's and not there")  # fmt: skip
+    work = parser.add_argument_group("forward pass")
+    work.add_argument("--cache", type=Path, metavar="FOLDER",
+                      help="of features; default: ~/.cache/sfda/features")  # fmt: skip
+    work.add_argument("--no-cache", action="store_true", help="keep no features")
+    work.add_argument("--half", action="store_true", help="keep features in 16 bits: half the disk")
+    work.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
+    work.add_argument("--batch", type=_whole(1), default=64, metavar="N",
+                      help="images at a time, fewer where memory does not suffice; default: 64")  # fmt: skip
+    work.add_argument("--workers", type=_whole(0), metavar="N",
+                      help="processes that read images; default: none on the CPU, else up to 8")  # fmt: skip
+    output = parser.add_argument_group("output, beside the table on the screen")
+    output.add_argument("--csv", type=Path, metavar="FILE", help="the table")
+    output.add_argument("--json", type=Path, metavar="FILE", help="everything, with options and versions")
+    output.add_argument("--figure", type=Path, metavar="FILE", help="scores and intervals: .png, .svg or .pdf")
+
+
+def _whole(least):
+    """A type of arguments: whole numbers from `least`."""
+
+    def convert(text):
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least}, got {text}")
+        return int(text)
+
+    return convert
+
+
+def _rank(options):
+    from sfda.rank import run
+    from sfda.rivals.catalogue import find_metric
+
+    # What can be wrong without a look at images or networks is said before torch is there.
+    for option, path in (("--csv", options.csv), ("--json", options.json), ("--figure", options.figure)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{option}: there is no folder {path.parent}; make it first")
+        if path is not None and path.is_dir():
+            raise ValueError(f"{option}: {path} is a folder; name a file in it")
+    if options.figure is not None and options.figure.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"--figure: expected a name with {', '.join(SUFFIXES)}, got {options.figure}")
+    if not options.models and not options.zoo:
+        raise ValueError("name some networks with --models, or a zoo with --zoo")
+    find_metric(options.metric)
+
+    from sfda.images import official
+    from sfda.networks import checkpoints
+
+    images = official.load_images(options.images, download=options.download)
+    line = _Line()
+    try:
+        found = run.rank(
+            [*options.models, *(checkpoints.ZOOS[options.zoo] if options.zoo else ())], images,
+            metric=options.metric, part=options.part, per_class=options.per_class,
+            shuffle=options.shuffle, seed=options.seed, weights=options.weights,
+            cache=None if options.no_cache else options.cache or f"{CACHE}/features",
+            dtype="float16" if options.half else "float32", device=options.device, batch=options.batch,
+            workers="auto" if options.workers is None else options.workers,
+            skip_unreadable=options.skip_unreadable, progress=line,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        if not options.no_cache:
+            raise
+        line.clear()
+        print("stopped; with --no-cache nothing was kept", file=sys.stderr)
+        return 130
+    finally:
+        line.clear()
+    say(str(found))
+    if options.csv:
+        _write(options.csv, lambda part: found.table.to_csv(part, index=False))
+    if options.json:
+        text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        # Names of files may be no text; their odd bytes become escapes, which JSON has, too.
+        _write(options.json, lambda part: part.write_text(text + "\n", "utf-8", "backslashreplace"))
+    if options.figure:
+        _write(options.figure, lambda part: _draw(found, part))
+    return 2 if found.failures else 0
+
+
+def _draw(found, path):
+    import textwrap
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    from sfda import plots
+
+    plots.use_style()
+    fig, ax = plt.subplots(figsize=(8, 1.4 + 0.28 * len(found.table)))
+    label = f"{found.metric} with 95 % interval, {found.n} images of {len(found.classes)} classes"
+    plots.ranked(found.table, ax=ax, xlabel=label, title=textwrap.fill(found.finding, 64))
+    fig.savefig(path)
+    plt.close(fig)
+
+
+def _write(path, write):
+    """Whole or not at all: a file beside its place, renamed at the end."""
+    part = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _Line:
+    """Progress on stderr: on a terminal in one line that changes, elsewhere in few lines."""
+
+    def __init__(self):
+        self.live, self.shown, self.last = sys.stderr.isatty(), False, time.monotonic()
+
+    def __call__(self, text, last):
+        if self.live:
+            text = text[: shutil.get_terminal_size().columns - 1]
+            print(f"\r\x1b[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
+            self.shown = not last
+        elif last or time.monotonic() - self.last > 30:
+            print(text, file=sys.stderr, flush=True)
+            self.last = time.monotonic()
+
+    def clear(self):
+        if self.shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self.shown = False

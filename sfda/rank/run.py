@@ -1,0 +1,332 @@
+"""Rank networks for labelled images: their scores, how sure these are, and which networks to take.
+
+:func:`rank` takes networks and images, :func:`sfda.rank.result.rank_features` features
+that exist already. The features of :func:`rank` go through the cache of
+:mod:`sfda.networks.extract`, so that a run that was stopped goes on where it ended.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from sfda.files import CACHE
+from sfda.rank.jackknife import Judge, Scored
+from sfda.rank.report import duration, one_line, reason
+from sfda.rank.result import Ranking, made_of
+from sfda.rivals.catalogue import METRIC, find_metric
+
+if TYPE_CHECKING:
+    import torch
+
+    from sfda.images.image_sets import ImageSet
+    from sfda.networks.backbones import Backbone
+
+
+PARTS = ("train", "all")
+
+
+# --- networks and images ----------------------------------------------------------
+
+
+def rank(
+    networks: "str | Backbone | Sequence[str | Backbone]",
+    images: "str | Path | ImageSet | torch.utils.data.Dataset",
+    *,
+    metric: str = METRIC,
+    part: Literal["train", "all"] = "train",
+    per_class: int | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+    weights: str | PathLike[str] | None = None,
+    cache: str | PathLike[str] | None = f"{CACHE}/features",
+    dtype: Literal["float32", "float16"] = "float32",
+    device: "str | torch.device" = "auto",
+    batch: int = 64,
+    workers: int | Literal["auto"] = "auto",
+    skip_unreadable: bool = False,
+    progress: Callable[[str, bool], object] | None = None,
+) -> Ranking:
+    """Rank networks for labelled images.
+
+    Parameters
+    ----------
+    networks : str, sfda.networks.backbones.Backbone, or a sequence of them
+        Names as :func:`sfda.networks.backbones.load` takes them; a manifest stands for all its
+        networks. ``sfda.networks.checkpoints.ZOOS`` has whole zoos.
+    images : str, path, sfda.images.image_sets.ImageSet or torch.utils.data.Dataset
+        As :func:`sfda.images.official.load_images` or :func:`sfda.images.folders.from_dataset` take them.
+    metric : str, default "left-out probability"
+        Key of ``sfda.METRICS``, in any case of letters.
+    part : {"train", "all"}, default "train"
+        "train" leaves the test part out, whose labels a benchmark may not use; "all"
+        takes it too, as the paper's public code does.
+    per_class : int, optional
+        Score at most so many images of each class, the same for all networks.
+    shuffle : bool, default False
+        Deal the labels to the images at random. No network can know such classes: a
+        score that is high all the same cannot be trusted.
+    seed : int, default 0
+        Of the choice of these images, of the shuffle, and of the groups behind the intervals.
+    weights : path, optional
+        Folder of weights, as in :func:`sfda.networks.backbones.load`.
+    cache : path or None, default "~/.cache/sfda/features"
+        Folder of features; None keeps nothing.
+    dtype, device, batch, skip_unreadable
+        As in :func:`sfda.networks.extract.extract`. Images that cannot be read are left out of the
+        scores of all networks.
+    workers : int or "auto", default "auto"
+        Processes that read images. "auto": none on the CPU, whose cores the forward pass
+        needs, and up to eight beside an accelerator.
+    progress : callable, optional
+        Called with one line of text, and True if no later line is to take its place.
+
+    Returns
+    -------
+    Ranking
+
+    Raises
+    ------
+    ValueError
+        Before anything is computed: an unknown metric, network, part or data set, one
+        class only, a class with one image where the metric leaves images out. Later:
+        images that cannot be read; no network at all could be ranked.
+    FileNotFoundError
+        Images or weights are missing. All weights are looked for, and downloaded, before the
+        first forward pass.
+    OSError
+        The cache cannot be written.
+
+    Notes
+    -----
+    What goes wrong with one network only, in its forward pass or its score, does not stop
+    the others: it is reported in ``failures``.
+
+    Examples
+    --------
+    >>> from sfda.rank import rank
+    >>> found = rank(["torchvision:resnet18", "timm:resnet50.a1_in1k"], "photographs")  # doctest: +SKIP
+    >>> print(found)  # doctest: +SKIP
+    """
+    from sfda.images import folders, image_sets, official
+    from sfda.networks import extract
+
+    metric = find_metric(metric)
+    if dtype not in ("float32", "float16"):
+        raise ValueError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
+    if batch < 1:
+        raise ValueError(f"batch: expected 1 or more, got {batch}")
+    named = _named(networks)
+    if not isinstance(images, image_sets.ImageSet):
+        known = isinstance(images, (str, Path))
+        images = official.load_images(images) if known else folders.from_dataset(images)
+    chosen = _chosen(images, part, per_class, seed)
+    def judge_of(labels):
+        if shuffle:
+            labels = np.random.default_rng(seed).permutation(labels)
+        return Judge(metric, labels, images.classes, seed)
+
+    judge = judge_of(chosen.labels)
+    if cache is not None:
+        cache = _writable(cache)
+    device, workers = _device(device, workers)
+    parameters = _loadable(named, weights, progress)
+
+    found, failures, seconds, skipped = {}, {}, {}, []
+    scored: dict[str, Scored] = {}
+    for i, (name, network) in enumerate(named.items(), 1):
+        say = _Speaker(progress, f"[{i}/{len(named)}] {name}")
+        try:
+            say("loading", last=False)
+            backbone = _backbone(network, weights)
+            start = time.perf_counter()
+            taken = extract.extract(
+                backbone, chosen.dataset, chosen.fingerprint, cache=cache, dtype=dtype, device=device,
+                batch=batch, workers=workers, skip_unreadable=skip_unreadable, progress=say.images,
+            )  # fmt: skip
+            elapsed = time.perf_counter() - start
+            if not scored and taken.skipped:
+                judge, skipped = judge_of(taken.labels), taken.skipped
+            if taken.skipped != skipped:
+                raise ValueError("other images could not be read than for the networks before it")
+            say("scoring", last=False)
+            scored[name] = judge(taken.features)
+        except OSError:
+            raise  # the disk is full, which would be so for every network
+        except Exception as error:  # whatever one network does, the others are wanted
+            if str(error).startswith("images: "):  # which would be so for every network
+                skip = "; skip_unreadable=True (--skip-unreadable) leaves them out"
+                raise ValueError(f"{error}{skip}") from error
+            failures[name] = reason(error, len(chosen.labels))
+            say(f"failed: {failures[name]}", last=True)
+            continue
+        found[name], seconds[name] = taken.features, (0.0 if taken.cached else elapsed, taken.cached)
+        say.done(taken, elapsed, scored[name].score)
+    if not found:
+        raise ValueError(
+            f"networks: none of {len(named)} could be ranked; "
+            + "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        )
+    _Speaker(progress, "all networks")("choosing ensembles", last=False)
+    about = {
+        "images": images.name, "part": chosen.words, "fingerprint": chosen.fingerprint,
+        "seed": seed, "per_class": per_class, "shuffled": bool(shuffle), "skipped": len(skipped),
+        "dtype": dtype, "device": device, "cache": None if cache is None else str(cache),
+    }  # fmt: skip
+    notes = []
+    if shuffle:
+        notes.append("the labels are shuffled: what scores here are worth nothing, and their order means nothing")
+    if skipped:
+        notes.append(f"images that could not be read and were left out: {len(skipped)}")
+    if images.targets is not None:
+        notes.append("images that show several classes count as the first of them")
+    return made_of(judge, scored, found, parameters, seconds, notes, failures, about)
+
+
+class _Chosen(NamedTuple):
+    dataset: object
+    labels: np.ndarray
+    fingerprint: str
+    words: str
+
+
+def _chosen(images, part, per_class, seed):
+    """The images to score, and in words which they are."""
+    from torch.utils.data import ConcatDataset, Subset
+
+    if part not in PARTS:
+        raise ValueError(f"part: expected {' or '.join(map(repr, PARTS))}, got {part!r}")
+    if per_class is not None and per_class < 1:
+        raise ValueError(f"per_class: expected 1 or more, got {per_class}")
+    kept = [p for p in images.parts if part == "all" or p is not images.test]
+    dataset, labels = ConcatDataset(kept), np.concatenate([p.labels for p in kept])
+    fingerprint = images.fingerprint
+    if len(labels) < len(images.labels):
+        fingerprint += " without test"
+    words = _words(images, part)
+    if per_class is not None:
+        rng = np.random.default_rng(seed)
+        positions = [rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)]
+        positions = np.sort(np.concatenate(positions))
+        if len(positions) < len(labels):
+            fingerprint += " " + hashlib.sha256(positions.astype("<i8").tobytes()).hexdigest()
+            words += f"; of each class at most {per_class}, drawn with seed {seed}"
+            dataset, labels = Subset(dataset, positions.tolist()), labels[positions]
+    return _Chosen(dataset, labels, fingerprint, words)
+
+
+def _words(images, part):
+    if len(images.parts) == 1:
+        return "all of it, for it has no parts"
+    if images.test is None:
+        return "the training and validation parts"
+    if part == "all":
+        return "all parts, the test part too"
+    training = "training part" if images.validation is None else "training and validation parts"
+    return f"the {training}; the test part, {len(images.test)} images, is left out"
+
+
+def _named(networks):
+    """Networks by what the table calls them; every name is checked, no weights are read."""
+    from sfda.networks import backbones
+
+    wanted = []
+    for each in [networks] if isinstance(networks, (str, backbones.Backbone)) else networks:
+        if isinstance(each, str) and each.endswith(".json"):
+            wanted += backbones.names_in(each)
+        else:
+            wanted.append(each)
+    if not wanted:
+        raise ValueError("networks: expected at least one, got none")
+    by_full = {}
+    for each in wanted:
+        full = each if isinstance(each, str) else each.name
+        if by_full.get(full, each) is not each and by_full[full] != each:
+            raise ValueError(f"networks: two different ones are called {full!r}")
+        if isinstance(each, str):
+            backbones.check(each)
+        by_full[full] = each
+    short = [full.rpartition(".json:")[2] for full in by_full]
+    return {
+        (full if short.count(name) > 1 else name): each
+        for name, (full, each) in zip(short, by_full.items())
+    }
+
+
+def _backbone(network, weights):
+    from sfda.networks import backbones
+
+    return backbones.load(network, folder=weights) if isinstance(network, str) else network
+
+
+def _loadable(named, weights, progress):
+    """Parameters of the networks; each is loaded once, so that what is missing is found out now."""
+    parameters, wrong = {}, {}
+    for i, (name, network) in enumerate(named.items(), 1):
+        _Speaker(progress, f"[{i}/{len(named)}] {name}")("looking for its weights", last=False)
+        try:
+            parameters[name] = _backbone(network, weights).parameters
+        except Exception as error:  # damaged or missing files, in any way
+            wrong[name] = error
+    if wrong:
+        first, *others = wrong
+        cause = wrong[first]
+        also = f"; nor can {', '.join(others)}" if others else ""
+        kind = FileNotFoundError if isinstance(cause, FileNotFoundError) else ValueError
+        raise kind(f"{first} cannot be loaded ({one_line(cause)}){also}; nothing was computed") from cause
+    return parameters
+
+
+def _writable(cache):
+    """The folder of the cache, made now: better to fail before a forward pass than after it."""
+    cache = Path(cache).expanduser()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        probe = cache / f".{time.time_ns()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        why = one_line(error)
+        raise OSError(f"cache: {cache} cannot be written ({why}); name another folder") from error
+    return cache
+
+
+def _device(device, workers):
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device: cannot compute on {device} ({one_line(error)})") from None
+    if workers == "auto":
+        workers = 0 if device == "cpu" else min(8, torch.multiprocessing.cpu_count())
+    return device, workers
+
+
+class _Speaker:
+    """Lines about one network, for `progress`."""
+
+    def __init__(self, progress, name):
+        self.progress, self.name, self.start = progress, name, time.perf_counter()
+
+    def __call__(self, text, *, last):
+        if self.progress is not None:
+            self.progress(f"{self.name}: {text}", last)
+
+    def images(self, done, total):
+        rate = done / max(1e-9, time.perf_counter() - self.start)
+        left = (total - done) / max(1e-9, rate)
+        self(f"{done} of {total} images, {rate:.0f} a second, {duration(left)} left", last=False)
+
+    def done(self, taken, elapsed, score):
+        n = len(taken.labels) + len(taken.skipped)
+        how = "from the cache"
+        if not taken.cached:
+            how = f"in {duration(elapsed)}, {n / max(1e-9, elapsed):.0f} a second"
+        self(f"{n} images {how}; score {score:.4g}", last=True)

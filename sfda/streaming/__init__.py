@@ -1,0 +1,1 @@
+"""Scores of more samples than fit into memory, or of more than one machine."""

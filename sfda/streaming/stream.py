@@ -1,0 +1,432 @@
+"""Scores of more samples than fit into memory, chunk by chunk.
+
+What a score needs of its samples adds up (:mod:`sfda.metric.scatter`). So each pass
+is a function of a chunk and a way to merge two results, in any order, on one
+machine (:mod:`sfda.streaming.chunks`) or on many (:mod:`sfda.streaming.cluster`).
+"""
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sfda.metric.challenge import expected_weights, other_means, own_confidence
+from sfda.metric.discriminant import check_leave_one_out, check_shrinkage
+from sfda.metric.inputs import as_features, as_labels, working_dtype
+from sfda.metric.linalg import (
+    class_residuals,
+    full_precision,
+    gram,
+    like,
+    matmul,
+    namespace,
+    symmetric_times,
+    to_dtype,
+    to_float64,
+    to_numpy,
+)
+from sfda.metric.scatter import (
+    COARSE,
+    ClassMoments,
+    LeftOut,
+    OutOfPrecision,
+    PooledScatter,
+    adaptive_shrinkage,
+    around,
+    sigmoid,
+)
+from sfda.metric.score import SaturationWarning, warn_of_saturation
+from sfda.rivals.catalogue import METRICS
+from sfda.rivals.h_score import h_score_of_scatter
+from sfda.streaming.chunks import LocalPasses
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What a metric is, in terms of the passes over the samples.
+
+    Attributes
+    ----------
+    value : {"probability", "accuracy", "log-likelihood"}
+        What is averaged over the samples.
+    challenge : bool
+        Whether there is a second discriminant, of the challenged samples.
+    posterior : {"resubstitution", "leave-one-out"}
+        Default of the option of this name.
+    """
+
+    value: str
+    challenge: bool = False
+    posterior: str = "resubstitution"
+
+
+#: The metrics of discriminants that :func:`stream_score` computes; and "H-score".
+STREAMED = {
+    "SFDA": Streamed("probability", True),
+    "SFDA leave-one-out": Streamed("probability", True, "leave-one-out"),
+    "discriminant accuracy": Streamed("accuracy"),
+    "discriminant probability": Streamed("probability"),
+    "left-out accuracy": Streamed("accuracy", False, "leave-one-out"),
+    "left-out probability": Streamed("probability", False, "leave-one-out"),
+    "left-out log-likelihood": Streamed("log-likelihood", False, "leave-one-out"),
+}
+
+
+def stream_score(
+    make_chunks: Callable[[], Iterable[tuple[ArrayLike, ArrayLike]]],
+    *,
+    metric: str = "SFDA",
+    **options: Any,
+) -> float:
+    """Score samples that come in chunks, in memory that does not grow with their number.
+
+    Parameters
+    ----------
+    make_chunks : callable
+        Called without arguments once a pass; returns an iterable of chunks
+        (features (n, D), labels (n,)), the same samples each time, in any
+        order and division. Features as in :func:`sfda.sfda_score`, memory-mapped
+        arrays included, which are read a few thousand rows at a time; labels as
+        there, though a chunk may hold one class only. A torch ``DataLoader`` of
+        such pairs serves: ``lambda: loader``.
+    metric : str, default "SFDA"
+        In any case of letters: "SFDA", "SFDA leave-one-out", "H-score",
+        "discriminant accuracy", "discriminant probability", "left-out
+        accuracy", "left-out probability" or "left-out log-likelihood".
+    **options
+        Those of the metric's function: for SFDA `posterior`, `shrinkage`,
+        `strength`, `dtype`, `device` (:func:`sfda.sfda_score`); for the others but
+        H-score `posterior`, `shrinkage` and `strength`
+        (:func:`sfda.metric.score.discriminant_accuracy`).
+
+    Returns
+    -------
+    float
+        As ``METRICS[metric](features, labels, **options)`` of all samples in one
+        array: the two differ by rounding errors, some 1e-12.
+
+    Raises
+    ------
+    ValueError
+        Bad input, as the metric's function raises it, with the number of the
+        chunk; no such metric or option; chunks with different numbers of
+        features; or a pass that finds other numbers of samples than the first. (Other
+        samples in the same numbers are not noticed: no shuffle that drops a last batch.)
+    TypeError
+        ``make_chunks`` is not callable.
+
+    Warns
+    -----
+    SaturationWarning
+        As :func:`sfda.sfda_score`.
+
+    Notes
+    -----
+    Memory is O(D^2 + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D
+    features and C probabilities; chunks of fewer rows are joined first. Passes
+    over the samples: one for the H-score, two for the discriminant's metrics,
+    three for SFDA; the leave-one-out ones take two more where they choose
+    lambda. Where N <= D the samples take no more memory than their scatter, and are
+    gathered and scored at once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sfda
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.arange(900) % 3
+    >>> X = rng.standard_normal((900, 8)) + np.eye(8)[y]
+    >>> chunks = lambda: ((X[i : i + 100], y[i : i + 100]) for i in range(0, 900, 100))
+    >>> bool(np.isclose(sfda.stream_score(chunks), sfda.sfda_score(X, y), rtol=0, atol=1e-12))
+    True
+
+    From shards on disk:
+
+    >>> from pathlib import Path
+    >>> def shards():  # doctest: +SKIP
+    ...     for path in sorted(Path("features").glob("*.npy")):
+    ...         yield np.load(path, mmap_mode="r"), np.load(Path("labels") / path.name)
+    """
+    if not callable(make_chunks):
+        raise TypeError(
+            "make_chunks: expected a function that returns an iterable of (features, labels), "
+            f"got {type(make_chunks).__name__}; write lambda: chunks if they can be walked twice"
+        )
+    return score_passes(LocalPasses(make_chunks), metric, options)
+
+
+def score_passes(passes, metric, options):
+    """The score by any way of running passes; see :func:`stream_score`."""
+    name = _find(metric)
+    plan = _Plan.of(name, options)
+    with full_precision(), np.errstate(over="ignore", invalid="ignore"):  # the scatter is checked
+        try:
+            return _score(passes, name, plan, options)
+        except OutOfPrecision:
+            if plan.dtype is None:
+                raise
+            return _score(passes, name, replace(plan, dtype=None), options | {"dtype": None})
+
+
+def _score(passes, name, plan, options):
+    moments = passes(partial(_moments, plan), ClassMoments.merge)
+    (n_classes, d), n = moments.means.shape, moments.n
+    if n_classes < 2:
+        raise ValueError(
+            f"labels: expected at least 2 classes, got 1 ({moments.classes[0]!s}) in {n} rows"
+        )
+    if n <= d:
+        features, labels = passes(partial(_as_is, plan), _add)
+        together = namespace(features[0]).concatenate(features)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SaturationWarning)  # it is said below
+            value = METRICS[name](together, np.concatenate(labels), **options)
+        return _said(value, plan, n, d)
+    if name == "H-score":
+        return h_score_of_scatter(*_about_their_mean(moments), n)
+    if plan.left_out or plan.searches:
+        check_leave_one_out(to_numpy(moments.counts), moments.classes)
+    if plan.dtype is not None and n < 2 * d:
+        raise OutOfPrecision
+    first = _First(moments, plan)
+    shrinkage = _shrinkage(passes, first)
+    first.fit(shrinkage)
+    last = first
+    if plan.challenge:
+        challenged = passes(first.challenge, ClassMoments.merge)
+        _check_same(challenged.n, n)
+        if bool((challenged.counts != moments.counts).any()):
+            raise ValueError(_NOT_THE_SAME.format("other numbers of samples in the classes"))
+        last = _Second(first, challenged, shrinkage)
+    total, found = passes(last, _add)
+    _check_same(found, n)
+    return _said(float(total) / n, plan, n, d)
+
+
+def _said(value, plan, n, d):
+    """`value`, with a warning where the score was asked for if it has saturated."""
+    if plan.challenge and not plan.left_out:
+        warn_of_saturation(value, n, d, stacklevel=6)
+    return value
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is computed, and how."""
+
+    value: str
+    challenge: bool
+    posterior: str
+    shrinkage: object = None
+    strength: float = 5.0
+    dtype: object = None
+    device: object = None
+
+    @classmethod
+    def of(cls, name, options):
+        known = {"posterior", "shrinkage", "strength"}
+        if name == "H-score":
+            known = set()
+        elif STREAMED[name].challenge:
+            known |= {"dtype", "device"}
+        unknown = sorted(set(options) - known)
+        if unknown:
+            expected = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"options of {name}: expected {expected}, got {', '.join(unknown)}")
+        if name == "H-score":
+            return cls("", False, "")
+        metric = STREAMED[name]
+        plan = cls(metric.value, metric.challenge, **{"posterior": metric.posterior} | options)
+        if working_dtype(plan.dtype) == "float64":
+            plan = replace(plan, dtype=None)
+        else:
+            plan = replace(plan, dtype="float32")
+        if plan.posterior not in ("resubstitution", "leave-one-out"):
+            raise ValueError(
+                f"posterior: expected 'resubstitution' or 'leave-one-out', got {plan.posterior!r}"
+            )
+        names = () if plan.challenge else ("leave-one-out",)
+        check_shrinkage(plan.shrinkage, plan.strength, names=names)
+        return plan
+
+    @property
+    def left_out(self):
+        return self.posterior == "leave-one-out"
+
+    @property
+    def searches(self):
+        """Whether lambda is chosen by leave-one-out likelihood."""
+        return self.shrinkage == "leave-one-out" or (self.shrinkage is None and self.left_out)
+
+    def read(self, features):
+        """Checked features in the working precision; OutOfPrecision where it cannot hold them."""
+        x = as_features(features, dtype=self.dtype, device=self.device)
+        if x.dtype != self.precision(x):
+            raise OutOfPrecision("features: too large for float32")
+        return x
+
+    def precision(self, x):
+        """The working precision, in the library of `x`."""
+        return getattr(namespace(x), self.dtype or "float64")
+
+
+def _moments(plan, features, labels):
+    x = plan.read(features)
+    y, classes = as_labels(labels, len(x), least=1)
+    return ClassMoments.of(x, like(y, x), classes)
+
+
+def _as_is(plan, features, labels):
+    return [as_features(features, device=plan.device)], [to_numpy(labels)]
+
+
+class _First:
+    """Judges blocks of samples by the discriminant of all samples."""
+
+    def __init__(self, moments, plan):
+        self.plan, self.classes, self.n = plan, moments.classes, moments.n
+        self.means = moments.means
+        self.origin = moments.counts / moments.n @ moments.means
+        self.moments = moments
+
+    def __getstate__(self):
+        # What workers do not need stays here.
+        return {k: v for k, v in self.__dict__.items() if k != "moments"}
+
+    def scatter(self):
+        """A new PooledScatter, for each is used up; its means are from the mean of all samples."""
+        return self.moments.pooled(self.plan.precision(self.means), self.origin)
+
+    def fit(self, shrinkage):
+        scatter = self.scatter()
+        self.centred = scatter.means
+        self.others = other_means(to_float64(scatter.means))
+        self.judge = (LeftOut if self.plan.left_out else PooledScatter.judge)(scatter, shrinkage)
+
+    def residuals(self, features, labels):
+        """Residuals from the class means (n, D), and classes (n,)."""
+        x = self.plan.read(features)
+        y, found = as_labels(labels, len(x), least=1)
+        at = np.searchsorted(self.classes, found).clip(max=len(self.classes) - 1)
+        if (self.classes[at] != found).any():
+            raise ValueError(_NOT_THE_SAME.format("classes that the first pass did not find"))
+        y = like(at[y], x)
+        return class_residuals(x, self.means, y), y
+
+    def __call__(self, features, labels):
+        """What this block adds to the sum over all samples, and its number of samples."""
+        r, y = self.residuals(features, labels)
+        return _tally(self.judge(r, y), y, self.plan.value)
+
+    def challenged(self, features, labels):
+        """Samples after ConfMix and before, from the mean of all; their classes and probabilities."""
+        r, y = self.residuals(features, labels)
+        p = namespace(r).exp(self.judge(r, y))
+        r += self.centred[y]
+        c = own_confidence(p, y)[:, None]
+        mixed = to_dtype(c, r.dtype) * r + to_dtype((1 - c) * self.others[y], r.dtype)
+        return mixed, r, y, p
+
+    def challenge(self, features, labels):
+        """Moments of the challenged samples."""
+        mixed, _, y, _ = self.challenged(features, labels)
+        return ClassMoments.of(mixed, y, self.classes)
+
+
+class _Second:
+    """Judges challenged samples by the discriminant of all challenged samples."""
+
+    def __init__(self, first, moments, shrinkage):
+        self.first, self.means = first, moments.means
+        scatter = moments.pooled(first.plan.precision(self.means))
+        left_out = first.plan.left_out
+        self.judge = (LeftOut if left_out else PooledScatter.judge)(scatter, shrinkage)
+
+    def __call__(self, features, labels):
+        """As :meth:`_First.__call__`."""
+        mixed, x, y, p = self.first.challenged(features, labels)
+        r = class_residuals(mixed, self.means, y, overwrite=True)
+        if not self.first.plan.left_out:
+            return _tally(self.judge(r, y), y, self.first.plan.value)
+        # The held-out sample is challenged without its label.
+        kept, mixed_in = expected_weights(p)
+        z = to_dtype(kept, x.dtype)[:, None] * x
+        z += to_dtype(matmul(mixed_in, self.first.others), x.dtype)
+        z = self.judge.whiten(z)
+
+        def at(r, rm, rr):
+            inner = namespace(z).einsum("nd,nd->n", z, r)
+            return to_float64(matmul(z, self.judge.means.T)), to_float64(inner)
+
+        return _tally(self.judge(r, y, at), y, self.first.plan.value)
+
+
+def _shrinkage(passes, first):
+    """lambda, by one rule or another."""
+    plan = first.plan
+    if not plan.searches:
+        if plan.shrinkage is not None:
+            return float(plan.shrinkage)
+        scatter = first.scatter()
+        ones = scatter.scatter[0] * 0 + 1
+        sigma = scatter.power_iteration(symmetric_times(scatter.scatter, ones))
+        return adaptive_shrinkage(sigma, plan.strength)
+    scatter = first.scatter()
+    q = scatter.rotate()
+
+    def likelihoods(logits):
+        *sums, found = passes(partial(_log_likelihoods, first, scatter, q, logits), _add)
+        _check_same(found, first.n)
+        return dict(zip(logits, sums, strict=True))
+
+    coarse = likelihoods(COARSE)
+    fine = likelihoods(around(max(coarse, key=coarse.get)))
+    return sigmoid(max(coarse | fine, key=(coarse | fine).get))
+
+
+def _log_likelihoods(first, scatter, q, logits, features, labels):
+    r, y = first.residuals(features, labels)
+    r = matmul(r, q)
+    # A discriminant for each lambda, one at a time in memory.
+    sums = (_tally(LeftOut(scatter, sigmoid(t))(r, y), y, "log-likelihood")[0] for t in logits)
+    return *sums, len(y)
+
+
+def _tally(log_p, y, value):
+    xp = namespace(log_p)
+    if value == "accuracy":
+        return int((log_p.argmax(1) == y).sum()), len(y)
+    own = log_p[xp.arange(len(y)), y]
+    return float((xp.exp(own) if value == "probability" else own).sum()), len(y)
+
+
+def _about_their_mean(moments):
+    """Total scatter of the samples, and the means' offsets by the root of the class sizes."""
+    offsets = moments.means - moments.counts / moments.n @ moments.means
+    offsets *= moments.counts[:, None] ** 0.5
+    with np.errstate(over="ignore", invalid="ignore"):
+        return moments.scatter + gram(offsets), offsets
+
+
+_NOT_THE_SAME = "make_chunks: found {}; it must return the same samples, in a fresh iterator, at each call"
+
+
+def _check_same(found, n):
+    if found != n:
+        raise ValueError(_NOT_THE_SAME.format(f"{found} samples after {n} in the first pass"))
+
+
+def _add(a, b):
+    """Sum of two tuples of numbers or arrays."""
+    return tuple(x + y for x, y in zip(a, b, strict=True))
+
+
+def _find(metric):
+    names = {name.lower(): name for name in (*STREAMED, "H-score")}
+    if not isinstance(metric, str) or metric.lower() not in names:
+        raise ValueError(f"metric: expected one of {', '.join(names.values())}, got {metric!r}")
+    return names[metric.lower()]

@@ -1,0 +1,442 @@
+"""The pocket benchmark: runs that go on where they ended, and tables that only grow."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+pytest.importorskip("torchvision")
+pytest.importorskip("safetensors")
+
+from torch import nn
+
+from sfda.benchmark import finetune
+from sfda.benchmark.cells import ACCURACY, CURVE, PROBE, PROTOCOL, cell_path, encoder_of, read_cell, run
+from sfda.benchmark.grids import digest_of
+from sfda.benchmark.tables import collect, compare_cells
+from sfda.images import tasks
+from sfda.networks import pocket
+from sfda.networks.device import device_name, resolve_device
+from small_benchmark import (
+    CELLS,
+    NAMES,
+    SCRIPT,
+    SEEDS,
+    SIZES,
+    TASK_NAMES,
+    cells,
+    contents,
+    measured,
+    rerun,
+    results,
+    small,
+    weights,
+)
+from tree import ROOT
+
+__all__ = ["cells", "measured", "small", "weights"]  # fixtures
+
+
+def test_run_writes_every_cell(measured):
+    cells, lines = measured
+    assert {path for path in cells.rglob("*") if path.is_file()} == {
+        cell_path(cells, *cell) for cell in CELLS
+    }
+    for name, task, seed in CELLS:
+        record, probabilities = read_cell(cell_path(cells, name, task, seed))
+        assert (record["model"], record["task"], record["seed"]) == (name, task, seed)
+        assert record["group"] == pocket.POCKET[name].group
+        assert record["device"] == device_name("cpu")
+        assert record["learning_rate"] in finetune.LEARNING_RATES
+        assert record["weight_decay"] in finetune.WEIGHT_DECAYS
+        assert record["penalty"] in finetune.PENALTIES
+        assert 0 <= record["probe_accuracy"] <= 1 and len(record["curve"]) == 4
+        shape = SIZES[task][2], tasks.TASKS[task].n_classes
+        assert probabilities.shape == shape and probabilities.dtype == np.float16
+    assert len(lines) == 4 and lines[0].startswith("2/8 vit_tiny on textures: ")
+    assert lines[-1].endswith(", 0 min left")
+
+
+def test_predictions_match_the_accuracy(measured):
+    for name, task, seed in CELLS:
+        record, p = read_cell(cell_path(measured[0], name, task, seed))
+        labels = tasks.load_task(task).test.labels.numpy()
+        best = p == p.max(1, keepdims=True)  # float16: more than one, rarely
+        own = best[np.arange(len(labels)), labels]
+        assert (own & (best.sum(1) == 1)).mean() <= record["accuracy"] <= own.mean()
+
+
+def test_seeds_differ_in_what_they_should(measured):
+    for name in NAMES:
+        for task in TASK_NAMES:
+            (a, p), (b, q) = (read_cell(cell_path(measured[0], name, task, s)) for s in SEEDS)
+            for key in ("learning_rate", "weight_decay", "penalty", "probe_accuracy"):
+                assert a[key] == b[key]
+            assert not np.array_equal(p, q)
+
+
+def test_a_second_run_measures_nothing(cells, weights):
+    before = contents(cells)
+    assert rerun(cells, weights=weights) == 0
+    assert contents(cells) == before
+
+
+def test_more_seeds_are_added(cells, weights):
+    before = contents(cells)
+    assert rerun(cells, NAMES[1:], ["digits"], np.arange(3), weights=weights) == 1
+    after = contents(cells)
+    assert before.items() <= after.items()
+    assert after.keys() - before.keys() == {cell_path(cells, NAMES[1], "digits", 2)}
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.9, 0.999])
+def test_a_truncated_cell_is_not_read(cells, share):
+    path = cell_path(cells, *CELLS[0])
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert read_cell(path) is None
+
+
+def test_a_damaged_cell_is_measured_again(cells, weights, measured):
+    paths = [cell_path(cells, *cell) for cell in CELLS]
+    content = bytearray(paths[0].read_bytes())
+    paths[0].write_bytes(content[: len(content) // 2])
+    content = bytearray(paths[-1].read_bytes())
+    content[200:400] = bytes(200)
+    paths[-1].write_bytes(content)
+    assert read_cell(paths[-1]) is None and read_cell(cells / "missing.npz") is None
+    before = contents(cells)
+    assert collect(cells, cells.parent / "tables")["accuracy"] == len(CELLS) - 2
+    assert rerun(cells, weights=weights) == 2
+    after = contents(cells)
+    assert {path for path in after if after[path] != before[path]} == {paths[0], paths[-1]}
+    assert results(cells) == results(measured[0])
+
+
+def test_a_killed_run_goes_on(tmp_path, weights, measured):
+    cells = tmp_path / "cells"
+    (tmp_path / "small.py").write_text(SCRIPT, encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "small.py", cells, weights], start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list(cells.rglob("*.npz")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    before = contents(cells)
+    finished = [path for path in before if path.suffix == ".npz"]
+    assert 1 <= len(finished) < len(CELLS) and all(read_cell(path) for path in finished)
+    assert rerun(cells, weights=weights) == len(CELLS) - len(finished)
+    assert before.items() <= contents(cells).items()
+    assert results(cells) == results(measured[0])
+
+
+def test_a_job_goes_on_where_another_process_ended(cells, measured, weights, monkeypatch):
+    """A worker that died after its first seed, and the job that had been given to it."""
+    from sfda.benchmark import cells as benchmark
+
+    jobs = []
+    monkeypatch.setattr(benchmark, "_finished", lambda todo, *_: jobs.extend(todo) or [])
+    rerun(cells.parent / "none", NAMES[:1], TASK_NAMES[:1], weights=weights)
+    job = replace(jobs[0], cells=cells)
+    cell_path(cells, NAMES[0], TASK_NAMES[0], SEEDS[1]).unlink()
+    before = contents(cells)
+    monkeypatch.setattr(benchmark, "choose", None)  # it has been chosen already
+    records = benchmark.run_job(job)
+    assert [record["seed"] for record in records] == SEEDS
+    assert before.items() <= contents(cells).items()
+    assert results(cells) == results(measured[0])
+
+
+def test_jobs_side_by_side_give_the_same(tmp_path, weights, measured, monkeypatch):
+    # New processes import the main module of this one: let that be the script.
+    (tmp_path / "small.py").write_text(SCRIPT, encoding="utf-8")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "small.py"), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    lines = []
+    n = rerun(tmp_path / "cells", weights=weights, jobs=2, progress=lines.append)
+    assert n == len(CELLS) and len(lines) == 4
+    assert results(tmp_path / "cells") == results(measured[0])
+
+
+def test_tables(measured, tmp_path):
+    tables = tmp_path / "tables"
+    assert collect(measured[0], tables) == {"accuracy": 8, "probe": 4, "curves": 8}
+    assert sorted(p.relative_to(tables).as_posix() for p in tables.rglob("*.*")) == [
+        "accuracy.csv", "curves.csv", "manifest.json", "predictions/digits.npz",
+        "predictions/textures.npz", "probe.csv",
+    ]  # fmt: skip
+    read = {name: pd.read_csv(tables / f"{name}.csv") for name in ("accuracy", "probe", "curves")}
+    for name, columns in (("accuracy", ACCURACY), ("probe", PROBE), ("curves", CURVE)):
+        assert list(read[name]) == columns
+    # googlenet comes before vit_tiny in the zoo, digits before textures.
+    order = [(n, t, s) for n in NAMES[::-1] for t in TASK_NAMES[::-1] for s in SEEDS]
+    for name in ("accuracy", "curves"):
+        keys = read[name][["model", "task", "seed"]]
+        assert list(keys.itertuples(index=False, name=None)) == order
+    assert list(zip(read["probe"]["model"], read["probe"]["task"])) == [c[:2] for c in order[::2]]
+    for i, cell in enumerate(order):
+        record, probabilities = read_cell(cell_path(measured[0], *cell))
+        assert read["accuracy"].loc[i].to_dict() == {key: record[key] for key in ACCURACY}
+        assert read["curves"].loc[i].tolist()[3:] == record["curve"]
+        probe = read["probe"].loc[i // 2]
+        assert (probe["accuracy"], probe["penalty"]) == (record["probe_accuracy"], record["penalty"])
+        with np.load(tables / "predictions" / f"{cell[1]}.npz") as file:
+            assert sorted(file) == sorted(["labels", *(f"{n}.{s}" for n in NAMES for s in SEEDS)])
+            y = tasks.load_task(cell[1]).test.labels.numpy()
+            assert np.array_equal(file["labels"], y) and file["labels"].dtype == np.uint8
+            found = file[f"{cell[0]}.{cell[2]}"]
+            assert found.dtype == np.float16 and (found.astype(float) * 1024 % 1 == 0).all()
+            np.testing.assert_allclose(found, probabilities, rtol=0, atol=1 / 2048 + 1e-9)
+
+
+def test_tables_only_grow(cells, tmp_path):
+    """Row by row gives the same bytes as all at once; an equal key is replaced."""
+    whole, grown = tmp_path / "whole", tmp_path / "grown"
+    collect(cells, whole)
+    for n, cell in enumerate(CELLS, start=1):
+        path = cell_path(tmp_path / f"only {n}", *cell)
+        path.parent.mkdir(parents=True)
+        shutil.copy(cell_path(cells, *cell), path)
+        assert collect(tmp_path / f"only {n}", grown)["accuracy"] == n
+    for name in ("accuracy", "curves"):
+        assert (grown / f"{name}.csv").read_bytes() == (whole / f"{name}.csv").read_bytes()
+    probes = [pd.read_csv(tables / "probe.csv") for tables in (whole, grown)]
+    pd.testing.assert_frame_equal(*(p.drop(columns="choice_seconds") for p in probes))
+
+    path = cell_path(tmp_path / "only 1", *CELLS[0])
+    record, probabilities = read_cell(path)
+    record["accuracy"] = 2.0  # no run gives that
+    np.savez(path, record=np.array(json.dumps(record)), probabilities=probabilities[::-1])
+    assert collect(tmp_path / "only 1", grown) == {"accuracy": 8, "probe": 4, "curves": 8}
+    old, new = (pd.read_csv(tables / "accuracy.csv") for tables in (whole, grown))
+    mine = (old[["model", "task", "seed"]] == list(CELLS[0])).all(axis=1)
+    assert mine.sum() == 1 and new.loc[mine, "accuracy"].tolist() == [2.0]
+    pd.testing.assert_frame_equal(old[~mine], new[~mine])
+    name, task, seed = CELLS[0]
+    with np.load(grown / "predictions" / f"{task}.npz") as file:
+        assert len(list(file)) == 5
+        found = file[f"{name}.{seed}"].astype(float)
+        np.testing.assert_allclose(found, probabilities[::-1], rtol=0, atol=1 / 2048 + 1e-9)
+
+
+def test_cells_in_the_tables_are_not_measured_again(cells, weights, tmp_path):
+    tables = tmp_path / "tables"
+    collect(cells, tables)
+    shutil.rmtree(cells)
+    assert rerun(cells, weights=weights, tables=tables) == 0 and not cells.exists()
+    rows = pd.read_csv(tables / "accuracy.csv")
+    rows[rows["seed"] == 0].to_csv(tables / "accuracy.csv", index=False)
+    assert rerun(cells, ["vit_tiny"], ["digits"], weights=weights, tables=tables) == 1
+    assert list(results(cells)) == ["pretrained/digits/vit_tiny.1.npz"]
+    assert collect(cells, tables)["accuracy"] == 5
+    assert collect(tmp_path / "nothing", tables) == {}
+
+
+def test_transformers_have_twice_the_steps(monkeypatch, tmp_path, weights):
+    budgets, real = [], finetune.finetune
+
+    def recorded(*arguments, **options):
+        budgets.append(options["budget"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(finetune, "finetune", recorded)
+    for name, budget in (("vit_tiny", 2), ("googlenet", 1)):
+        budgets.clear()
+        rerun(tmp_path, [name], ["digits"], [0], weights=weights)
+        assert set(budgets) == {budget} and len(budgets) > 2
+
+
+def test_a_further_seed_takes_the_choice_of_the_first(monkeypatch, cells, tmp_path, weights):
+    def never(*arguments, **options):
+        raise AssertionError("chosen once already")
+
+    monkeypatch.setattr("sfda.benchmark.choose", never)
+    tables = tmp_path / "tables"
+    collect(cells, tables)
+    first = read_cell(cell_path(cells, "googlenet", "digits", 0))[0]
+    # From the cells, and where these are gone from the tables.
+    for folder, kept in ((cells, None), (tmp_path / "empty", tables)):
+        assert rerun(folder, ["googlenet"], ["digits"], [5], weights=weights, tables=kept) == 1
+        record = read_cell(cell_path(folder, "googlenet", "digits", 5))[0]
+        assert set(record) == set(first) and record["seed"] == 5
+        for key in ("learning_rate", "weight_decay", "validation_accuracy", "probe_accuracy", "penalty"):
+            assert record[key] == first[key]
+
+
+def test_compare(cells, tmp_path):
+    collect(cells, tmp_path)
+    again = tmp_path / "again"
+    path = cell_path(again, *CELLS[2])
+    path.parent.mkdir(parents=True)
+    record, probabilities = read_cell(cell_path(cells, *CELLS[2]))
+    np.savez(path, record=np.array(json.dumps(record | {"accuracy": 0.5, "device": "other"})),
+             probabilities=probabilities)  # fmt: skip
+    found = compare_cells(again, tmp_path).to_dict("records")
+    assert found == [{"model": CELLS[2][0], "task": CELLS[2][1], "seed": CELLS[2][2],
+                      "accuracy": record["accuracy"], "again": 0.5, "device": "other"}]  # fmt: skip
+
+
+def test_manifest(measured, tmp_path):
+    collect(measured[0], tmp_path)
+    text = (tmp_path / "manifest.json").read_text(encoding="utf-8")
+    found = json.loads(text)
+    assert found["devices"] == [device_name("cpu")] and found["protocol"] == PROTOCOL
+    assert found["libraries"]["torch"] == torch.__version__.split("+")[0] and text.endswith("}\n")
+    assert set(found["libraries"]) >= {"torchvision", "timm", "scikit-learn"}
+
+
+def test_twins_have_their_own_tables(cells, tmp_path, weights):
+    # They need no weights, and the pre-trained networks' cells are not theirs.
+    options = {"weights": tmp_path / "nowhere", "untrained": True}
+    tables = tmp_path / "tables"
+    collect(cells, tables)
+    before = contents(tables)
+    assert rerun(cells, ["simclr"], ["digits"], [0], tables=tables, **options) == 1
+    assert rerun(cells, ["vit_tiny"], ["digits"], [0], tables=tables, **options) == 1
+    assert cell_path(cells, "simclr", "digits", 0, True) == (
+        cells / "untrained" / "digits" / "simclr.0.npz"
+    )
+    counts = collect(cells, tables)
+    assert counts == {
+        "accuracy": 8, "probe": 4, "curves": 8, "untrained": 2, "untrained_probe": 2
+    }  # fmt: skip
+    after = contents(tables)
+    assert {path.name for path in after.keys() - before.keys()} == {
+        "untrained.csv", "untrained_probe.csv"
+    }  # fmt: skip
+    for path in before:
+        if path.suffix == ".csv":
+            assert path.read_bytes() == before[path][1]
+    twins = pd.read_csv(tables / "untrained.csv")
+    assert list(twins) == ACCURACY and twins["model"].tolist() == ["simclr", "vit_tiny"]
+    assert list(pd.read_csv(tables / "untrained_probe.csv")) == PROBE
+    shutil.rmtree(cells)
+    assert rerun(cells, ["simclr"], ["digits"], [0], tables=tables, **options) == 0
+
+
+def test_twins_of_one_architecture_are_measured_once(monkeypatch, tmp_path):
+    calls, real = [], finetune.finetune
+    def counted(*arguments, **options):
+        calls.append(options["seed"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(finetune, "finetune", counted)
+    names = ["simclr", "googlenet", "byol"]
+    assert run(names, ["digits"], [0], cells=tmp_path, untrained=True, device="cpu",
+               progress=lambda line: None) == 3  # fmt: skip
+    grid = len(finetune.LEARNING_RATES) + len(finetune.WEIGHT_DECAYS) - 1
+    assert len(calls) == 2 * (grid + 1)
+    cells = {name: read_cell(cell_path(tmp_path, name, "digits", 0, True)) for name in names}
+    for name, (record, _) in cells.items():
+        assert (record["model"], record["group"]) == (name, pocket.POCKET[name].group)
+    simclr, googlenet, byol = (probabilities for _, probabilities in cells.values())
+    assert np.array_equal(simclr, byol) and not np.array_equal(simclr, googlenet)
+
+
+@pytest.mark.parametrize("untrained", [True, False])
+def test_encoder(untrained, weights):
+    encoder = encoder_of("simclr", folder=weights, untrained=untrained)
+    network = pocket.untrained("simclr", seed=0 if untrained else 7)
+    head = pocket.replace_head("simclr", network, nn.Identity())
+    images = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert encoder(images).shape == (2, head.in_features)
+        torch.testing.assert_close(encoder(images), network(images), rtol=0.01, atol=0.001)
+
+
+def test_device_names():
+    assert resolve_device("cpu") == "cpu" and resolve_device("cuda:1") == "cuda:1"
+    assert resolve_device() == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert device_name("cpu")
+
+
+@pytest.mark.parametrize(
+    ("names", "task_names", "options", "message"),
+    [
+        (["resnet_50"], ["digits"], {},
+         f"model: expected one of {', '.join(pocket.POCKET)}, got 'resnet_50'"),
+        (NAMES, ["digits", "letters"], {},
+         f"name: expected one of {', '.join(tasks.TASKS)}, got 'letters'"),
+        (NAMES, ["digits"], {"jobs": 0}, "jobs: expected 1 or more, got 0"),
+    ],
+)  # fmt: skip
+def test_bad_input(names, task_names, options, message, tmp_path, weights):
+    with pytest.raises(ValueError) as error:
+        rerun(tmp_path / "cells", names, task_names, weights=weights, **options)
+    assert str(error.value) == message and not (tmp_path / "cells").exists()
+
+
+def test_what_is_missing_is_found_out_first(tmp_path, weights):
+    with pytest.raises(FileNotFoundError) as error:
+        rerun(tmp_path / "cells", ["vit_tiny", "byol"], weights=weights)
+    path = weights / "byol.safetensors"
+    assert str(error.value) == f"{path} is missing: `python -m sfda pretrain --models byol` makes it"
+    with pytest.raises(FileNotFoundError, match="^task mnist: no images in "):
+        rerun(tmp_path / "cells", NAMES, ["digits", "mnist"], weights=weights, images=tmp_path)
+    assert not (tmp_path / "cells").exists()
+
+
+def test_a_cell_that_diverges_costs_no_other(weights, tmp_path, monkeypatch):
+    real, lines = finetune.measure, []
+
+    def fail_on_vit(encoder, task, choice, **options):
+        if hasattr(encoder, "pos_embed"):
+            raise FloatingPointError("fine-tuning diverged at learning rate 0.1")
+        return real(encoder, task, choice, **options)
+
+    monkeypatch.setattr("sfda.benchmark.measure", fail_on_vit)
+    message = "^vit_tiny on digits: fine-tuning diverged at learning rate 0.1$"
+    with pytest.raises(RuntimeError, match=message):
+        rerun(tmp_path, task_names=["digits"], weights=weights, progress=lines.append)
+    assert set(results(tmp_path)) == {f"pretrained/digits/googlenet.{s}.npz" for s in SEEDS}
+    assert lines[0] == message.strip("^$") and lines[1].startswith("2/4 googlenet on digits")
+
+
+def test_other_weights_are_measured_again(cells, weights, tmp_path):
+    """Cells and rows of weights that have been replaced: none is kept, none is mixed in."""
+    tables, other = tmp_path / "tables", shutil.copytree(weights, tmp_path / "weights")
+    collect(cells, tables)
+    before = pd.read_csv(tables / "accuracy.csv")
+    pocket.save(pocket.untrained("vit_tiny", seed=8), other / "vit_tiny.safetensors")
+    empty = tmp_path / "empty"
+    assert rerun(empty, tables=tables, weights=weights) == 0
+    # One seed of one task, of the new weights: the rows of the old ones go.
+    assert rerun(empty, ["vit_tiny"], ["digits"], [0], tables=tables, weights=other) == 1
+    collect(empty, tables)
+    after = pd.read_csv(tables / "accuracy.csv")
+    kept = after[(after["model"] != "vit_tiny") | (after["task"] != "digits")]
+    old = before[(before["model"] != "vit_tiny") | (before["task"] != "digits")]
+    pd.testing.assert_frame_equal(kept.reset_index(drop=True), old.reset_index(drop=True))
+    assert len(after) == len(before) - 1
+    with np.load(tables / "predictions" / "digits.npz") as file:
+        assert set(file) == {"googlenet.0", "googlenet.1", "vit_tiny.0", "labels"}
+    # In one folder the new cells count, whatever else lies there.
+    assert rerun(cells, ["vit_tiny"], ["digits"], weights=other) == 2
+    assert rerun(cells, ["vit_tiny"], ["digits"], weights=other) == 0
+
+
+def test_other_images_or_another_protocol_are_another_cell(monkeypatch):
+    encoder, task = encoder_of("vit_tiny", untrained=True), tasks.load_task("digits")
+    digest = digest_of(encoder, task.parts)
+    assert digest == digest_of(encoder, task.parts) and len(digest) == 12
+    images = task.test.images.clone()
+    images[0, 0, 0, 0] += 1
+    other = replace(task, test=tasks.Part(images, task.test.labels))
+    assert digest_of(encoder, other.parts) != digest
+    monkeypatch.setattr("sfda.benchmark.PROTOCOL", 0)
+    assert digest_of(encoder, task.parts) != digest

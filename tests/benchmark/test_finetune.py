@@ -1,0 +1,450 @@
+"""The linear probe and fine-tuning: what they compute, and what they must not look at."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("timm")
+pytest.importorskip("torchvision")
+
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from torch.nn import functional
+
+from sfda.benchmark import finetune as module
+from sfda.benchmark.cells import encoder_of
+from sfda.benchmark.finetune import PENALTIES, choose, features, finetune, measure, probe
+from sfda.images.augment import normalise
+from sfda.images.tasks import LoadedTask, Part, load_task
+
+RATES = {"learning_rate": 0.01, "weight_decay": 1e-4}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+
+def samples(n_classes, n=120, dimension=9, seed=0):
+    """Overlapping classes; the features' scales and means are far apart."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % n_classes
+    x = rng.standard_normal((n_classes, dimension))[y] + rng.standard_normal((n, dimension))
+    x = x * np.logspace(-2, 2, dimension) + 3 * np.arange(dimension)
+    return torch.tensor(x, dtype=torch.float32), torch.tensor(y)
+
+
+def small_task(n=40):
+    task = load_task("digits")
+    parts = (task.train, task.validation, task.test)
+    return LoadedTask(task.task, *(Part(part.images[:n], part.labels[:n]) for part in parts))
+
+
+def encoder(name="googlenet"):
+    return encoder_of(name, untrained=True)
+
+
+def states(network):
+    return {key: value.clone() for key, value in network.state_dict().items()}
+
+
+def same(one, other):
+    return list(one) == list(other) and all(torch.equal(one[key], other[key]) for key in one)
+
+
+# The probe -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 10])
+def test_probe_is_logistic_regression_on_standardised_features(n_classes):
+    x, y = samples(n_classes)
+    v, w = samples(n_classes, seed=1)
+    first, final = probe(x, y, v, w)
+    assert first.penalty == final.penalty and first.accuracy == final.accuracy
+    for fitted, rows, labels in ((first, x, y), (final, torch.cat([x, v]), torch.cat([y, w]))):
+        scaler = StandardScaler().fit(rows.double().numpy())
+        reference = LogisticRegression(C=fitted.penalty, max_iter=1000)
+        reference.fit(scaler.transform(rows.double().numpy()), labels.numpy())
+        expected = reference.predict_log_proba(scaler.transform(v.double().numpy()))
+        assert fitted.weight.shape == (n_classes, 9) and fitted.bias.shape == (n_classes,)
+        assert fitted.weight.dtype == fitted.bias.dtype == torch.float32
+        got = fitted.logits(v).log_softmax(1)
+        # Both stop near the optimum, not at it.
+        np.testing.assert_allclose(got.numpy(), expected, atol=3e-3)
+        assert (got.argmax(1).numpy() == expected.argmax(1)).all()
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_logits_of_the_probe(n_classes):
+    x, y = samples(n_classes)
+    scaler = StandardScaler().fit(x.double().numpy())
+    z = scaler.transform(x.double().numpy())
+    expected = LogisticRegression(C=0.1, max_iter=100).fit(z, y.numpy()).decision_function(z)
+    logits = module._logistic(x, y, 0.1).logits(x).numpy()
+    if n_classes == 2:
+        assert np.abs(logits.sum(1)).max() < 1e-4
+        logits = logits[:, 1] - logits[:, 0]
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e4])
+def test_a_constant_feature_gets_no_weight(value):
+    x, y = samples(3)
+    one = module._logistic(x, y, 1.0)
+    other = module._logistic(torch.cat([x, torch.full((len(x), 1), value)], dim=1), y, 1.0)
+    # Nor does it later, where the feature is another.
+    v = torch.cat([x, torch.full((len(x), 1), value + 1)], dim=1)
+    torch.testing.assert_close(other.logits(v), one.logits(x))
+
+
+def test_only_constant_features():
+    _, y = samples(3)
+    fitted = module._logistic(torch.ones(len(y), 2), y, 1.0)
+    torch.testing.assert_close(fitted.logits(torch.zeros(1, 2))[0], fitted.bias)
+    assert fitted.bias.isfinite().all()
+
+
+def test_probe_chooses_the_penalty_on_validation_samples():
+    chosen = set()
+    for seed, noise in ((1, 0.0), (2, 1.0), (3, 4.0)):
+        x, y = samples(4, n=40, dimension=30)
+        v, w = samples(4, n=80, dimension=30)
+        rng = torch.Generator().manual_seed(seed)
+        v = v + noise * v.std(0) * torch.randn(v.shape, generator=rng)
+        ranks = []
+        for penalty in PENALTIES:
+            logits = module._logistic(x, y, penalty).logits(v)
+            accuracy = (logits.argmax(1) == w).double().mean().item()
+            ranks.append((accuracy, -functional.cross_entropy(logits, w).item(), penalty))
+        first, _ = probe(x, y, v, w)
+        assert (first.accuracy, first.penalty) == (max(ranks)[0], max(ranks)[2])
+        chosen.add(first.penalty)
+    assert len(chosen) > 1
+
+
+# Fine-tuning ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["resnet_10", "densenet_26", "vit_tiny", "swin_tiny"])
+def test_finetune_leaves_the_encoder_and_depends_on_the_seed_alone(name):
+    torch.manual_seed(4)  # must not matter
+    task, network = small_task(), encoder(name)
+    before, state = states(network), torch.random.get_rng_state()
+    arguments = network, 10, task.train.images, task.train.labels, task.test.images
+    runs = [finetune(*arguments, steps=3, seed=seed, **RATES) for seed in (0, 1)]
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert same(before, network.state_dict()) and not network.training
+    assert all(p.grad is None for p in network.parameters())
+    torch.manual_seed(5)
+    again = finetune(*arguments, steps=3, seed=0, **RATES)
+    assert torch.equal(runs[0].logits, again.logits)
+    assert runs[0].logits.shape == (40, 10) and not torch.equal(runs[0].logits, runs[1].logits)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "vit_tiny"])
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_training_starts_from_even_odds(name, n_classes):
+    task, network = small_task(), encoder(name)
+    run = finetune(
+        network, n_classes, task.train.images, task.train.labels % n_classes, task.test.images,
+        learning_rate=0.0, weight_decay=0.0, steps=4,
+    )  # fmt: skip
+    assert (run.logits == 0).all() and run.logits.shape == (40, n_classes)
+    assert run.curve == pytest.approx([np.log(n_classes)] * 4, abs=1e-4)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1e6])
+def test_the_scale_of_the_features_does_not_matter(factor):
+    """Training one step moves the logits as far whatever the features are multiplied with."""
+    task, network = small_task(), encoder("vit_tiny")
+
+    class Scaled(torch.nn.Module):
+        def __init__(self, factor):
+            super().__init__()
+            self.encoder, self.factor = copy.deepcopy(network).requires_grad_(False), factor
+
+        def forward(self, x):
+            return self.factor * self.encoder(x)
+
+    logits = [
+        finetune(Scaled(f), 10, task.train.images, task.train.labels, task.test.images,
+                 learning_rate=0.1, weight_decay=0.0, steps=3).logits
+        for f in (1.0, factor)
+    ]  # fmt: skip
+    assert logits[0].abs().max() > 0.1
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-3, atol=1e-3)
+
+
+def test_features_that_are_all_constant():
+    noise = 1e-8 * torch.tensor([[0.0], [1.0], [0.0], [1.0], [1.0]])
+    for x in (torch.ones(5, 2), torch.zeros(5, 2), torch.ones(5, 2) + noise):
+        standardise, _ = module._head(x, 2)
+        z = standardise(x + 0.25)
+        assert z.sub(0.25).abs().max() < 1e-6
+
+
+def test_a_network_that_sees_nothing_at_first_can_be_trained():
+    blind = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8))
+    torch.nn.init.zeros_(blind[1].weight)
+    task = small_task()
+    run = finetune(
+        blind, 10, task.train.images, task.train.labels, task.train.images,
+        learning_rate=0.1, weight_decay=1e-4, steps=200,
+    )  # fmt: skip
+    assert (run.logits.argmax(1) == task.train.labels).float().mean() > 0.8
+
+
+def test_a_feature_that_wakes_up_does_not_explode():
+    x = torch.randn(50, 3)
+    x[:, 1] = 4.0
+    standardise, linear = module._head(x, 2)
+    z = standardise(x + torch.tensor([0.0, 0.1, 0.0]))
+    assert 50 < z[:, 1].min() and z[:, 1].max() < 200 and z[:, [0, 2]].abs().max() < 10
+    assert (linear.weight == 0).all() and (linear.bias == 0).all()
+
+
+def test_recalibration_makes_evaluation_look_like_training():
+    """Features of a batch, normalised by its own statistics and by the recalibrated ones."""
+    task, network = small_task(200), encoder()
+    before = states(network)
+    found = module.recalibrated(network, task.train.images)
+    assert same(before, network.state_dict()) and not found.training
+    x = normalise(task.train.images[:200])
+    with torch.no_grad():
+        own = found(x)
+        as_it_was = network(x)
+        in_training = copy.deepcopy(network).train()(x)
+    gaps = [(z - in_training).norm() / in_training.norm() for z in (own, as_it_was)]
+    # Not zero: the views of training were moved and turned.
+    assert gaps[0] < gaps[1] / 2
+    assert all(m.momentum == n.momentum for m, n in zip(found.modules(), network.modules())
+               if isinstance(m, torch.nn.BatchNorm2d))  # fmt: skip
+    again = module.recalibrated(network, task.train.images)
+    other = module.recalibrated(network, task.train.images, seed=1)
+    assert same(found.state_dict(), again.state_dict())
+    assert not same(found.state_dict(), other.state_dict())
+
+
+def test_nothing_to_recalibrate():
+    task, network = small_task(), encoder("vit_tiny")
+    found = module.recalibrated(network, task.train.images)
+    assert found is not network and same(found.state_dict(), network.state_dict())
+
+
+def test_training_fits_its_images():
+    task, network = small_task(), encoder()
+    run = finetune(
+        network, 10, task.train.images, task.train.labels, task.train.images,
+        steps=60, learning_rate=0.05, weight_decay=0.0,
+    )  # fmt: skip
+    assert run.curve[0] > run.curve[1] > run.curve[3] and len(run.curve) == 4
+    assert (run.logits.argmax(1) == task.train.labels).double().mean() > 0.6
+
+
+def test_budget_multiplies_the_usual_number_of_steps(monkeypatch):
+    network, task = encoder(), small_task()
+    monkeypatch.setattr(module, "STEPS", 3)
+    monkeypatch.setattr(module, "PASSES", 0)
+    arguments = network, 10, task.train.images, task.train.labels, task.test.images[:5]
+    twice = finetune(*arguments, budget=2, **RATES).logits
+    assert torch.equal(twice, finetune(*arguments, steps=6, **RATES).logits)
+    assert not torch.equal(twice, finetune(*arguments, **RATES).logits)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 6, 9])
+def test_a_curve_has_four_quarters(steps):
+    task, network = small_task(), encoder()
+    run = finetune(
+        network, 10, task.train.images, task.train.labels, task.test.images[:2], steps=steps,
+        batch=8, **RATES,
+    )  # fmt: skip
+    assert len(run.curve) == 4 and run.logits.isfinite().all()
+    assert np.isfinite(run.curve).sum() == min(steps, 4)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_divergence(steps):
+    task, network = small_task(), encoder("vit_tiny")
+    with pytest.raises(FloatingPointError) as error:
+        finetune(
+            network, 10, task.train.images, task.train.labels, task.test.images,
+            steps=steps, learning_rate=1e38, weight_decay=1e-4,
+        )  # fmt: skip
+    assert str(error.value) == "fine-tuning diverged at learning rate 1e+38"
+
+
+@pytest.mark.parametrize(("n", "batch"), [(10, 4), (10, 10), (7, 64), (100, 64), (64, 1)])
+def test_each_image_comes_once_before_any_comes_again(n, batch):
+    generator = torch.Generator().manual_seed(0)
+    batches = list(module._batches(n, batch, 30, generator))
+    assert [len(index) for index in batches] == [min(n, batch)] * 30
+    order = torch.cat(batches)
+    passes = order[: len(order) // n * n].view(-1, n)
+    assert torch.equal(passes.sort(1).values, torch.arange(n).expand_as(passes))
+    rest = order[passes.numel() :]
+    assert len(rest.unique()) == len(rest)
+    if len(passes) > 1:
+        assert not torch.equal(passes[0], passes[1])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 37, 200])
+def test_schedule(steps):
+    factors = np.array([module._factor(step, steps) for step in range(steps + 1)])
+    warm = max(1, steps // 10)
+    assert factors[:warm] == pytest.approx(np.arange(1, warm + 1) / warm)
+    assert factors.max() == factors[warm - 1] == 1 and (factors[:steps] > 0).all()
+    assert (np.diff(factors[warm:]) < 0).all()
+    if steps > 1:
+        assert factors[steps] == 0
+        middle = module._factor(warm + (steps - warm) / 2, steps)
+        assert middle == pytest.approx(0.5)
+
+
+# Choosing and measuring ----------------------------------------------------------------
+
+
+def test_choice_does_not_look_at_the_test_labels():
+    task, network = small_task(), encoder()
+    before = states(network)
+    other = replace(task, test=Part(task.test.images, (task.test.labels + 1) % 10))
+    one, two = (choose(network, t, steps=3) for t in (task, other))
+    assert same(before, network.state_dict())
+    assert one[:3] == two[:3]
+    assert torch.equal(one.probe.weight, two.probe.weight) and one.probe[4:] == two.probe[4:]
+    z = features(network, task.test.images)
+    guesses = one.probe.logits(z).argmax(1)
+    for choice, t in ((one, task), (two, other)):
+        assert choice.probe_accuracy == (guesses == t.test.labels).double().mean().item()
+
+
+def test_choice_is_the_best_on_the_validation_images():
+    task, network, rates, decays = small_task(), encoder(), (1e-4, 0.05), (1e-4, 0.5)
+    choice = choose(network, task, rates=rates, decays=decays, steps=4)
+    x, v = features(network, task.train.images), features(network, task.validation.images)
+    _, final = probe(x, task.train.labels, v, task.validation.labels)
+    assert torch.equal(choice.probe.weight, final.weight)
+
+    def rank(rate, decay):
+        logits = finetune(
+            network, 10, task.train.images, task.train.labels, task.validation.images,
+            learning_rate=rate, weight_decay=decay, steps=4,
+        ).logits  # fmt: skip
+        accuracy = (logits.argmax(1) == task.validation.labels).double().mean().item()
+        return accuracy, -functional.cross_entropy(logits, task.validation.labels).item()
+
+    ranks = {(rate, decays[0]): rank(rate, decays[0]) for rate in rates}
+    best = max(ranks, key=ranks.get)[0]
+    ranks[best, decays[1]] = rank(best, decays[1])
+    assert choice[:2] == max(ranks, key=ranks.get)
+    assert choice.validation_accuracy == max(ranks.values())[0]
+
+
+def test_diverging_rates_are_passed_over():
+    task, network = small_task(), encoder("vit_tiny")
+    choice = choose(network, task, rates=(1e38, 0.01, 1e37), decays=(1e-4,), steps=3)
+    assert (choice.learning_rate, choice.weight_decay) == (0.01, 1e-4)
+    with pytest.raises(FloatingPointError) as error:
+        choose(network, task, rates=(1e38, 1e37), steps=3)
+    expected = "fine-tuning diverged at every learning rate of (1e+38, 1e+37)"
+    assert str(error.value) == expected
+
+
+def test_measure():
+    task, network = small_task(), encoder()
+    choice = choose(network, task, steps=3)
+    cell = measure(network, task, choice, steps=3)
+    p = cell.probabilities
+    assert p.shape == (40, 10) and p.dtype == np.float16
+    assert p.astype(float).sum(1) == pytest.approx(1, abs=2e-3)
+    labels = task.test.labels.numpy()
+    top, own = p.max(1), p[np.arange(40), labels]
+    ties = (p == top[:, None]).sum(1) > 1
+    certain = (own == top) & ~ties
+    assert certain.mean() <= cell.accuracy <= (own == top).mean()
+    assert cell[1:4] == (choice.validation_accuracy, choice.learning_rate, choice.weight_decay)
+    assert cell.seconds > 0 and len(cell.curve) == 4
+    # Training and validation images together.
+    images = torch.cat([task.train.images, task.validation.images])
+    labels = torch.cat([task.train.labels, task.validation.labels])
+    run = finetune(
+        network, 10, images, labels, task.test.images, steps=3,
+        learning_rate=choice.learning_rate, weight_decay=choice.weight_decay,
+    )  # fmt: skip
+    assert np.array_equal(run.logits.softmax(1).half().numpy(), p)
+    other = measure(network, task, choice, seed=1, steps=3)
+    assert not np.array_equal(other.probabilities, p)
+
+
+# At full scale ---------------------------------------------------------------------------
+
+
+def test_every_pair_of_a_rate_and_a_decay_divided_by_it(monkeypatch):
+    task, network, tried = small_task(), encoder(), []
+
+    def record(encoder, n_classes, images, labels, evaluated, *, learning_rate, weight_decay, **options):
+        tried.append((learning_rate, weight_decay))
+        good = len(tried) == 3
+        logits = functional.one_hot(task.validation.labels, n_classes).double()
+        return module.Run(logits if good else -logits, [0.0] * 4)
+
+    monkeypatch.setattr(module, "finetune", record)
+    choice = choose(network, task, rates=(0.1, 0.01), decays=(0.0, 1e-3), every_pair=True)
+    assert tried == [(0.1, 0.0), (0.1, 1e-3 / 0.1), (0.01, 0.0), (0.01, 1e-3 / 0.01)]
+    assert choice[:3] == (0.01, 0.0, 1.0)
+
+
+def test_plain_fine_tuning_adds_nothing(monkeypatch):
+    """One step of plain SGD with Nesterov momentum and weight decay, computed by hand."""
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 6))
+    task = small_task()
+    monkeypatch.setattr(module.augment, "weak", lambda images, generator, mirror: normalise(images))
+    run = finetune(
+        network, 10, task.train.images, task.train.labels, task.test.images, steps=1, batch=40,
+        plain=True, learning_rate=0.1, weight_decay=0.5, seed=4,
+    )  # fmt: skip
+    head = module._plain_head(6, 10, 4)
+    model = torch.nn.Sequential(copy.deepcopy(network), head)
+    loss = functional.cross_entropy(model(normalise(task.train.images)), task.train.labels)
+    grads = torch.autograd.grad(loss, list(model.parameters()))
+    with torch.no_grad():
+        for parameter, grad in zip(model.parameters(), grads):
+            # Of the first step, Nesterov's is 1 + 0.9 times the gradient.
+            parameter -= 0.1 * 1.9 * (grad + 0.5 * parameter)
+        expected = model(normalise(task.test.images))
+    torch.testing.assert_close(run.logits, expected, rtol=1e-4, atol=1e-5)
+    assert run.curve[0] == pytest.approx(loss.item(), abs=1e-4)
+
+
+def test_several_labels_an_image():
+    logits = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
+    labels = torch.tensor([[1.0, 0.0, -1.0], [-1.0, 1.0, 1.0]])
+    p = torch.sigmoid(logits)
+    own = [p[0, 0], 1 - p[0, 1], p[1, 1], p[1, 2]]
+    assert module.loss_of(logits, labels).item() == pytest.approx(-np.mean(np.log(own)), rel=1e-5)
+    assert module.first_labels(labels).tolist() == [0, 1]
+    assert module.first_labels(torch.tensor([3, 1])).tolist() == [3, 1]
+
+
+def test_measure_of_several_labels_is_the_tasks_own():
+    task, seen = small_task(), []
+
+    def judge(logits, labels):
+        seen.append((logits.shape, labels.shape))
+        return 0.25
+
+    several = [Part(p.images, p.labels) for p in task.parts]
+    for part in several:
+        part.labels = functional.one_hot(part.labels, 10).float()
+    task = LoadedTask(task.task, *several, measure=judge)
+    choice = choose(encoder(), task, rates=(0.01,), decays=(0.0,), steps=2)
+    cell = measure(encoder(), task, choice, steps=2)
+    assert cell.accuracy == choice.validation_accuracy == choice.probe_accuracy == 0.25
+    assert set(seen) == {((40, 10), (40, 10))}
+    # Each label for itself: the probabilities of an image do not add up to one.
+    assert abs(cell.probabilities.astype(float).sum(1) - 1).max() > 0.1

@@ -1,0 +1,171 @@
+"""Grids of networks and tasks: from a file, and through the same code as the pocket benchmark."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torchvision")
+timm = pytest.importorskip("timm")
+safetensors_torch = pytest.importorskip("safetensors.torch")
+
+from sfda import METRICS
+from sfda.benchmark import cells as benchmark
+from sfda.benchmark import grids, scores, tables
+from sfda.benchmark.finetune import PAPER, features
+from sfda.images import tasks
+from sfda.networks import pocket
+from tree import ROOT
+
+NAMES = ["small", "large"]
+CONTENT = """
+networks = ["manifest.json"]
+tasks = ["digits"]
+seeds = [3]
+side = 40
+[protocol]
+rates = [0.01, 0.001]
+decays = [1e-4]
+steps = 2
+batch = 8
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A grid's file, and a manifest of two networks with random weights."""
+    folder, entries = tmp_path_factory.mktemp("grid"), []
+    for i, name in enumerate(NAMES):
+        torch.manual_seed(i)
+        kwargs = {"num_classes": 5 + i}
+        net = timm.create_model("mobilenetv2_035", **kwargs)
+        safetensors_torch.save_file(net.state_dict(), folder / f"{name}.safetensors")
+        entries.append({
+            "file": f"{name}.safetensors", "input_size": [3, 64, 64],
+            "builder": {"callable": "timm.create_model", "args": ["mobilenetv2_035"], "kwargs": kwargs},
+            "normalisation": {"mean": [0.5] * 3, "std": [0.25 + i / 4] * 3},
+        })  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps({"models": entries}))
+    (folder / "grid.toml").write_text(CONTENT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def grid(folder):
+    return grids.read(folder / "grid.toml")
+
+
+def run(grid, cells, **options):
+    return benchmark.run(
+        list(grid.networks), grid.tasks, grid.seeds, cells=cells, device="cpu", grid=grid,
+        **{"progress": lambda line: None} | options,
+    )  # fmt: skip
+
+
+def test_a_grid_from_a_file(grid, folder):
+    assert list(grid.networks) == NAMES and grid.tasks == ("digits",) and grid.seeds == (3,)
+    assert grid.side == 40 and grid.groups == dict.fromkeys(NAMES, "supervised")
+    assert grid.networks["large"] == f"{folder / 'manifest.json'}:large"
+    assert grid.options == {"rates": (0.01, 0.001), "decays": (1e-4,), "steps": 2, "batch": 8}
+
+
+def test_manifests_are_found_in_the_folder_of_weights(folder, tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text(CONTENT + "plain = true\n")
+    with pytest.raises(FileNotFoundError, match="manifest.json is missing"):
+        grids.read(path)
+    found = grids.read(path, weights=folder)
+    assert list(found.networks) == NAMES and found.options["plain"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("tasks =", "task ="), "expected the keys networks, group, tasks, seeds, side, protocol, got 'task'"),
+        (("steps", "step"), "expected the keys rates, decays, .*, got 'step'"),
+        (('["digits"]', "[]"), "expected a list 'tasks'"),
+        (('["digits"]', '["imagenet"]'), "expected tasks among digits, .* got 'imagenet'"),
+        (('["manifest.json"]', '["torchvision:resnet1000"]'), "resnet1000"),
+        (('["manifest.json"]', '["manifest.json", "manifest.json:small"]'), "two networks have one name"),
+        (("seeds", "seeds ="), "expected TOML"),
+    ],
+)
+def test_a_file_that_is_no_grid(folder, change, message):
+    path = folder / "wrong.toml"
+    path.write_text(CONTENT.replace(*change))
+    with pytest.raises(ValueError, match=message) as error:
+        grids.read(path)
+    assert "wrong.toml" in str(error.value) or "resnet1000" in message
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nothing.toml is missing: name pocket, paper or a TOML file"):
+        grids.read(tmp_path / "nothing.toml")
+
+
+def test_the_pocket_grid_is_the_pocket_zoo():
+    assert list(grids.POCKET.networks) == list(pocket.POCKET) and grids.POCKET.tasks == tuple(tasks.TASKS)
+    assert grids.POCKET.options_of("vit_tiny") == {"budget": 2} and grids.POCKET.how == ""
+    with pytest.raises(ValueError, match="model: expected one of resnet_10, .*, got 'resnet_50'"):
+        grids.POCKET.encoder("resnet_50")
+
+
+def test_only_the_pocket_zoo_has_twins(grid):
+    with pytest.raises(ValueError, match="untrained: only networks of the pocket zoo have twins, got 'small'"):
+        grid.encoder("small", untrained=True)
+
+
+def test_cells_are_measured_once_and_by_the_grids_protocol(grid, tmp_path):
+    assert run(grid, tmp_path / "cells") == 2
+    assert run(grid, tmp_path / "cells") == 0
+    record, probabilities = benchmark.read_cell(benchmark.cell_path(tmp_path / "cells", "small", "digits", 3))
+    assert record["group"] == "supervised" and record["weight_decay"] == 1e-4
+    assert record["learning_rate"] in (0.01, 0.001)
+    assert probabilities.shape == (1500, 10)
+    # Two steps: the other two quarters of the curve have no loss.
+    assert np.isfinite(record["curve"]).sum() == 2
+    counts = tables.collect(tmp_path / "cells", tmp_path / "tables", predictions=False)
+    assert counts["accuracy"] == 2 and not (tmp_path / "tables" / "predictions").exists()
+    table = pd.read_csv(tmp_path / "tables" / "accuracy.csv")
+    assert list(table) == benchmark.ACCURACY and set(table["model"]) == set(NAMES)
+    # What the tables hold is done, without the cells; another protocol is another cell.
+    assert run(grid, tmp_path / "none", tables=tmp_path / "tables") == 0
+    longer = grids.Grid(grid.networks, grid.tasks, grid.groups, grid.seeds, grid.side,
+                        {**grid.options, "steps": 3})  # fmt: skip
+    assert run(longer, tmp_path / "none", tables=tmp_path / "tables") == 2
+
+
+def test_scores_are_those_of_the_encoders_features(grid, tmp_path):
+    names, path = list(grid.networks), tmp_path / "scores.csv"
+    metrics = ["H-score", "LEEP", "NCTI"]
+    options = {"metrics": metrics, "table": path, "device": "cpu", "grid": grid}
+    assert scores.score_zoo(names, grid.tasks, progress=lambda line: None, **options) == 6
+    assert scores.score_zoo(names, grid.tasks, progress=lambda line: None, **options) == 0
+    part = grid.task("digits").train
+    assert part.images.shape[2:] == (40, 40)
+    z = features(grid.encoder("large"), part.images).numpy()
+    found = pd.read_csv(path).set_index(["metric", "model"])["score"]
+    assert found["H-score", "large"] == pytest.approx(METRICS["H-score"](z, part.labels.numpy()))
+    assert (found["LEEP"] < 0).all()
+
+
+def test_the_measured_grid_is_the_one_in_the_repository(folder):
+    found = grids.read(ROOT / "data" / "real" / "grid.toml", weights=folder)
+    assert found.side == 96 and found.seeds == (0, 1)
+
+
+def test_the_papers_protocol():
+    """As its public code has it: SGD on a grid of four rates and five decays, 5,000 steps."""
+    assert np.log10(PAPER["rates"]).tolist() == [-4, -3, -2, -1]
+    assert PAPER["decays"][0] == 0 and np.log10(PAPER["decays"][1:]) == pytest.approx([-6, -5, -4, -3])
+    assert PAPER["steps"] == 5000 and PAPER["plain"] and PAPER["every_pair"]

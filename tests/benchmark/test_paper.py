@@ -1,0 +1,183 @@
+"""The paper's experiment at full size, run on data sets of a few images and networks of a few weights."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torchvision")
+timm = pytest.importorskip("timm")
+
+from torchvision.transforms import Compose, Normalize, Resize, ToTensor
+
+from sfda import METRICS, leep, weighted_tau
+from sfda.benchmark import paper
+from sfda.benchmark.finetune import PAPER
+from sfda.evidence import published
+from sfda.images import official
+from sfda.networks import backbones
+from sfda.networks.backbones import Backbone
+
+NAMES = ["resnet34", "densenet121", "byol"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    n = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """DTD as its publisher lays it out: two textures, five images each."""
+    folder = tmp_path_factory.mktemp("images")
+    root, rng = folder / "dtd" / "dtd", np.random.default_rng(0)
+    files = []
+    for label, name in enumerate(("banded", "zigzagged")):
+        (root / "images" / name).mkdir(parents=True)
+        for i in range(5):
+            file = f"{name}/{name}_{i:04d}.jpg"
+            pixels = rng.integers(90 * label, 90 * label + 160, size=(60, 50 + i, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / "images" / file)
+            files.append(file)
+    (root / "labels").mkdir()
+    for part, chosen in (("train", (0, 1)), ("val", (2,)), ("test", (3, 4))):
+        lines = [file for file in files if int(file[-8:-4]) in chosen]
+        (root / "labels" / f"{part}1.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Loading any network gives a tiny one, and is counted."""
+    loaded = []
+
+    def load(name, *, folder=None):
+        loaded.append(name)
+        torch.manual_seed(len(name))
+        net = timm.create_model("mobilenetv2_035", num_classes=6).eval()
+        steps = [Resize(32), ToTensor(), Normalize([0.5] * 3, [0.2 + len(name) / 100] * 3)]
+        return Backbone(name, net, Compose(steps))
+
+    monkeypatch.setattr(backbones, "load", load)
+    return loaded
+
+
+def score(images, folder, names=NAMES, metrics=("H-score", "LEEP"), **options):
+    lines = []
+    table = paper.score(
+        names, ["dtd"], metrics=metrics, folder=folder, images=images, device="cpu",
+        progress=lines.append, **options,
+    )  # fmt: skip
+    return table, lines
+
+
+def test_the_papers_networks_and_data_sets():
+    truth = published.accuracies()
+    for group, names in paper.NETWORKS.items():
+        assert set(names) == set(truth.loc[truth["group"] == group, "model"])
+        for loader in names.values():
+            backbones.check(loader)
+    assert set(paper.GRID.tasks) == set(truth.loc[truth["group"] == "supervised", "dataset"])
+    assert len(paper.GRID.networks) == 33 and paper.GRID.options == PAPER
+
+
+def test_scores_are_those_of_the_papers_view(images, tiny, tmp_path):
+    table, lines = score(images, tmp_path, NAMES[:1])
+    assert list(table) == paper.COLUMNS and len(lines) == 1 and lines[0].startswith("dtd: resnet34, 10 images, ")
+    found = official.load_official("dtd", images)
+    backbone = backbones.load("torchvision:resnet34:IMAGENET1K_V1")
+    x = torch.stack([paper.centre(image, 224) for image, _ in found.everything]) / 255
+    with torch.no_grad():
+        net = backbone.network
+        z = net.forward_head(net.forward_features((x - 0.5) / backbone.transform.transforms[-1].std[0]), pre_logits=True)
+        theta = net.classifier(z).double().softmax(1)
+    scores = table.set_index("metric")["score"]
+    assert scores["H-score"] == pytest.approx(METRICS["H-score"](z, found.labels), rel=1e-4)
+    assert scores["LEEP"] == pytest.approx(leep(theta, found.labels), rel=1e-4)
+    assert set(table["n"]) == {10} and set(table["dimension"]) == {1280}
+
+
+def test_what_is_there_is_not_computed_again(images, tiny, tmp_path):
+    first, _ = score(images, tmp_path)
+    assert len(tiny) == 3 and set(zip(first["model"], first["metric"])) == {
+        *((name, "H-score") for name in NAMES), ("resnet34", "LEEP"), ("densenet121", "LEEP"),
+    }  # fmt: skip
+    passes = pd.read_csv(tmp_path / "passes.csv")
+    assert list(passes) == paper.PASSES and len(passes) == 3 and (passes["seconds"] > 0).all()
+    second, lines = score(images, tmp_path, NAMES[:2])
+    # Only what was asked for is returned; nothing was loaded for it.
+    assert len(tiny) == 3 and not lines and set(second["model"]) == set(NAMES[:2])
+    third, lines = score(images, tmp_path, metrics=("H-score", "LogME"))
+    assert len(tiny) == 6 and len(lines) == 3 and len(third) == 6
+
+
+def test_features_are_kept(images, tiny, tmp_path):
+    score(images, tmp_path / "one", NAMES[:1], cache=tmp_path / "cache")
+    _, lines = score(images, tmp_path / "two", NAMES[:1], cache=tmp_path / "cache")
+    assert len(lines) == 1 and not (tmp_path / "two" / "passes.csv").exists()
+
+
+def test_streaming_and_keeping_images_give_the_same(images, tiny, tmp_path, monkeypatch):
+    kept, _ = score(images, tmp_path / "kept")
+    monkeypatch.setattr(paper, "MEMORY", 0)
+    streamed, _ = score(images, tmp_path / "streamed")
+    pd.testing.assert_series_equal(kept["score"], streamed["score"])
+
+
+def test_a_limit_takes_the_first_images_of_each_class(images, tiny, tmp_path):
+    table, _ = score(images, tmp_path, limit=2)
+    assert set(table["n"]) == {4}
+    assert paper._few(np.array([1, 0, 1, 1, 0, 0]), 2) == [0, 1, 2, 4]
+    both, _ = score(images, tmp_path)
+    assert set(both["n"]) == {10}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"names": ["resnet18"]}, "names: expected some of resnet34, .*, got 'resnet18'"),
+        ({"metrics": ["SFDB"]}, "metrics: expected some of SFDA, .*, got 'SFDB'"),
+        ({"metrics": ["NCTI"]}, "metrics: NCTI compares networks, it scores none alone"),
+    ],
+)
+def test_bad_input_is_found_before_any_work(images, tiny, tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        score(images, tmp_path, **options)
+    assert not tiny
+
+
+def test_missing_images_are_found_before_any_work(tiny, tmp_path):
+    with pytest.raises(FileNotFoundError, match="dtd: Describable Textures Dataset is not all in "):
+        score(tmp_path / "nothing", tmp_path)
+    assert not tiny
+
+
+def test_comparison_with_the_published_tables():
+    truth = published.accuracies()
+    rows = []
+    for name in paper.NETWORKS["supervised"]:
+        of = truth[(truth["group"] == "supervised") & (truth["dataset"] == "dtd") & (truth["model"] == name)]
+        rows.append(("SFDA", "supervised", name, "dtd", of["accuracy"].item(), 1, 9, 9))
+    table = pd.DataFrame(rows, columns=paper.COLUMNS)
+    (row,) = paper.compare(table).itertuples()
+    theirs = published.tau_w("supervised").query("metric == 'SFDA' and dataset == 'dtd'")["tau_w"].item()
+    assert (row.networks, row.published) == (11, theirs) and row.tau == pytest.approx(1)
+    assert row.difference == pytest.approx(1 - theirs)
+    shuffled = table.assign(score=np.random.default_rng(0).permutation(table["score"]))
+    expected = weighted_tau(shuffled["score"].to_numpy(), table["score"].to_numpy())
+    assert paper.compare(shuffled)["tau"].item() == pytest.approx(expected)
+    # Of a part of the networks no tau was published.
+    assert np.isnan(paper.compare(table[:5])["published"].item())
+    assert paper.compare(table[:1]).empty
+
+
+def test_a_task_at_full_size(images):
+    task = paper.GRID.task("dtd", images)
+    assert [len(part.images) for part in task.parts] == [4, 2, 4] and task.task.n_classes == 47
+    assert task.train.images[0:2].shape == (2, 3, 224, 224) and task.train.labels.tolist() == [0, 0, 1, 1]
+    logits = torch.nn.functional.one_hot(torch.tensor([0, 0, 0, 1]), 47).float()
+    assert task.measure(logits, torch.tensor([0, 0, 1, 1])) == 0.75  # DTD is judged by accuracy

@@ -1,0 +1,79 @@
+"""The table of claims: its verdicts, and that its numbers are those of the chapters."""
+
+import re
+
+import nbformat
+import pytest
+
+from glue import glued
+from sfda.evidence.claims import VERDICTS, claims, verdict_of
+from tree import CHAPTERS, ROOT
+
+CLAIMS = [row for _, row in claims().iterrows()]
+NAMES = ("ours", "low", "high", "against")
+every_claim = pytest.mark.parametrize("claim", CLAIMS, ids=lambda row: row["statement"][:40])
+
+
+@pytest.mark.parametrize(
+    "rule, numbers, published, verdict",
+    [("within", {"x": 1.5}, "1", "reproduced"), ("within", {"x": 1.6}, "1", "not reproduced"),
+     ("within", {"x": 0.4}, "1", "not reproduced"), ("none", {}, "", "cannot be tested here"),
+     ("above", {"x": 1, "lo": 0.1, "hi": 2}, "", "holds"), ("above", {"x": 1, "lo": 0, "hi": 2}, "", "not shown"),
+     ("above", {"x": -1, "lo": -2, "hi": -0.1}, "", "contradicted"),
+     ("below", {"x": -1, "lo": -2, "hi": -0.1}, "", "holds"), ("below", {"x": 1, "lo": 0.1, "hi": 2}, "", "contradicted"),
+     ("below", {"x": 1, "lo": -1, "hi": 2}, "", "not shown")],
+)  # fmt: skip
+def test_verdicts(rule, numbers, published, verdict):
+    claim = {"rule": rule, "ours": "x", "low": "lo", "high": "hi", "against": "", "published": published, "tolerance": "0.5"}
+    assert verdict_of(claim, numbers) == verdict and verdict in VERDICTS
+
+
+@pytest.mark.parametrize("rule, ours, verdict", [("above", 2, "holds"), ("above", 0, "not shown"),
+                                                 ("below", 0, "holds"), ("below", 2, "not shown")])  # fmt: skip
+def test_verdicts_against_another_number(rule, ours, verdict):
+    claim = {"rule": rule, "ours": "x", "against": "y", "low": "", "high": ""}
+    assert verdict_of(claim, {"x": ours, "y": 1}) == verdict
+
+
+def test_another_rule():
+    with pytest.raises(ValueError, match="rule: expected within, above, below or none, got 'beside'"):
+        verdict_of({"rule": "beside", "ours": "x"}, {"x": 1})
+
+
+@every_claim
+def test_rows_are_complete(claim):
+    assert all(claim[column] for column in ("statement", "who", "source", "page", "rule", "note"))
+    assert claim["knowledge"] in ("read", "second-hand")
+    assert f"book/{claim['page']}.ipynb" in CHAPTERS
+    if claim["rule"] == "none":
+        assert not any(claim[name] for name in NAMES)
+    elif claim["rule"] == "within":
+        assert float(claim["tolerance"]) > 0 and claim["published"]
+    else:
+        assert claim["against"] or (claim["low"] and claim["high"])
+
+
+@every_claim
+def test_numbers_stand_on_the_page_that_is_named(claim):
+    text = (ROOT / "book" / f"{claim['page']}.md").read_text(encoding="utf-8")
+    numbers = glued(claim["page"])
+    for name in filter(None, (claim[column] for column in NAMES)):
+        assert name in numbers, f"data/claims.csv: {claim['page']} glues no {name}"
+        assert re.search(rf"\{{glue:\w+\}}`{name}\b", text), f"{claim['page']} does not show {name}"
+
+
+def test_the_page_shows_these_numbers_and_verdicts():
+    notebook = nbformat.read(ROOT / "book" / "claims.ipynb", as_version=4)
+    shown = "".join(
+        output["data"].get("text/html", "") for cell in notebook.cells if cell.cell_type == "code"
+        for output in cell.outputs if "data" in output
+    )  # fmt: skip
+    rows = [re.sub(r"<[^>]+>", "|", row) for row in re.findall(r"<tr.*?</tr>", shown, flags=re.S)]
+    for claim in CLAIMS:
+        numbers = glued(claim["page"])
+        # The last table has the statements again, beside notes.
+        with_verdicts = [row for row in rows if any(f"|{verdict}|" in row for verdict in VERDICTS)]
+        (row,) = [row for row in with_verdicts if f"|{claim['statement']}|" in row]
+        assert f"|{verdict_of(claim, numbers)}|" in row
+        if claim["ours"]:
+            assert f"|{numbers[claim['ours']]:{'.3g' if claim['rule'] == 'within' else '.2f'}}" in row

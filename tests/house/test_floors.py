@@ -1,0 +1,111 @@
+"""The house: eight rooms and what is beside them, each importing only from rooms below it."""
+
+import ast
+import graphlib
+import re
+from pathlib import PurePosixPath
+
+import pytest
+
+from tree import ROOT
+
+# From the ground up. __init__ and __main__ are the roof.
+ROOMS = ("metric", "files", "plots", "rivals", "evidence", "images", "networks", "streaming", "benchmark", "rank",
+         "__init__", "__main__")  # fmt: skip
+FILES = {path.relative_to(ROOT / "sfda").with_suffix("").as_posix(): path for path in sorted((ROOT / "sfda").rglob("*.py"))}
+
+
+def room_of(file):
+    return PurePosixPath(file).parts[0]
+
+
+def imported(source, files):
+    """The package's files that a file imports, at its top or inside of its functions."""
+    found = set()
+
+    def add(parts):
+        for name in ("/".join(parts), "/".join([*parts, "__init__"]), "/".join(parts[:-1])):
+            if name in files:
+                found.add(name)
+                return
+        raise AssertionError(f"no file of the package: {'.'.join(['sfda', *parts])}")
+
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            parts = (node.module or "").split(".")
+            assert node.level == 0, "imports name the whole path"
+            if parts[0] == "sfda":
+                for alias in node.names:
+                    inside = [*parts[1:], alias.name]
+                    is_file = {"/".join(inside), "/".join([*inside, "__init__"])} & set(files)
+                    add(inside if is_file else parts[1:] or ["__init__"])
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                if parts[0] == "sfda":
+                    add(parts[1:] or ["__init__"])
+    return found
+
+
+def climbing(graph):
+    """Imports that do not run down: to a room above, or along a circle of files."""
+    up = [f"{file} imports {other}" for file, others in graph.items() for other in sorted(others)
+          if ROOMS.index(room_of(other)) > ROOMS.index(room_of(file))]  # fmt: skip
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        up.append("a circle: " + " -> ".join(reversed(error.args[1])))
+    return up
+
+
+def drawn(graph):
+    """The floors, one line a room from the top down: which rooms it imports from."""
+    lines = []
+    for room in reversed(ROOMS):
+        below = {room_of(other) for file, others in graph.items() if room_of(file) == room for other in others} - {room}
+        lines.append(f"{room:10s} <- {', '.join(sorted(below, key=ROOMS.index))}".rstrip(" <-"))
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return {file: imported(path.read_text(encoding="utf-8"), FILES) for file, path in FILES.items()}
+
+
+def test_every_file_is_in_a_room():
+    assert {room_of(file) for file in FILES} == set(ROOMS)
+
+
+def test_imports_run_down(graph):
+    assert sum(map(len, graph.values())) > 100, "no imports were found"
+    assert not climbing(graph), f"move what both need below them:\n{drawn(graph)}"
+
+
+def test_the_drawing_in_contributing(graph):
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = re.search(r"```text\n(__main__.*?)\n```", text, flags=re.S)
+    assert block, f"CONTRIBUTING.md: the floors are missing:\n{drawn(graph)}"
+    assert block[1] == drawn(graph), f"CONTRIBUTING.md draws other floors than:\n{drawn(graph)}"
+
+
+def test_evidence_and_the_metric_need_no_torch():
+    for file, path in FILES.items():
+        if room_of(file) in ("metric", "files", "plots", "rivals", "evidence"):
+            top = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+            names = {name.split(".")[0] for node in top for name in ([node.module] if isinstance(node, ast.ImportFrom)
+                                                                      else [alias.name for alias in node.names])}  # fmt: skip
+            assert "torch" not in names, f"sfda/{file}.py imports torch"
+
+
+def test_climbing_is_found():
+    sources = {
+        "__init__": "from sfda.rank import rank", "rank/__init__": "from sfda.rank.run import rank",
+        "rank/run": "def f():\n    from sfda.metric import score", "metric/score": "import sfda.rank.run",
+        "metric/a": "from sfda.metric.b import c", "metric/b": "from sfda.metric import a", "metric/c": "import sfda",
+    }  # fmt: skip
+    graph = {file: imported(source, sources) for file, source in sources.items()}
+    assert graph["__init__"] == {"rank/__init__"} and graph["rank/run"] == {"metric/score"} and graph["metric/c"] == {"__init__"}
+    found = climbing(graph)
+    assert found[:2] == ["metric/score imports rank/run", "metric/c imports __init__"] and "circle" in found[2]
+    with pytest.raises(AssertionError, match="no file of the package: sfda.metric.missing"):
+        imported("from sfda.metric.missing import x", sources)

@@ -1,0 +1,247 @@
+"""The command line: what it passes on, and how it speaks of errors."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sfda.__main__ import main
+from sfda.benchmark import ablation, cells, scores, selections, tables
+from sfda.evidence import ensembles
+from sfda.images import official, tasks
+from sfda.networks import pocket
+from sfda.networks.pretraining import recipe
+from sfda.rank import run as rank
+from sfda.rank.result import rank_features
+from sfda.rivals.catalogue import METRIC
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Calls of the functions that do the work, which do nothing."""
+    made = []
+    for module, name in ((cells, "run"), (tables, "collect"), (scores, "score_zoo"),
+                         (ablation, "ablate_zoo"), (tables, "compare_cells"),
+                         (selections, "select_zoo"), (ensembles, "write_limits"),
+                         (recipe, "make"), (tables, "facts")):  # fmt: skip
+        def record(*arguments, name=name, **options):
+            made.append((name, arguments, options))
+            return {"make": {"seconds": 1.0}, "compare_cells": pd.DataFrame()}.get(name, {})
+
+        monkeypatch.setattr(module, name, record)
+    return made
+
+
+def test_it_is_a_command():
+    run = subprocess.run([sys.executable, "-m", "sfda", "--help"], capture_output=True, text=True)
+    assert run.returncode == 0 and run.stdout.startswith("usage: python -m sfda") and not run.stderr
+
+
+@pytest.mark.parametrize("command", ["ablate", "benchmark", "pretrain", "rank", "score", "select"])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit, match="^0$"):
+        main([command, "--help"])
+    assert f"python -m sfda {command} [-h]" in capsys.readouterr().out
+
+
+def test_benchmark_measures_everything_by_default(calls):
+    assert main(["benchmark"]) == 0
+    (run, arguments, options), (collect, *_) = calls
+    assert (run, collect) == ("run", "collect")
+    assert arguments == (list(pocket.POCKET), list(tasks.TASKS), [0, 1])
+    assert options["tables"] is not None and not options["untrained"]
+
+
+def test_again_leaves_the_tables_alone(calls, tmp_path):
+    arguments = ["benchmark", "--again", "--models", "byol", "--tasks", "digits"]
+    assert main([*arguments, "--cells", str(tmp_path)]) == 0
+    assert [name for name, *_ in calls] == ["run", "compare_cells"]
+    assert calls[0][2]["tables"] is None and calls[0][2]["cells"] == calls[1][1][0] == tmp_path
+
+
+def test_again_needs_cells_of_its_own(calls, capsys):
+    assert main(["benchmark", "--again"]) == 2 and not calls
+    assert "--again needs --cells" in capsys.readouterr().err
+
+
+def test_collect_measures_nothing(calls):
+    assert main(["benchmark", "--collect"]) == 0
+    assert [name for name, *_ in calls] == ["collect"]
+
+
+def test_ablate(calls):
+    assert main(["ablate", "--tasks", "digits"]) == 0
+    (name, arguments, options), = calls
+    assert name == "ablate_zoo" and arguments == (list(pocket.POCKET), ["digits"])
+    assert options["table"].name == "ablations.csv"
+
+
+def test_select_chooses_first_and_then_tries_all(calls, tmp_path):
+    assert main(["select", "--tasks", "usps", "--tables", str(tmp_path)]) == 0
+    (first, arguments, options), (second, (names, found), limits) = calls
+    assert (first, second) == ("select_zoo", "write_limits")
+    assert arguments == (["usps"],) and names == ["usps"] and next(iter(found)) == "all"
+    assert options["table"] == tmp_path / "ensembles.csv"
+    assert limits["table"] == tmp_path / "ensemble_limits.csv" and limits["folder"] == tmp_path
+
+
+def test_pretrain_passes_over_what_is_there(calls, tmp_path):
+    (tmp_path / "byol.json").write_text("{}")
+    assert main(["pretrain", "--models", "byol", "swav", "--weights", str(tmp_path)]) == 0
+    assert [(name, arguments[0]) for name, arguments, _ in calls] == [
+        ("make", "swav"), ("facts", tmp_path),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["benchmark", "--models", "resnet_1000"], "model: expected one of resnet_10, "),
+        (["benchmark", "--jobs", "0"], "jobs: expected 1 or more, got 0"),
+        (["benchmark", "--tasks", "imagenet"], "imagenet"),
+        (["pretrain", "--models", "resnet_1000"], "model: expected one of resnet_10, "),
+        (["score", "--metrics", "SFDB"], "metrics: expected some of SFDA, "),
+    ],
+)
+def test_an_error_is_one_line(command, message, capsys, tmp_path):
+    if command[0] == "benchmark":  # which brings the cells it finds into the tables
+        command = [*command, "--cells", str(tmp_path), "--tables", str(tmp_path)]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("python -m sfda: ") and error.count("\n") == 1
+
+
+def test_stopped_by_hand(monkeypatch, capsys, tmp_path):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cells, "run", stop)
+    folders = ["--cells", str(tmp_path), "--tables", str(tmp_path)]
+    assert main(["benchmark", *folders]) == 130
+    assert "what was finished is kept" in capsys.readouterr().err
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    for name in "ab":
+        (tmp_path / "photographs" / name).mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / "photographs" / name / f"{i}.png").write_bytes(b"not looked at")
+    return str(tmp_path / "photographs")
+
+
+@pytest.fixture
+def ranked(monkeypatch):
+    """Calls of the function that ranks, which stops there."""
+    made = []
+
+    def record(networks, images, **options):
+        made.append((networks, images, options))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(rank, "rank", record)
+    return made
+
+
+def test_rank_passes_everything_on(ranked, photographs, tmp_path, capsys):
+    options = ["--metric", "logme", "--part", "all", "--per-class", "7", "--seed", "3", "--weights", "w", "--shuffle",
+               "--cache", str(tmp_path), "--device", "cpu", "--batch", "5", "--workers", "2", "--half",
+               "--skip-unreadable"]  # fmt: skip
+    assert main(["rank", photographs, "--models", "timm:x", "pocket:y", "--zoo", "pocket", *options]) == 2
+    (networks, images, passed), = ranked
+    assert networks[:2] == ["timm:x", "pocket:y"] and len(networks) == 2 + len(pocket.POCKET)
+    assert images.classes == ["a", "b"] and len(images.everything) == 6
+    del passed["progress"]
+    assert passed == {
+        "metric": "logme", "part": "all", "per_class": 7, "shuffle": True, "seed": 3, "weights": Path("w"),
+        "cache": tmp_path, "dtype": "float16", "device": "cpu", "batch": 5, "workers": 2,
+        "skip_unreadable": True,
+    }  # fmt: skip
+    assert capsys.readouterr().err == "python -m sfda: enough\n"
+
+
+def test_rank_by_default(ranked, photographs):
+    assert main(["rank", photographs, "--models", "pocket:byol"]) == 2
+    passed = ranked[0][2]
+    assert (passed["metric"], passed["part"]) == (METRIC, "train") and passed["cache"] == rank.CACHE
+    assert not passed["shuffle"]
+    assert (passed["dtype"], passed["workers"]) == ("float32", "auto") and not passed["skip_unreadable"]
+    assert main(["rank", photographs, "--models", "pocket:byol", "--no-cache"]) == 2
+    assert ranked[1][2]["cache"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "a", "--figure", "a.jpg"], "--figure: expected a name with .png, .svg, .pdf, got a.jpg"),
+        (["--models", "a", "--csv", "no/such/a.csv"], "--csv: there is no folder no/such; make it first"),
+        (["--models", "a", "--json", "."], "--json: . is a folder; name a file in it"),
+        (["--models", "a", "--metric", "NCTI"], "metric: NCTI scores networks against each other"),
+        (["--models", "a", "--metric", "SDFA"], "got 'SDFA'; did you mean 'SFDA'"),
+        ([], "name some networks with --models, or a zoo with --zoo"),
+    ],
+)
+def test_rank_looks_at_its_options_first(arguments, message, capsys, monkeypatch):
+    monkeypatch.setattr(official, "load_images", None)  # nothing is read
+    assert main(["rank", "photographs", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("python -m sfda: ") and error.count("\n") == 1
+
+
+def test_rank_without_images(tmp_path, capsys):
+    arguments = ["--models", "pocket:byol"]
+    assert main(["rank", str(tmp_path / "gone"), *arguments]) == 2
+    assert "gone: expected one of aircraft, " in capsys.readouterr().err
+    (tmp_path / "one").mkdir()
+    assert main(["rank", str(tmp_path), *arguments]) == 2
+    assert "expected at least two class folders, found 1" in capsys.readouterr().err
+    (tmp_path / "two").mkdir()
+    assert main(["rank", str(tmp_path), *arguments]) == 2
+    assert "the class 'one' has no images; put some there or remove its folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "message"), [
+    (["--batch", "0"], "argument --batch: expected a whole number from 1, got 0"),
+    (["--per-class", "few"], "argument --per-class: expected a whole number from 1, got few"),
+    (["--part", "test"], "argument --part: invalid choice"),
+])  # fmt: skip
+def test_rank_with_numbers_that_are_none(option, message, capsys):
+    with pytest.raises(SystemExit, match="^2$"):
+        main(["rank", "photographs", "--models", "a", *option])
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("cache", "message"), [
+    ([], "what was finished is kept, and the same command goes on"),
+    (["--no-cache"], "stopped; with --no-cache nothing was kept"),
+])  # fmt: skip
+def test_rank_stopped_by_hand(monkeypatch, photographs, capsys, cache, message):
+    def stop(*arguments, **options):
+        options["progress"]("[1/2] a: 8 of 24 images", False)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rank, "rank", stop)
+    assert main(["rank", photographs, "--models", "a", *cache]) == 130
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_rank_writes_all_or_nothing(monkeypatch, photographs, tmp_path, capsys):
+    y = np.arange(12) % 2
+    found = rank_features({"a": np.random.default_rng(0).standard_normal((12, 3))}, y)
+    monkeypatch.setattr(rank, "rank", lambda *arguments, **options: found)
+    file = tmp_path / "a.csv"
+    file.write_text("before")
+
+    def full(self, path, **options):
+        path.write_text("ha")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    assert main(["rank", photographs, "--models", "a", "--csv", str(file)]) == 2
+    captured = capsys.readouterr()
+    assert "a alone was scored" in captured.out and "No space left on device" in captured.err
+    assert file.read_text() == "before" and [p.name for p in tmp_path.iterdir() if p.is_file()] == ["a.csv"]

@@ -1,0 +1,89 @@
+"""The README keeps its promises: its code runs, its links lead somewhere."""
+
+import re
+import subprocess
+import sys
+
+import nbformat
+import numpy as np
+import pytest
+
+import sfda
+from notebooks import PICTURES, figure
+from sfda.evidence import verdict
+from tree import ADDRESS, COLAB, ROOT, tracked_files
+
+
+@pytest.fixture(scope="module")
+def readme():
+    path = ROOT / "README.md"
+    assert path.exists(), "README.md is missing: write it"
+    return path.read_text(encoding="utf-8")
+
+
+def test_code_runs(readme):
+    blocks = re.findall(r"^```python\n(.*?)^```", readme, flags=re.M | re.S)
+    assert blocks, "README.md shows no ```python block: show how to use sfda"
+    # One script: a later block may use what an earlier one made.
+    result = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, f"README.md: its code fails; mend it:\n{result.stderr}"
+    # What the README says of its output: six networks, ranked, and the columns disagree.
+    columns = [[float(value) for value in line.split() if re.fullmatch(r"[01]\.\d{3}", value)]
+               for line in result.stdout.splitlines()]
+    held_out, challenged = zip(*columns, strict=True)
+    assert len(held_out) == 6
+    assert list(held_out) == sorted(held_out, reverse=True)
+    assert list(challenged) != sorted(challenged, reverse=True)
+
+
+def test_the_published_score_is_one_for_all_six(readme):
+    assert "is 1.000 for all six: five have more features" in readme
+    flowers = np.load(ROOT / "data" / "features" / "flowers.npz")
+    fit = flowers["split"] == 0
+    wide = 0
+    for name in (k for k in flowers if flowers[k].dtype == np.float16):
+        X = flowers[name][fit]
+        wide += X.shape[1] > len(X)
+        with pytest.warns(sfda.SaturationWarning):
+            assert f"{sfda.sfda_score(X, flowers['labels'][fit]):.3f}" == "1.000"
+    assert wide == 5
+
+
+def test_the_left_out_probability_is_ahead_in_the_pocket_benchmark(readme):
+    assert "the first is ahead of both versions of the score" in readme
+    pairs = [verdict.contest(group)[:2] for group in ("supervised", "self-supervised", "transformer")]
+    ahead = verdict.pooled_interval(pairs, versus="SFDA", resamples=200)
+    first = ahead.loc["left-out probability"]
+    assert first["mean"] > max(0, ahead.loc["SFDA leave-one-out", "mean"])
+    assert first["low"] < 0  # not proved
+
+
+@pytest.mark.parametrize("command", ["make book", "make test"])
+def test_commands_are_named(readme, command):
+    assert command in readme, f"README.md does not name `{command}`: say what it does"
+
+
+def test_addresses_are_the_public_one(readme):
+    for link in re.findall(r"https://colab\.research\.google\.com/github/[^\s)\"'>]+", readme):
+        assert link.startswith(f"{COLAB}/blob/main/"), f"README.md: {link} must begin with {COLAB}/blob/main/"
+        path = link.removeprefix(f"{COLAB}/blob/main/")
+        assert (ROOT / path).is_file(), f"README.md: Colab link to {path}, which does not exist"
+    uses = r"https://github\.com/[^\s)]+/actions/[^\s)]+|(?<=git clone )\S+|(?<=git\+)https://[^\s\"')]+"
+    for link in re.findall(uses, readme):
+        assert link.startswith(ADDRESS), f"README.md: {link} must begin with {ADDRESS}, as pyproject.toml has it"
+
+
+def test_linked_files_exist(readme):
+    files = set(tracked_files())
+    links = re.findall(r"\]\(([^)\s]+)\)", readme) + re.findall(r"(?:src|href)=\"([^\"]+)\"", readme)
+    for link in links:
+        if not re.match(r"[a-z]+:|#", link):
+            path = (ROOT / link.split("#")[0]).resolve()
+            assert path in files or path.is_dir(), f"README.md: link to {link}, which is not in the repository"
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_are_the_chapters_figures(name):
+    notebooks = [nbformat.read(path, as_version=4) for path in (ROOT / "book").glob("*.ipynb")]
+    pictures = [figure(notebook, name) for notebook in notebooks]
+    assert PICTURES[name].read_bytes() in pictures, f"{PICTURES[name].name} is not {name}: run `make chapters`"

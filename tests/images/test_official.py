@@ -1,0 +1,320 @@
+"""The paper's data sets, read from tiny official layouts."""
+
+import io
+import os
+import pickle
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+torchvision = pytest.importorskip("torchvision")
+
+from PIL import Image
+
+from image_layouts import (
+    CALTECH,
+    PARTS,
+    VOC,
+    WRITERS,
+    any_checksum,
+    check,
+    expected_of,
+    no_network,
+    told,
+    write_aircraft,
+    write_caltech101,
+    write_cifar10,
+    write_flowers,
+    write_pets,
+    write_voc2007,
+)
+from sfda.benchmark import measures
+from sfda.evidence import published
+from sfda.images import official as datasets
+from sfda.images.official import OFFICIAL, load_images, load_official
+
+__all__ = ["any_checksum", "no_network"]  # fixtures
+
+BY_HAND = ("cars", "sun397")
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_official(name, tmp_path, any_checksum):
+    parts, classes = WRITERS[name](tmp_path)
+    images = load_official(name, tmp_path)
+    items = check(images, len(classes))
+    assert images.name == name and images.classes == classes and images.measure == OFFICIAL[name].measure
+    assert [told(image)[0] for image, _ in items] == images.labels.tolist()
+    expected = expected_of(name, parts)
+    if expected:
+        for part in PARTS:
+            assert [told(image) for image, _ in getattr(images, part)] == expected[part], part
+            assert getattr(images, part).labels.tolist() == [item[0] for item in expected[part]], part
+        assert [told(image) for image, _ in items] == [item for part in PARTS for item in expected[part]]
+    assert (images.targets is None) == (name != "voc2007")
+
+
+def test_caltech101_has_thirty_training_images_a_class(tmp_path):
+    write_caltech101(tmp_path)
+    images = load_official("caltech101", tmp_path)
+    stated = [[told(image)[:2] for image, _ in part] for part in images.parts]
+    known = stated[0] + stated[1]  # training and validation
+    counts = np.bincount([label for label, _ in known])
+    assert counts.tolist() == [30, 30, 30] and len(stated[1]) == 18
+    assert np.bincount(images.test.labels).tolist() == [3, 1, 4]
+    every = [(label, number) for label, n in enumerate(CALTECH.values()) for number in range(1, n + 1)]
+    assert sorted(known + stated[2]) == every  # each image in one part, the left-over file in none
+    assert {number for label, number in stated[2] if label == 0} != {31, 32, 33}  # drawn, not the last
+    again = load_official("caltech101", tmp_path)
+    assert again.fingerprint == images.fingerprint
+
+
+def test_caltech101_without_the_background(tmp_path):
+    write_caltech101(tmp_path)
+    (tmp_path / "caltech101" / "101_ObjectCategories" / "BACKGROUND_Google").rename(tmp_path / "elsewhere")
+    images = load_official("caltech101", tmp_path)
+    assert images.classes == ["Faces", "accordion"] and len(images.labels) == 31 + 34
+    assert {(label, told(image)[0]) for image, label in images.everything} == {(0, 1), (1, 2)}
+
+
+def test_voc2007_targets(tmp_path):
+    write_voc2007(tmp_path)
+    images = load_official("voc2007", tmp_path)
+    rows = [row for part in PARTS for row in VOC[part]]
+    expected = [
+        [1 if name in shown else -1 if name in hard else 0 for name in datasets.VOC_CLASSES]
+        for shown, hard in rows
+    ]
+    assert images.targets.tolist() == expected and images.targets.dtype == np.int8
+    # The first by the alphabet that is shown; where only difficult objects are, the first of those.
+    assert [images.classes[label] for label in images.labels] == [
+        "car", "aeroplane", "cow", "dog", "sheep", "cat", "boat", "person", "bird"
+    ]  # fmt: skip
+
+
+def test_an_image_of_voc2007_that_shows_nothing(tmp_path):
+    write_voc2007(tmp_path)
+    file = tmp_path / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main" / "dog_val.txt"
+    file.write_text(file.read_text().replace(" 1", "-1"))
+    cat = file.with_name("cat_val.txt")
+    cat.write_text(cat.read_text().replace(" 0", "-1"))
+    with pytest.raises(ValueError, match="voc2007: the files in .*VOCdevkit are not .*000028.jpg shows none"):
+        load_official("voc2007", tmp_path)
+
+
+def test_classes_of_flowers_in_an_older_torchvision(tmp_path, any_checksum, monkeypatch):
+    write_flowers(tmp_path)
+    monkeypatch.delattr(torchvision.datasets.Flowers102, "classes")
+    assert load_official("flowers", tmp_path).classes == [str(i) for i in range(1, 103)]
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_labels_are_there_without_a_look_at_an_image(name, tmp_path, any_checksum, monkeypatch):
+    WRITERS[name](tmp_path)
+
+    def refuse(*arguments, **options):
+        raise AssertionError("an image was opened")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr(Image, "fromarray", refuse)
+    images = load_official(name, tmp_path)
+    assert len(images.labels) == len(images.everything) and images.fingerprint
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_default_folder(name, tmp_path, any_checksum, monkeypatch):
+    monkeypatch.setenv("SFDA_IMAGES", str(tmp_path))
+    WRITERS[name](tmp_path)
+    assert load_images(name).fingerprint == load_official(name, tmp_path).fingerprint
+
+
+@pytest.mark.parametrize("download", [False, True])
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_missing_files(name, tmp_path, download):
+    official = OFFICIAL[name]
+    with pytest.raises(FileNotFoundError) as caught:
+        load_official(name, tmp_path / "none", download=download)
+    message = str(caught.value)
+    assert message.startswith(f"{name}: {official.title} is not all in {tmp_path / 'none'}; missing: ")
+    assert official.files[0] in message and "\n" not in message
+    if name in BY_HAND:
+        assert message.endswith(f"; {official.by_hand}") and "https://" in official.by_hand
+        assert "download=True" not in message and "failed" not in message and not (tmp_path / "none").exists()
+    elif download:
+        assert "; the download failed (URLError: " in message
+        assert message.endswith(f"try again, or put it there by hand from {official.source}")
+    else:
+        assert message.endswith(f"; download=True fetches it, or put it there by hand from {official.source}")
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_every_file_is_needed(name, tmp_path, any_checksum):
+    WRITERS[name](tmp_path)
+    for file in OFFICIAL[name].files[:8]:
+        (tmp_path / file).rename(tmp_path / "away")
+        with pytest.raises(FileNotFoundError, match=f"missing: {file};"):
+            load_official(name, tmp_path)
+        (tmp_path / "away").rename(tmp_path / file)
+    assert load_official(name, tmp_path)
+
+
+MODULES = {
+    "aircraft": "fgvc_aircraft", "caltech101": "caltech", "cifar10": "cifar", "cifar100": "cifar",
+    "dtd": "dtd", "flowers": "flowers102", "food": "food101", "pets": "oxford_iiit_pet", "voc2007": "voc",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_download(name, tmp_path, any_checksum, monkeypatch):
+    asked, module, folder = [], f"torchvision.datasets.{MODULES[name]}", tmp_path / "new" / "folder"
+
+    def fetch(url, *arguments, **options):
+        asked.append(url)
+        if len(asked) == 1 or name == "voc2007":  # pets has two archives, one writer
+            WRITERS[name](folder)
+        if name == "caltech101":  # its archive is a folder of archives
+            (folder / "caltech101" / "caltech-101").mkdir()
+            (folder / "caltech101" / "caltech-101.zip").touch()
+
+    monkeypatch.setattr(f"{module}.download_and_extract_archive", fetch)
+    if name == "flowers":
+        monkeypatch.setattr(f"{module}.download_url", lambda url, *rest, **options: asked.append(url))
+    images = load_official(name, folder, download=True)
+    check(images, len(images.classes))
+    assert len(asked) == {"pets": 2, "voc2007": 2, "flowers": 3}.get(name, 1)
+    assert all(url.startswith("http") for url in asked)
+    asked.clear()
+    load_official(name, folder, download=True)
+    assert asked == []  # what is there is not fetched again
+
+
+def test_half_of_a_download(tmp_path):
+    write_aircraft(tmp_path)
+    (tmp_path / "fgvc-aircraft-2013b" / "data" / "variants.txt").unlink()
+    with pytest.raises(FileNotFoundError, match="/variants.txt; .*; remove fgvc-aircraft-2013b there"):
+        load_official("aircraft", tmp_path, download=True)
+
+
+@pytest.mark.parametrize("member", ["../evil", "fgvc-aircraft-2013b/link/evil"])
+@pytest.mark.parametrize("filtering", [True, False])
+def test_an_archive_that_climbs_out_of_its_folder_is_refused(member, filtering, tmp_path, monkeypatch):
+    from torchvision.datasets import utils
+
+    def fetch(url, root, *arguments, **options):
+        archive = Path(root) / "a.tar"
+        with tarfile.open(archive, "w") as tar:
+            if "link" in member:
+                link = tarfile.TarInfo("fgvc-aircraft-2013b/link")
+                link.type, link.linkname = tarfile.SYMTYPE, "../.."
+                tar.addfile(link)
+            tar.addfile(tarfile.TarInfo(member), io.BytesIO())
+        if filtering:  # as the installed torchvision does
+            utils.extract_archive(str(archive), str(root))
+        else:  # as older ones did
+            with tarfile.open(archive) as tar:
+                tar.extractall(root)
+
+    monkeypatch.setattr("torchvision.datasets.fgvc_aircraft.download_and_extract_archive", fetch)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"the download failed \(\w*(Outside|Link)\w*Error: "):
+        load_official("aircraft", tmp_path / "images", download=True)
+    assert not list(tmp_path.rglob("evil")) and "extraction_filter" not in vars(tarfile.TarFile)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code was run",))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_files_of_cifar_that_are_not_the_published_ones_are_not_opened(name, tmp_path, capsys):
+    WRITERS[name](tmp_path)
+    for file in OFFICIAL[name].files:
+        (tmp_path / file).write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ValueError, match=f"{name}: the files in .* are not its publisher's .*corrupted"):
+        load_official(name, tmp_path)
+    assert "code was run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content"),
+    [
+        ("aircraft", "fgvc-aircraft-2013b/data/images_variant_val.txt", "0000001 Concorde\n"),
+        ("food", "food-101/meta/test.json", '{"apple_pie": ["apple_pie/1"], "sushi": []}'),
+        ("food", "food-101/meta/train.json", "{"),
+        ("sun397", "SUN397/Testing_01.txt", "/z/zoo/sun_a.jpg\n"),
+        ("pets", "oxford-iiit-pet/annotations/test.txt", "Abyssinian_1 1\n"),
+        ("cars", "stanford_cars/devkit/cars_train_annos.mat", "no such format"),
+        ("voc2007", "VOCdevkit/VOC2007/ImageSets/Main/cow_test.txt", "000001 1\n"),
+    ],
+)
+def test_damaged_files(name, file, content, tmp_path):
+    WRITERS[name](tmp_path)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(ValueError, match=f"{name}: the files in .* are not its publisher's") as caught:
+        load_official(name, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_official_agrees_with_what_is_published():
+    sizes = published.dataset_sizes().set_index("dataset")
+    judged_by = published.accuracies().query("group == 'supervised'").groupby("dataset").measure.unique()
+    assert list(OFFICIAL) == sorted(OFFICIAL) == sorted(sizes.index) == sorted(judged_by.index)
+    for name, official in OFFICIAL.items():
+        assert official.name == name and official.n_classes == sizes.n_classes[name]
+        assert [official.measure] == list(judged_by[name]) and official.measure in measures.MEASURES
+        assert official.title and official.citation and official.terms and official.source.startswith("http")
+    assert datasets.CALTECH_TRAIN * OFFICIAL["caltech101"].n_classes == sizes.train_val["caltech101"]
+    assert [name for name in OFFICIAL if OFFICIAL[name].by_hand] == list(BY_HAND)
+    assert sorted(datasets._DOWNLOADS) == sorted(set(OFFICIAL) - set(BY_HAND))
+
+
+def test_names_that_mean_nothing(tmp_path):
+    with pytest.raises(ValueError, match="name: expected one of aircraft, .*, voc2007, got 'imagenet'"):
+        load_official("imagenet")
+    with pytest.raises(FileNotFoundError, match="cifar-10: expected one of aircraft, .* or .npz file"):
+        load_images("cifar-10")
+
+
+# --- the fingerprint ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["time", "size", "label", "order", "name"])
+def test_fingerprint(change, tmp_path):
+    write_aircraft(tmp_path)
+    before = load_official("aircraft", tmp_path).fingerprint
+    assert load_official("aircraft", tmp_path).fingerprint == before
+    data = tmp_path / "fgvc-aircraft-2013b" / "data"
+    image, listed = data / "images" / "0000001.jpg", data / "images_variant_train.txt"
+    if change == "time":
+        os.utime(image, ns=(1, 1))
+    elif change == "size":
+        stat = image.stat()
+        image.write_bytes(image.read_bytes() + b"\0")
+        os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    elif change == "label":
+        listed.write_text(listed.read_text().replace("0000001 707-320", "0000001 F/A-18"))
+    elif change == "order":
+        listed.write_text("".join(reversed(listed.read_text().splitlines(keepends=True))))
+    else:
+        image.rename(image.with_name("0000009.jpg"))
+        listed.write_text(listed.read_text().replace("0000001 ", "0000009 "))
+    assert load_official("aircraft", tmp_path).fingerprint != before
+
+
+def test_fingerprint_of_a_copy_that_keeps_the_times(tmp_path):
+    write_pets(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    one, other = (load_official("pets", tmp_path / name) for name in "ab")
+    assert one.fingerprint == other.fingerprint
+
+
+def test_fingerprint_of_packed_files(tmp_path, any_checksum):
+    write_cifar10(tmp_path)
+    before = load_official("cifar10", tmp_path).fingerprint
+    os.utime(tmp_path / "cifar-10-batches-py" / "test_batch", ns=(1, 1))
+    assert load_official("cifar10", tmp_path).fingerprint != before

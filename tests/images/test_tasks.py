@@ -1,0 +1,404 @@
+"""The target tasks: fixed, balanced, disjoint, and the same from every source."""
+
+import bz2
+import gzip
+import hashlib
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sfda.images import task_images, tasks
+from sfda.images.tasks import TASKS, Part, available, load_task, select
+from tree import ROOT
+
+REAL = ROOT.parent / "shared" / "realdata" / "data"
+WITH_FILES = [name for name in TASKS if TASKS[name].real and name != "digits"]
+DRAWN = [name for name in TASKS if not TASKS[name].real]
+
+# sha256 of the labels of train, validation and test, as uint8.
+CHECKSUMS = {
+    "digits": "b4525b749123",
+    "mnist": "8c29d1929cfa",
+    "usps": "15315b21fcee",
+    "kmnist": "c6b19361fa42",
+    "omniglot": "da263cbfae6a",
+    "cifar10": "02a00350e032",
+    "cifar100": "a83236e97b22",
+    "flowers": "e801ad8327dd",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch, tmp_path):
+    """No images from this machine's cache, no network, and no task kept from another test."""
+    monkeypatch.setenv("SFDA_IMAGES", str(tmp_path))
+    monkeypatch.setattr("socket.socket.connect", None)
+    tasks._load.cache_clear()
+
+
+def checksum(loaded):
+    labels = [part.labels.numpy().astype(np.uint8).tobytes() for part in loaded.parts]
+    return hashlib.sha256(b"".join(labels)).hexdigest()[:12]
+
+
+def same(one, other):
+    return all(
+        torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+        for a, b in zip(one.parts, other.parts)
+    )
+
+
+def check(loaded):
+    """What holds for every task: sizes, balance, types, no image in two parts."""
+    task = loaded.task
+    assert tuple(len(part) for part in loaded.parts) == task.sizes
+    slack = 4 if task.name == "usps" else 0  # one class is short of test images
+    seen = []
+    for part in loaded.parts:
+        assert part.images.shape == (len(part), 3, 32, 32) and part.images.dtype == torch.uint8
+        assert part.labels.dtype == torch.int64
+        counts = np.bincount(part.labels, minlength=task.n_classes)
+        assert len(counts) == task.n_classes and np.ptp(counts) <= slack
+        # The first images are not all of one class.
+        assert len(part.labels[:20].unique()) > 1
+        seen.append({image.tobytes() for image in part.images.numpy()})
+    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+
+
+# Small files in the layouts of the data sets ---------------------------------------------
+
+
+def write_idx(path, array, *, packed=True):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+    data = header + array.astype(np.uint8).tobytes()
+    if packed:
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(data, 1))
+    else:
+        path.write_bytes(data)
+
+
+def write_idx_pairs(folder, data_set, sizes, *, packed=True):
+    rng = np.random.default_rng(0)
+    for part, size in sizes.items():
+        raw = folder / data_set / "raw"
+        pixels = rng.integers(0, 256, (size, 28, 28))
+        write_idx(raw / f"{part}-images-idx3-ubyte", pixels, packed=packed)
+        write_idx(raw / f"{part}-labels-idx1-ubyte", rng.permutation(size) % 10, packed=packed)
+
+
+def encoded(pixels, kind="PNG"):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write_subset(path, images, labels, split, classes, names):
+    np.savez(
+        path,
+        buf=np.frombuffer(b"".join(images), np.uint8),
+        off=np.cumsum([0] + [len(image) for image in images]),
+        label=np.array(labels, np.int16),
+        split=np.array(split, np.uint8),
+        classes=np.array(classes),
+        name=np.array(names),
+        note=np.array("for a test"),
+    )
+
+
+def coded_images(n, side=32):
+    """n different plain images; the colour tells the index, for indices below 8000."""
+    index = np.arange(n)
+    colour = np.stack([index % 20, index // 20 % 20, index // 400], 1) * 12
+    return np.broadcast_to(colour[:, None, None].astype(np.uint8), (n, side, side, 3))
+
+
+def decoded(images):
+    red, green, blue = (images[:, :, 16, 16].long() // 12).T
+    return red + 20 * green + 400 * blue
+
+
+# The tasks themselves --------------------------------------------------------------------
+
+
+def test_catalogue():
+    assert list(TASKS) == [
+        "digits", "mnist", "usps", "kmnist", "omniglot", "cifar10", "cifar100", "flowers",
+        "fractals", "textures", "counting",
+    ]
+    for name, task in TASKS.items():
+        assert name == task.name and "\n" not in task.description
+        assert task.half in ("development", "reporting")
+        assert len(task.sizes) == 3
+        assert all(size % task.n_classes == 0 for size in task.sizes)
+    halves = [task.half for task in TASKS.values()]
+    assert halves.count("development") == 6 and halves.count("reporting") == 5
+    mirrored = {name for name, task in TASKS.items() if task.mirror}
+    assert mirrored == {"cifar10", "cifar100", "flowers", "counting"}
+
+
+def test_digits():
+    digits = load_task("digits")
+    check(digits)
+    assert checksum(digits) == CHECKSUMS["digits"]
+    assert load_task("digits") is digits
+    images, labels = next(iter(torch.utils.data.DataLoader(digits.train, batch_size=7)))
+    assert images.shape == (7, 3, 32, 32) and labels.tolist() == digits.train.labels[:7].tolist()
+    image, label = digits.test[3]
+    assert torch.equal(image, digits.test.images[3]) and type(label) is int
+    assert (digits.test.images == digits.test.images[:, :1]).all()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_drawn(name):
+    pytest.importorskip("sfda.images.drawn.drawings")
+    assert available(name)
+    check(load_task(name))
+
+
+def test_part_wants_images_of_32_pixels():
+    with pytest.raises(ValueError, match=r"images: expected the shape \(2, 3, 32, 32\)"):
+        Part(np.zeros((2, 3, 28, 28), np.uint8), [0, 1])
+
+
+# Selection -------------------------------------------------------------------------------
+
+
+def test_selection_is_balanced_disjoint_and_fixed():
+    labels = np.random.default_rng(0).integers(0, 5, 400)
+    parts = select(labels, [50, 25, 101])
+    assert [len(part) for part in parts] == [50, 25, 101]
+    assert len(np.unique(np.concatenate(parts))) == 176
+    assert np.bincount(labels[parts[0]]).tolist() == [10] * 5
+    assert np.bincount(labels[parts[2]]).tolist() == [21, 20, 20, 20, 20]
+    assert all(np.array_equal(a, b) for a, b in zip(parts, select(labels, [50, 25, 101])))
+    assert not np.array_equal(parts[0], select(labels, [50], seed=1)[0])
+
+
+def test_selection_makes_up_for_a_short_class():
+    labels = np.repeat([0, 1, 2], [10, 4, 10])
+    first, second = select(labels, [9, 9])
+    assert np.bincount(labels[first]).tolist() == [3, 3, 3]
+    assert np.bincount(labels[second]).tolist() == [4, 1, 4]
+
+
+@pytest.mark.parametrize("labels, n_classes", [([0, 1, 1], 2), ([0, 0, 2, 2], 3), ([0] * 9, 2)])
+def test_selection_without_enough_images(labels, n_classes):
+    with pytest.raises(ValueError, match=f"expected 4 images of {n_classes} classes, found"):
+        select(labels, [2, 2], n_classes=n_classes)
+
+
+# Sources ---------------------------------------------------------------------------------
+
+
+def test_mnist_packed_or_not(tmp_path):
+    sizes = {"train": 600, "t10k": 2100}
+    write_idx_pairs(tmp_path / "packed", "MNIST", sizes)
+    write_idx_pairs(tmp_path / "plain", "MNIST", sizes, packed=False)
+    packed, plain = (load_task("mnist", tmp_path / kind) for kind in ("packed", "plain"))
+    check(packed)
+    assert same(packed, plain)
+    # As torchvision reads them, in the middle of a black frame.
+    MNIST = pytest.importorskip("torchvision.datasets").MNIST
+    data = MNIST(tmp_path / "plain", train=False, download=False)
+    index = select(data.targets.numpy(), [2000])[0]
+    assert torch.equal(plain.test.images[:, 1, 2:-2, 2:-2], data.data[index])
+    assert torch.equal(plain.test.labels, data.targets[index])
+    assert plain.test.images.sum() == 3 * data.data[index].sum()
+
+
+def test_kmnist_needs_only_the_test_file(tmp_path):
+    write_idx_pairs(tmp_path, "KMNIST", {"t10k": 1900})
+    check(load_task("kmnist", tmp_path))
+
+
+def test_a_file_that_is_no_idx_file(tmp_path):
+    write_idx_pairs(tmp_path, "KMNIST", {"t10k": 20})
+    (tmp_path / "KMNIST" / "raw" / "t10k-labels-idx1-ubyte").write_bytes(b"<html>")
+    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte: expected an idx file"):
+        load_task("kmnist", tmp_path)
+
+
+def test_too_few_images(tmp_path):
+    write_idx_pairs(tmp_path, "KMNIST", {"t10k": 20})
+    with pytest.raises(ValueError, match="task kmnist in .*: expected 1800 images of 10 classes"):
+        load_task("kmnist", tmp_path)
+
+
+def test_usps(tmp_path):
+    pytest.importorskip("torchvision")
+    rng = np.random.default_rng(0)
+    rows = [
+        f"{i % 10 + 1} " + " ".join(f"{j + 1}:{value}" for j, value in enumerate(pixels))
+        for i, pixels in enumerate(rng.choice([-1, -0.5, 0, 1], (1510, 256)))
+    ]
+    (tmp_path / "USPS").mkdir()
+    (tmp_path / "USPS" / "usps.t.bz2").write_bytes(bz2.compress("\n".join(rows).encode(), 1))
+    check(load_task("usps", tmp_path))
+
+
+def test_omniglot_from_subset_or_public_folder(tmp_path):
+    rng = np.random.default_rng(0)
+    characters = [
+        f"{alphabet}/character{i + 1:02}"
+        for alphabet, n in (("Balinese", 24), ("Greek", 2), ("Latin", 26)) for i in range(n)
+    ]
+    images, labels, names = [], [], []
+    root = tmp_path / "public" / "omniglot-py" / "images_background"
+    for label, character in enumerate(characters):
+        (root / character).mkdir(parents=True)
+        for drawer in range(1, 21):
+            ink = np.kron(rng.random((15, 15)) < 0.3, np.ones((7, 7), bool))
+            images.append(encoded(~ink))
+            labels.append(label)
+            names.append(f"{label + 100:04}_{drawer:02}.png")
+            (root / character / names[-1]).write_bytes(images[-1])
+    (tmp_path / "subset").mkdir()
+    shuffled = rng.permutation(len(images))
+    write_subset(
+        tmp_path / "subset" / "omniglot_small1.npz", *([x[i] for i in shuffled] for x in (
+            images, labels, [0] * len(images))), characters, [names[i] for i in shuffled],
+    )
+    subset, public = (load_task("omniglot", tmp_path / kind) for kind in ("subset", "public"))
+    check(subset)
+    assert same(subset, public)
+    # White on black: about three tenths are ink; areas keep its amount.
+    assert 0.25 < subset.train.images.float().mean() / 255 < 0.35
+
+
+@pytest.mark.parametrize("name, n_fine", [("cifar10", 10), ("cifar100", 100)])
+def test_cifar_subset(tmp_path, name, n_fine):
+    labels = np.arange(2000 + 2000) % n_fine
+    split = np.repeat([0, 1], [2000, 2000])
+    fine = sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))
+    write_subset(
+        tmp_path / f"{name}_subset.npz", [encoded(image) for image in coded_images(4000)],
+        labels, split, fine[:n_fine], ["x.png"] * 4000,
+    )
+    loaded = load_task(name, tmp_path)
+    check(loaded)
+    _check_cifar(loaded, labels)
+
+
+@pytest.mark.parametrize("name, n_fine", [("cifar10", 10), ("cifar100", 100)])
+def test_cifar_from_torchvision(monkeypatch, tmp_path, name, n_fine):
+    # torchvision wants the official files, whose checksums it tests.
+    class Public:
+        def __init__(self, root, train, download):
+            assert download
+            start, stop = (0, 2000) if train else (2000, 4000)
+            self.data = coded_images(4000)[start:stop]
+            self.targets = [i % n_fine for i in range(start, stop)]
+
+    datasets = pytest.importorskip("torchvision.datasets")
+    monkeypatch.setattr(datasets, name.upper(), Public)
+    loaded = load_task(name, tmp_path, download=True)
+    check(loaded)
+    _check_cifar(loaded, np.arange(4000) % n_fine)
+
+
+def _check_cifar(loaded, fine_labels):
+    """Labels belong to the images, and the parts come from the right files."""
+    for part in loaded.parts:
+        index = decoded(part.images)
+        if loaded.task.name == "cifar10":
+            assert ((index < 2000) == (part is not loaded.test)).all()
+        else:  # from both files
+            assert (index < 2000).any() and (index >= 2000).any()
+        fine = fine_labels[index]
+        expected = fine if loaded.task.name == "cifar10" else task_images._coarse_labels()[fine]
+        assert part.labels.tolist() == expected.tolist()
+        assert np.ptp(np.bincount(fine)) == 0
+
+
+def test_superclasses():
+    coarse = task_images._coarse_labels()
+    assert np.bincount(coarse).tolist() == [5] * 20
+    assert list(task_images.CIFAR100_SUPERCLASSES) == sorted(task_images.CIFAR100_SUPERCLASSES)
+    # Of apple, aquarium fish, baby, bear, beaver and worm, in the official files.
+    assert coarse[[0, 1, 2, 3, 4, 99]].tolist() == [4, 1, 14, 8, 0, 13]
+
+
+def test_flowers_as_unpacked(tmp_path):
+    for label, flower in enumerate(task_images.FLOWERS):
+        folder = tmp_path / "flower_photos" / flower
+        folder.mkdir(parents=True)
+        for i in range(210):
+            # The square in the centre has one colour, what is beside it is white.
+            pixels = np.full((40, 72, 3), 255, np.uint8)
+            pixels[:, 12:-12] = [40 * label, i, 0]
+            (folder / f"{i:03}.jpg").write_bytes(encoded(pixels, "JPEG"))
+    flowers = load_task("flowers", tmp_path)
+    assert tuple(len(part) for part in flowers.parts) == (300, 100, 600)
+    for part in flowers.parts:
+        red = part.images[:, 0, 16, 16].float()
+        assert (abs(red - 40 * part.labels) < 6).all()
+        assert (part.images[:, 2, :, 8:-8] < 16).all()
+
+
+def test_a_large_image_is_smoothed():
+    pixels = np.zeros((320, 400, 3), np.uint8)
+    pixels[::2] = 200  # as wide as a tenth of a pixel of the result
+    small = task_images._photograph(Image.fromarray(pixels))
+    assert small.shape == (3, 32, 32) and abs(small.astype(int) - 100).max() < 5
+
+
+# Missing images --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", WITH_FILES)
+def test_missing_images(tmp_path, name):
+    folder = tmp_path / "nothing"
+    assert not available(name, folder)
+    with pytest.raises(FileNotFoundError) as error:
+        load_task(name, folder)
+    message = str(error.value)
+    assert f"task {name}" in message and str(folder) in message and "\n" not in message
+    assert ("download=True" in message) == (name != "flowers")
+
+
+def test_flowers_are_fetched_by_hand(tmp_path):
+    with pytest.raises(FileNotFoundError, match="flower_photos.tgz, unpacked"):
+        load_task("flowers", tmp_path, download=True)
+
+
+def test_folder(monkeypatch, tmp_path):
+    write_idx_pairs(tmp_path, "KMNIST", {"t10k": 20})
+    assert available("kmnist") and available("digits")  # SFDA_IMAGES
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SFDA_IMAGES", "")
+    assert not available("kmnist")
+    write_idx_pairs(tmp_path / "home" / ".cache" / "sfda" / "images", "KMNIST", {"t10k": 20})
+    assert available("kmnist")
+
+
+@pytest.mark.parametrize("function", [load_task, available])
+def test_unknown_task(function):
+    with pytest.raises(ValueError, match="name: expected one of digits, mnist, .*'cats'"):
+        function("cats")
+
+
+# The real images, where they are ---------------------------------------------------------
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
+@pytest.mark.parametrize("name", WITH_FILES)
+def test_real(name):
+    if name == "usps":
+        pytest.importorskip("torchvision")
+    assert available(name, REAL)
+    loaded = load_task(name, REAL)
+    check(loaded)
+    assert checksum(loaded) == CHECKSUMS[name]
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
+def test_classes_of_the_subsets_are_in_the_order_of_the_labels():
+    classes = task_images._subset(REAL / "cifar100_subset.npz")[2]["classes"]
+    assert classes.tolist() == sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))
+    assert task_images._subset(REAL / "flower_photos_subset.npz")[2]["classes"].tolist() == list(
+        task_images.FLOWERS
+    )

@@ -1,0 +1,111 @@
+"""Photographs read when they are needed: what a view shows, and what decides it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torchvision")
+
+from torch.utils.data import Dataset
+
+from sfda.benchmark.finetune import features
+from sfda.images.augment import normalise
+from sfda.images.views import Photographs, _crop, centre
+
+
+class Places(Dataset):
+    """Images whose red is the column and whose green is the row; blue tells them apart."""
+
+    def __init__(self, n=5, width=200, height=120):
+        self.n, self.width, self.height = n, width, height
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, i):
+        pixels = np.zeros((self.height, self.width, 3), np.uint8)
+        pixels[..., 0] = np.arange(self.width)
+        pixels[..., 1] = np.arange(self.height)[:, None]
+        pixels[..., 2] = 10 * i
+        return Image.fromarray(pixels), i
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_centre_is_cut_out():
+    image = Places()[3][0]
+    square = centre(image, 120)
+    assert square.shape == (3, 120, 120) and square.dtype == torch.uint8
+    assert torch.equal(square[0, 7], torch.arange(40, 160, dtype=torch.uint8))
+    assert (square[2] == 30).all()
+    half = centre(image, 60)  # the short side is resized, not cut
+    assert half[1, 0, 0] <= 2 and half[1, -1, 0] >= 117 and abs(int(half[0, 5, 0]) - 40) <= 2
+
+
+def test_positions_and_slices():
+    photographs = Photographs(Places(), "five", side=40)
+    assert len(photographs) == 5
+    picked = photographs[torch.tensor([4, 0, 4])]
+    assert picked[:, 2, 0, 0].tolist() == [40, 0, 40]
+    assert photographs[1:3][:, 2, 0, 0].tolist() == [10, 20] and len(photographs[3:99]) == 2
+
+
+def test_two_are_added():
+    both = Photographs(Places(2), "a", side=40) + Photographs(Places(3), "b", side=40)
+    assert len(both) == 5 and both.fingerprint == "a+b"
+    assert both[0:5][:, 2, 0, 0].tolist() == [0, 10, 0, 10, 20]
+    with pytest.raises(ValueError, match="side: expected 40 pixels as in the first, got 50"):
+        Photographs(Places(), "a", side=40) + Photographs(Places(), "b", side=50)
+
+
+def test_a_seed_fixes_the_views():
+    photographs, index = Photographs(Places(), "five", side=48), torch.tensor([2, 2, 0])
+    one, two, other = (photographs.views(index, generator(s), mirror=True) for s in (0, 0, 1))
+    assert torch.equal(one, two) and not torch.equal(one, other)
+    assert one.shape == (3, 3, 48, 48) and one.dtype == torch.float32
+    assert not torch.equal(one[0], one[1])  # of one image, two crops
+    blue = normalise(torch.tensor([20, 20, 0], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 2, 2))
+    torch.testing.assert_close(one[:, 2, 0, 0], blue[:, 2, 0, 0])
+
+
+def test_half_of_the_views_are_mirrored():
+    photographs, index = Photographs(Places(1), "one", side=32), torch.zeros(200, dtype=torch.long)
+    for mirror, low, high in ((True, 70, 130), (False, 0, 0)):
+        x = photographs.views(index, generator(), mirror=mirror)
+        flipped = (x[:, 0, 16, 0] > x[:, 0, 16, -1]).sum()
+        assert low <= flipped <= high
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(0, 1, exclude_max=True), min_size=5, max_size=5),
+    st.integers(1, 250), st.integers(1, 250),
+)
+def test_a_crop_lies_in_the_image(draw, width, height):
+    image = Places(1, width, height)[0][0]
+    view = _crop(image, draw, 16, mirror=False)
+    assert view.shape == (3, 16, 16)
+    assert view[0].max() < width and view[1].max() < height
+    # Left to right and top to bottom, never the other way round.
+    assert (view[0].int().diff(dim=1) >= -1).all() and (view[1].int().diff(dim=0) >= -1).all()
+
+
+def test_the_largest_crop_is_the_image():
+    image = Places(1, 90, 90)[0][0]
+    whole = _crop(image, [1.0, 0.5, 0.0, 0.0, 1.0], 90, mirror=True)
+    assert torch.equal(whole, centre(image, 90))
+    smallest = _crop(image, [0.0, 0.5, 0.999, 0.0, 1.0], 32, mirror=True)
+    side = round((0.08 * 90 * 90) ** 0.5)
+    assert smallest[0].min() >= 90 - side - 1 and smallest[1].max() <= side
+
+
+def test_features_are_those_of_the_centres():
+    encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 24 * 24, 4))
+    photographs = Photographs(Places(7), "seven", side=24)
+    z = features(encoder, photographs, batch=3)
+    assert torch.equal(z, features(encoder, photographs[0:7], batch=3))

@@ -1,0 +1,247 @@
+"""The Fisher discriminant against its definition, its invariances and scikit-learn's rules."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import literal
+from data_sets import CASES, gaussian_classes, labelled_features, reference_case
+from sfda import FisherDiscriminant
+from sfda.metric.scatter import LabelledFeatures
+
+# scikit-learn warns where most classes are singletons, which is meant here.
+pytestmark = pytest.mark.filterwarnings("ignore:The number of unique classes is greater")
+
+# S = (1 - lambda) S_W + lambda tr(S_W)/D I has cond(S) <= D / lambda. The draws
+# have D <= 40 and lambda >= 1e-3, so at most 4e4; two ways of solving with S then
+# differ by about 1e-16 * 4e4 of discriminants of order 10, well below 1e-8.
+SHRINKAGES = st.floats(1e-3, 1.0)
+
+
+@parametrize_with_checks(
+    [
+        FisherDiscriminant(),
+        FisherDiscriminant(shrinkage=0.1),
+        FisherDiscriminant(shrinkage="leave-one-out"),
+    ]
+)
+def test_scikit_learn_estimator_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_sigma_and_lambda_of_the_reference_cases(name):
+    X, y = reference_case(name)
+    expected = CASES[name]["scores"]
+    for prefix, scale in (("SFDA", 1.0), ("SFDA_scaled", 0.2)):
+        fitted = FisherDiscriminant().fit(scale * X, y)
+        assert fitted.sigma_ == pytest.approx(
+            expected[f"{prefix}_sigma_power_iteration"], rel=1e-9
+        )
+        assert fitted.shrinkage_ == pytest.approx(expected[f"{prefix}_lambda"], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_first_pass_of_the_reference_cases(name):
+    X, y = reference_case(name)
+    p = FisherDiscriminant().fit(X, y).predict_log_proba(X)[np.arange(len(y)), y]
+    expected = CASES[name]["scores"]
+    assert np.exp(p).mean() == pytest.approx(expected["SFDA_first_pass_mean_true_prob"], abs=1e-9)
+    assert p.mean() == pytest.approx(expected["SFDA_first_pass_mean_log_prob"], abs=1e-9)
+
+
+@given(labelled_features(), SHRINKAGES)
+@settings(max_examples=100, deadline=None)
+def test_posterior_equals_the_generalised_eigenproblem(data, shrinkage):
+    X, y = data
+    fitted = FisherDiscriminant(shrinkage).fit(X, y)
+    assert fitted.predict_proba(X) == pytest.approx(literal.posterior(X, y, shrinkage), abs=1e-8)
+
+
+@given(labelled_features(max_classes=8), SHRINKAGES)
+@settings(max_examples=50, deadline=None)
+def test_scoring_path_equals_the_estimator(data, shrinkage):
+    X, y = data
+    split = LabelledFeatures.from_features(X, y, y.max() + 1)
+    proba = FisherDiscriminant(shrinkage).fit(X, y).predict_proba(X)
+    assert np.exp(split.log_posterior(shrinkage)) == pytest.approx(proba, abs=1e-9)
+
+
+@given(labelled_features())
+@settings(max_examples=50, deadline=None)
+def test_sigma_equals_the_power_iteration_on_the_whole_scatter(data):
+    X, y = data
+    sigma = FisherDiscriminant(shrinkage=0.5).fit(X, y).sigma_
+    assert sigma == pytest.approx(literal.power_iteration(literal.within_scatter(X, y)), rel=1e-9)
+
+
+@pytest.mark.parametrize("exactly", [False, True])
+def test_sigma_where_the_row_sums_of_the_scatter_vanish(exactly):
+    y = np.arange(60) % 3
+    X = gaussian_classes(0, y, 6)
+    X -= X.mean(1, keepdims=True)  # as a layer norm leaves them, up to rounding
+    if exactly:
+        X = np.round(X * 64) / 64
+        X[:, -1] -= X.sum(1)
+    exact = np.linalg.eigvalsh(literal.within_scatter(X, y))[-1]
+    sigma = FisherDiscriminant(shrinkage=0.5).fit(X, y).sigma_
+    assert 0.9 * exact < sigma <= exact * (1 + 1e-12)
+    # Not rounding errors amplified: another order of summation gives the same.
+    again = FisherDiscriminant(shrinkage=0.5).fit(X[::-1], y[::-1]).sigma_
+    assert again == pytest.approx(sigma, rel=1e-9)
+
+
+@given(labelled_features(max_classes=6, max_features=12, min_per_class=2), SHRINKAGES)
+@settings(max_examples=60, deadline=None)
+def test_leave_one_out_equals_refitting(data, shrinkage):
+    X, y = data
+    expected = literal.left_out_posterior(X, y, shrinkage, X)
+    proba = FisherDiscriminant(shrinkage).leave_one_out_proba(X, y)
+    assert proba == pytest.approx(expected, abs=1e-9)
+
+
+@given(labelled_features(max_classes=6, max_features=30, min_per_class=2), SHRINKAGES)
+@settings(max_examples=40, deadline=None)
+def test_leave_one_out_at_other_points_equals_refitting(data, shrinkage):
+    X, y = data
+    Z = X[::-1] + np.linspace(-1, 1, X.shape[1])  # outside the samples' row space, too
+    expected = literal.left_out_posterior(X, y, shrinkage, Z)
+    proba = FisherDiscriminant(shrinkage).leave_one_out_proba(X, y, at=Z)
+    assert proba == pytest.approx(expected, abs=1e-9)
+
+
+# The optima lie at both ends of the search and on both sides of a whole logit.
+@pytest.mark.parametrize(
+    ("seed", "N", "D", "separation", "logit"),
+    [(0, 60, 80, 0.5, 0.5), (0, 60, 5, 0.5, -1.25), (2, 60, 10, 0.0, 0.75), (1, 300, 8, 1.0, -10.75),
+     (4, 60, 300, None, 6.75)],
+)  # fmt: skip
+def test_chosen_shrinkage_has_the_largest_leave_one_out_likelihood(seed, N, D, separation, logit):
+    y = np.arange(N) % 3
+    if separation is None:  # round noise: the more shrinkage the better
+        X = np.random.default_rng(seed).standard_normal((N, D))
+    else:
+        X = gaussian_classes(seed, y, D, separation=separation)
+
+    def likelihood(shrinkage):
+        proba = FisherDiscriminant(shrinkage).leave_one_out_proba(X, y)
+        with np.errstate(divide="ignore"):  # a probability may underflow to 0
+            return np.log(proba[np.arange(N), y]).mean()
+
+    chosen = FisherDiscriminant(shrinkage="leave-one-out").fit(X, y).shrinkage_
+    assert np.log(chosen / (1 - chosen)) == pytest.approx(logit, abs=1e-9)
+    grid = 1 / (1 + np.exp(-np.linspace(-10.75, 6.75, 71)))
+    assert likelihood(chosen) >= max(likelihood(value) for value in grid) - 1e-9
+
+
+def test_leave_one_out_blocks_meet(monkeypatch):
+    y = np.arange(50) % 4
+    X = gaussian_classes(2, y, 7)
+    whole = FisherDiscriminant(0.2).leave_one_out_proba(X, y)
+    in_blocks = lambda x, nbytes=0: (slice(i, i + 9) for i in range(0, len(x), 9))  # noqa: E731
+    monkeypatch.setattr("sfda.metric.scatter.row_blocks", in_blocks)
+    assert FisherDiscriminant(0.2).leave_one_out_proba(X, y) == pytest.approx(whole, abs=1e-13)
+
+
+@pytest.mark.parametrize("D", [6, 100])
+def test_invariances_of_the_posterior(D):
+    y = np.arange(60) % 3
+    X = gaussian_classes(3, y, D)
+    rng = np.random.default_rng(4)
+    rotation = np.linalg.qr(rng.standard_normal((D, D)))[0]
+    order = rng.permutation(60)
+
+    def proba(X, y):
+        return FisherDiscriminant(0.2).fit(X, y).predict_proba(X)
+
+    expected = proba(X, y)
+    assert proba(X + 1e3, y) == pytest.approx(expected, abs=1e-9)
+    assert proba(X @ rotation, y) == pytest.approx(expected, abs=1e-9)
+    assert proba(7 * X, y) == pytest.approx(expected, abs=1e-9)
+    assert proba(X[order], y[order]) == pytest.approx(expected[order], abs=1e-9)
+    assert proba(X, np.array([20, -1, 4])[y])[:, [2, 0, 1]] == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_adaptive_lambda_depends_on_the_basis():
+    # The power iteration starts from the row sums of S_W, which a rotation changes.
+    y = np.arange(60) % 3
+    X = gaussian_classes(3, y, 20, scale=0.2)
+    rotation = np.linalg.qr(np.random.default_rng(4).standard_normal((20, 20)))[0]
+    one, other = (FisherDiscriminant().fit(Z, y) for Z in (X, X @ rotation))
+    assert one.sigma_ != pytest.approx(other.sigma_, rel=1e-6)
+    exact = np.linalg.eigvalsh(literal.within_scatter(X, y))[-1]
+    assert max(one.sigma_, other.sigma_) <= exact * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("D", [2, 6, 100])
+def test_fisher_directions(D):
+    y = np.repeat([0, 1, 2, 3], [10, 20, 15, 15])
+    X = gaussian_classes(5, y, D)
+    fitted = FisherDiscriminant(0.1).fit(X, y)
+    k = min(3, D)
+    U = fitted.scalings_
+    S = literal.shrink(literal.within_scatter(X, y), 0.1)
+    S_B = np.cov(X.T, bias=True) - literal.within_scatter(X, y)
+    ratios = np.diag(U.T @ S_B @ U)
+    assert fitted.transform(X).shape == (60, k)
+    assert U.T @ S @ U == pytest.approx(np.eye(k), abs=1e-9)
+    assert U.T @ S_B @ U == pytest.approx(np.diag(ratios), abs=1e-9)
+    assert np.all(np.diff(ratios) <= 0)
+    assert np.all(U[np.abs(U).argmax(0), np.arange(k)] > 0)
+    assert fitted.transform(X) == pytest.approx((X - X.mean(0)) @ U)
+
+
+def test_the_fisher_directions_hold_all_that_separates_the_classes():
+    y = np.arange(60) % 4
+    X = gaussian_classes(6, y, 9)
+    fitted = FisherDiscriminant(0.1).fit(X, y)
+    Z, M = fitted.transform(X), fitted.transform(fitted.means_)
+    delta = Z @ M.T - 0.5 * (M * M).sum(1) + np.log(fitted.priors_)
+    assert literal.softmax(delta) == pytest.approx(fitted.predict_proba(X), abs=1e-9)
+
+
+@pytest.mark.parametrize(("N", "D", "shrinkage"), [(200, 6, 0.0), (200, 6, 0.3), (200, 6, 1.0), (40, 60, 0.3)])
+def test_agrees_with_scikit_learn(N, D, shrinkage):
+    y = np.arange(N) % 4
+    X = gaussian_classes(7, y, D)
+    other = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage or None).fit(X, y)
+    proba = FisherDiscriminant(shrinkage).fit(X, y).predict_proba(X)
+    assert proba == pytest.approx(other.predict_proba(X), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "data", "message"),
+    [
+        ({"shrinkage": 1.5}, "fine", "shrinkage: expected None, 'leave-one-out' or a number in [0, 1], got 1.5"),
+        ({"shrinkage": "auto"}, "fine", "shrinkage: expected None, 'leave-one-out' or a number in [0, 1], got 'auto'"),
+        ({"strength": -1}, "fine", "strength: expected a finite number >= 0, got -1"),
+        ({"shrinkage": 0.0}, "wide", "shrinkage: the within-class scatter is singular at 0; expected a larger value"),
+        ({}, "one class", "y: expected at least 2 classes, got 1 class (7)"),
+        ({}, "constant", "features: expected variation within classes, found every sample equal to its class mean"),
+        ({"shrinkage": "leave-one-out"}, "singleton", "labels: leave-one-out needs at least 2 samples in every class, found 1 in 2"),
+    ],
+)  # fmt: skip
+def test_bad_input(parameters, data, message):
+    y = np.arange(20) % 2
+    X = gaussian_classes(8, y, 40 if data == "wide" else 4)
+    if data == "one class":
+        y = np.full(20, 7)
+    if data == "constant":
+        X = np.eye(4)[y]
+    if data == "singleton":
+        y = np.r_[y[:-1], 2]
+    with pytest.raises(ValueError) as error:
+        FisherDiscriminant(**parameters).fit(X, y)
+    assert str(error.value) == message
+
+
+def test_leave_one_out_names_the_small_classes():
+    y = np.array(["a", "a", "b", "c", "c", "d"])
+    X = np.random.default_rng(0).standard_normal((6, 3))
+    with pytest.raises(ValueError, match=r"found 1 in 'b', 'd'$"):
+        FisherDiscriminant(0.1).leave_one_out_proba(X, y)
+    with pytest.raises(ValueError, match=r"^at: expected shape \(6, 3\), got \(2, 3\)$"):
+        FisherDiscriminant(0.1).leave_one_out_proba(X, list("aabbab"), at=X[:2])

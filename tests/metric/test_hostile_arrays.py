@@ -1,0 +1,489 @@
+"""Hostile arrays: a finite score, or an error that names the argument; never anything else."""
+
+import math
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from sklearn.exceptions import DataConversionWarning
+
+import sfda
+from data_sets import gaussian_classes
+from hostile import SLOW, _content, answer, cases, classes_of, forms, numbers_of, quick, within
+from sfda import METRICS, FisherDiscriminant, SaturationWarning
+from sfda.metric.challenge import expected_confmix
+from sfda.metric.inputs import as_features, as_labels
+from sfda.streaming import stream
+
+torch = pytest.importorskip("torch")
+
+
+# --- every metric on anything -----------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METRICS)
+@given(data=st.data())
+@quick(30)
+def test_anything_is_scored_or_refused(name, data):
+    features, labels = data.draw(cases(most=12 if name in SLOW else 40))
+    if name == "ETran energy" and labels is None:
+        return  # they are optional there
+    value = answer(METRICS[name], features, labels)
+    if value is not None:
+        n, n_classes = len(as_features(features)), len(as_labels(labels, len(features))[1])
+        assert within(value, METRICS[name].bounds, n, n_classes)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@given(data=st.data())
+@quick(30)
+def test_any_numbers_are_scored_or_refused(name, data):
+    x, y = data.draw(cases(valid=True, most=12 if name in SLOW else 40))
+    value = answer(METRICS[name], x, y)
+    if value is not None:
+        assert within(value, METRICS[name].bounds, len(y), len(set(y.tolist())))
+
+
+OPTIONS = st.fixed_dictionaries({}, optional={
+    "posterior": st.sampled_from(["resubstitution", "leave-one-out", "loo", None, 3]),
+    "shrinkage": st.sampled_from([None, 0, 0.0, 1, 1.0, 1e-300, 0.5, -1, 2, math.nan, math.inf, "x", True, np.float32(0.1), np.array(0.1), 1j]),
+    "strength": st.sampled_from([0, 5, 1e308, 1e-308, -1, math.nan, math.inf, None, "5", True, np.float16(2)]),
+    "dtype": st.sampled_from([None, "float32", "float64", np.float32, torch.float32, "float16", "no", 3]),
+    "device": st.sampled_from([None, "cpu", torch.device("cpu"), "meta", "nowhere", "cuda:99", 3]),
+})  # fmt: skip
+
+
+@given(cases(), OPTIONS)
+@quick(150)
+def test_options_of_the_score(case, options):
+    answer(sfda.sfda_score, *case, names=("features", "labels", *options), **options)
+
+
+@given(st.data(), st.sampled_from([*stream.STREAMED, "H-score"]), st.integers(1, 9))
+@quick(150)
+def test_streams_of_anything(data, metric, rows):
+    x, y = data.draw(cases())
+    def chunks():
+        try:
+            n = len(x)
+            return [(x[i : i + rows], y[i : i + rows]) for i in range(0, n, rows)]
+        except Exception:  # what has no rows
+            return [(x, y)]
+    options = {"names": (r"chunk \d+.*: (features|labels|expected)", "features", "labels", "make_chunks", "shrinkage")}
+    answer(lambda x, y: sfda.stream_score(chunks, metric=metric), x, y, **options)
+
+
+@given(cases(valid=True), st.sampled_from([*stream.STREAMED, "H-score"]), st.integers(1, 40))
+@quick(150)
+def test_streams_are_refused_where_the_whole_is(case, metric, rows):
+    x, y = case
+    chunks = [(x[i : i + rows], y[i : i + rows]) for i in range(0, len(x), rows)]
+    names = (r"chunk \d+.*: (features|labels)", "features", "labels", "shrinkage")
+    value = answer(lambda x, y: sfda.stream_score(lambda: chunks, metric=metric), x, y, names=names)
+    if value is not None:
+        assert within(value, METRICS[metric].bounds, len(y), len(set(y.tolist())))
+
+
+@pytest.mark.parametrize("metric", [*stream.STREAMED, "H-score"])
+@pytest.mark.parametrize("rows", [1, 9])
+def test_streams_of_the_largest_numbers_are_refused(metric, rows):
+    x = np.where(np.arange(27) % 3, 1.7e308, -1.7e308)[:, None]
+    chunks = [(x[i : i + rows], np.arange(i, i + rows) % 2) for i in range(0, 27, rows)]
+    with pytest.raises(ValueError, match="^features: too large, their scatter overflows; rescale them$"):
+        sfda.stream_score(lambda: chunks, metric=metric)
+
+
+def test_chunks_that_have_no_rows_are_named():
+    with pytest.raises(ValueError, match=r"^chunk 0: expected arrays that have rows, got .* \(\w+Error\)$"):
+        sfda.stream_score(lambda: [(np.ones((4, 2)), torch.tensor([0, 1, 0, 1]).to_sparse())])
+
+
+# --- the other functions -----------------------------------------------------------
+
+
+def mixed(function, *arguments):
+    """A result of finite numbers, or an error that names the argument."""
+    before = [_content(each) for each in arguments]
+    try:
+        result = function(*arguments)
+    except ValueError as error:
+        assert str(error).startswith(("features: ", "labels: ", "confidence: ", "posterior: ")), repr(error)
+        result = None
+    else:
+        assert bool(np.isfinite(as_features(result)).all())
+        assert len(result) == len(as_features(arguments[0]))
+    assert [_content(each) for each in arguments] == before
+    return result
+
+
+@given(st.data())
+@quick(150)
+def test_confmix_of_anything(data):
+    features, labels = data.draw(cases())
+    try:
+        n = len(as_features(features))
+    except ValueError:
+        n = 3
+    p = data.draw(st.one_of(
+        st.lists(st.floats(0, 1), min_size=n, max_size=n), st.lists(st.floats(), max_size=3), st.floats(),
+        st.sampled_from([None, "p", [[0.5]] * n, [0.5j] * n, [None] * n, torch.full((n,), 0.5, requires_grad=True),
+                         np.ma.masked_all(n), ["0.5"] * n, [10**400] * n, pd.Series([0.5] * n)]),
+    ))  # fmt: skip
+    mixed(sfda.confmix, features, labels, p)
+
+
+@given(st.data())
+@quick(60)
+def test_expected_confmix_of_anything(data):
+    features, labels = data.draw(cases())
+    posterior = data.draw(forms(data.draw(numbers_of(3, 2, np.arange(3)))))
+    mixed(expected_confmix, features, labels, posterior)
+
+
+@pytest.mark.parametrize("function", [sfda.leep, sfda.nce])
+@given(data=st.data())
+@quick(150)
+def test_source_probabilities_of_any_kind(function, data):
+    features, labels = data.draw(cases())
+    names = ("source_probabilities", "labels")
+    answer(function, features, labels, names=names)
+    x, y = data.draw(cases(valid=True))
+    assume(np.isfinite(x).all())
+    with np.errstate(all="ignore"):
+        theta = np.exp(x - x.max(1, keepdims=True))
+        theta = data.draw(forms(theta / theta.sum(1, keepdims=True)))
+    value = answer(function, theta, y, names=names)
+    if value is not None:
+        bounds = sfda.rivals.catalogue.RIVALS[function.__name__.upper()].bounds
+        assert within(value, bounds, len(y), len(set(y.tolist()))) and value <= 0
+
+
+VECTORS = st.one_of(
+    st.lists(st.floats(), max_size=8),
+    st.lists(st.sampled_from([0.0, -0.0, 1.0, 1e308, -1e308, 5e-324, 2.0**53, 1, 10**400, "1", None, True, 1j, b"1", math.nan]), max_size=8),
+    st.sampled_from([None, "12", 3, {1: 2, 3: 4}, {1, 2}, [[1, 2], [3, 4]], [[1], [2, 3]], np.array([1, 2j]), np.ma.masked_equal([1, 2, 3], 2),
+                     torch.tensor([1.0, 2.0, 3.0], requires_grad=True), torch.tensor([1, 2, 3]).bfloat16(), torch.tensor([1, 2, 3]).to_sparse(),
+                     [torch.tensor(1.0, requires_grad=True), 2.0], pd.Series([1, None, 3], dtype="Int64"), np.array(["2020", "2021"], "M8[Y]"),
+                     np.array([1, 2, 3], dtype="g"), np.array(["1e4000", 1], dtype="g"), np.array(["1", "2"]), np.broadcast_to(1.0, 3)]),
+)  # fmt: skip
+
+
+@given(VECTORS, VECTORS)
+@quick(300)
+def test_weighted_tau_of_anything(scores, accuracies):
+    before = _content(scores), _content(accuracies)
+    try:
+        value = sfda.weighted_tau(scores, accuracies)
+    except ValueError as error:
+        assert str(error).startswith(("scores ", "accuracies ", "scores and accuracies ")), repr(error)
+    else:
+        assert type(value) is float
+        a, b = (np.array([float(k.detach() if isinstance(k, torch.Tensor) else k) for k in v]) for v in (scores, accuracies))
+        constant = (a == a[0]).all() or (b == b[0]).all()
+        assert math.isnan(value) if constant else -1 - 1e-9 <= value <= 1 + 1e-9
+    assert (_content(scores), _content(accuracies)) == before
+
+
+@given(cases(), cases(valid=True), st.sampled_from([None, 0.0, 0.5, 1.0, "leave-one-out"]))
+@quick(150)
+def test_the_estimator_on_anything(case, other, shrinkage):
+    for x, y in (case, other):
+        before = _content(x), _content(y)
+        model = FisherDiscriminant(shrinkage)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+                warnings.simplefilter("ignore", DataConversionWarning)  # of a column in the place of a vector
+                p = model.fit(x, y).predict_proba(x)
+        except (ValueError, TypeError) as error:  # scikit-learn's own checks have words of their own
+            assert not isinstance(error, np.linalg.LinAlgError) and str(error)
+        else:
+            assert np.isfinite(p).all() and p.min() >= 0 and np.allclose(p.sum(1), 1)
+            assert np.isfinite(model.transform(x)).all()
+            assert set(np.unique(model.predict(x))) <= set(model.classes_)
+        assert (_content(x), _content(y)) == before
+
+
+@given(st.data(), st.sampled_from(["held-out", "top", "nuclear", "diverse"]))
+@quick(100)
+def test_ensembles_of_anything(data, method):
+    x, y = data.draw(cases(valid=True, most=20))
+    other = data.draw(st.one_of(numbers_of(len(y), 3, y), st.just(x), st.just(x.copy())))
+    try:
+        other = data.draw(forms(other))
+    except ValueError:
+        return
+    zoo = {"a": x, ("b", 1): other}
+    before = [_content(v) for v in (x, other, y)]
+    size = data.draw(st.sampled_from([1, 2]))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SaturationWarning)
+            found = sfda.select_ensemble(zoo, y, size, method=method)
+    except ValueError as error:
+        assert str(error).startswith(("features_by_model[", "labels: ", "size: ", "shrinkage: ")), repr(error)
+    else:
+        assert len(found.members) == size and set(found.members) <= set(zoo)
+        assert all(math.isfinite(part) for step in found.scores for part in step)
+    assert [_content(v) for v in (x, other, y)] == before
+
+
+# --- what must not change a score ---------------------------------------------------
+
+SEEDED = ("NLEEP", "linear probe", "PARC 32 components", "PARC 32 components as published")
+TIES = ("nearest neighbour", "discriminant accuracy", "left-out accuracy")  # whose jumps are no rounding
+BY_NUMBER = ("PARC as published", "PARC 32 components as published", "linear probe")
+# Of no unit; a constant column tells them nothing.
+WITHOUT_UNIT = (
+    "SFDA leave-one-out", "H-score", "regularised H-score", "PARC", "TransRate normalised", "left-out probability",
+    "left-out log-likelihood",
+)  # fmt: skip
+WITHOUT_CONSTANTS = ("H-score", "GBC diagonal", "TransRate", "TransRate normalised", "nearest neighbour")
+
+
+@st.composite
+def samples(draw, least=1):
+    """Ordinary features; classes of two and of many."""
+    y = np.repeat([0, 1, 2], draw(st.tuples(*[st.integers(2, 15)] * 3)))
+    x = gaussian_classes(draw(st.integers(0, 999)), y, draw(st.integers(least, 30)), 0.5, draw(st.sampled_from([0.1, 1.0])))
+    return x + draw(st.sampled_from([0.0, 3.0])), y, np.random.default_rng(len(y)).permutation(len(y))
+
+
+def scored(name, x, y):
+    value = answer(METRICS[name], x, y)
+    assume(value is not None)
+    return value
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if name not in SEEDED + TIES])
+@given(data=st.data())
+@quick(15)
+def test_the_order_of_the_samples_and_the_names_of_the_classes_change_nothing(name, data):
+    x, y, order = data.draw(samples(2))
+    value = pytest.approx(scored(name, x, y), rel=1e-9, abs=1e-9)
+    assert scored(name, x[order], y[order]) == value
+    if name not in BY_NUMBER:
+        for labels in (7 - 3 * y, np.array(["zebra", "ape", "mole"])[y], y + 2.0**40):
+            assert scored(name, x, labels) == value
+
+
+@pytest.mark.parametrize("name", METRICS)
+@given(data=st.data())
+@quick(6)
+def test_torch_and_every_layout_give_the_same(name, data):
+    x, y, _ = data.draw(samples(2))
+    value = scored(name, x, y)
+    for same in (torch.from_numpy(x).requires_grad_(), np.asfortranarray(x), x[::-1].copy()[::-1], pd.DataFrame(x), x.tolist()):
+        assert scored(name, same, torch.from_numpy(y)) == pytest.approx(value, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", WITHOUT_UNIT)
+@given(samples(2), st.sampled_from([1e-30, 1e-6, 1e6, 1e30]))
+@quick(15)
+def test_the_unit_of_the_features_changes_nothing(name, sample, scale):
+    x, y, _ = sample
+    assert scored(name, scale * x, y) == pytest.approx(scored(name, x, y), rel=1e-7, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", WITHOUT_CONSTANTS)
+@given(samples(), st.sampled_from([0.0, 0.1, -3e5, 1e-30, 1e30]))
+@quick(20)
+def test_a_constant_column_says_nothing(name, sample, constant):
+    x, y, _ = sample
+    wide = np.insert(x, 0, constant, axis=1)
+    assert scored(name, wide, y) == pytest.approx(scored(name, x, y), rel=1e-9, abs=1e-9)
+
+
+# --- what was found this way ---------------------------------------------------------
+
+Y = np.repeat([0, 1, 2], [8, 7, 6])
+WIDE, NARROW = gaussian_classes(0, Y, 30), gaussian_classes(1, Y, 4)
+
+
+@pytest.mark.parametrize(("labels", "classes"), [
+    ([2**63, -1, 2**63 + 1, -1], 3),  # in one array NumPy makes floats of them
+    ([2**53, 2**53 + 1, 1.0, 1.0], 3), ([10**400, 0, 1, 0], 3),
+    (["a", "a\0", "a", "a\0"], 2), ([b"a", b"a\0", b"a", b"a\0"], 2),  # whose ends it cuts
+    (np.array(["b", "a", "b", "a"], dtype=np.dtypes.StringDType()), 2),
+    ([torch.tensor(1.0, requires_grad=True), torch.tensor(2.0)] * 2, 2),
+    (torch.tensor([1.0, 2, 1, 2]).to(torch.float8_e4m3fn), 2),
+    (torch.tensor([1 + 1j, 2 + 2j] * 2).conj().imag, 2),
+])  # fmt: skip
+def test_labels_that_differ_are_different_classes(labels, classes):
+    y, found = as_labels(labels, 4)
+    assert len(found) == classes == len(set(y.tolist()))
+    assert y[1] != y[0] and (y[0] == y[2]) == (classes == 2)
+
+
+NOT_SORTED = "labels: expected integers or strings without missing values, got objects that cannot be sorted"
+
+
+def nested():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a prototype, torch says
+        return torch.nested.nested_tensor([torch.ones(1)] * 4)
+
+
+def objects(*values):
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+@pytest.mark.parametrize(("labels", "message"), [
+    ([b"1", 1, b"1", 1], "labels: expected numbers or strings, got a mixture of both"),
+    (objects({1}, {2}, {1}, {2}), NOT_SORTED), (objects(*[frozenset([k]) for k in (1, 2, 1, 2)]), NOT_SORTED),
+    (objects(*[np.array([k, k]) for k in (1, 2, 1, 2)]), NOT_SORTED),
+    ([np.ma.masked, 1, 2, 1], "labels: expected one label a row of features, found a masked one"),
+    (torch.tensor([1, 2, 1, 2]).to_sparse(), "labels: expected a dense vector, got a sparse one; use .to_dense()"),
+    (torch.ones(4, device="meta"), "labels: expected numbers, got a tensor on the meta device"),
+    (nested(), "labels: expected one size for all rows, got a nested tensor"),
+    (torch.tensor([1j, 2, 1j, 2]).conj(), "labels: expected integers or strings, got dtype complex64"),
+])  # fmt: skip
+def test_what_is_no_label(labels, message):
+    with pytest.raises(ValueError) as error:
+        as_labels(labels, 4)
+    assert str(error.value) == message
+
+
+class Stubborn:
+    def __array__(self, *arguments, **options):
+        raise RuntimeError("no")
+
+
+def test_what_cannot_be_made_an_array():
+    for check in (lambda x: as_features(x), lambda x: as_labels(x, 3)):
+        with pytest.raises(ValueError, match=r"got Stubborn, which is no array \(RuntimeError: no\)$"):
+            check(Stubborn())
+    rows = list(torch.ones(3, 2, requires_grad=True))
+    assert as_features(rows).tolist() == [[1.0, 1.0]] * 3
+    assert sfda.sfda_score(list(torch.from_numpy(NARROW).requires_grad_()), Y) == sfda.sfda_score(NARROW, Y)
+    negative = torch.complex(torch.ones(3, 2), torch.ones(3, 2)).conj().imag  # a view with a sign
+    assert as_features(negative).tolist() == [[-1.0, -1.0]] * 3
+
+
+@pytest.mark.parametrize("x", [NARROW, WIDE])
+def test_a_constant_column_is_none_to_the_h_score(x):
+    """The rounding of its mean left 1e-17, which was then brought to variance 1: one more than C - 1."""
+    whole = sfda.METRICS["H-score"](np.c_[x, np.full(len(x), 0.1)], Y)
+    assert whole == pytest.approx(sfda.METRICS["H-score"](x, Y), abs=1e-12) and whole <= 2 + 1e-9
+    chunks = [(np.c_[x, np.full(len(x), 0.1)][i::3], Y[i::3]) for i in range(3)]
+    assert sfda.stream_score(lambda: chunks, metric="H-score") == pytest.approx(whole, abs=1e-9)
+
+
+def test_a_large_offset_adds_nothing_to_the_h_score():
+    assert METRICS["H-score"](WIDE + 1e12, Y) <= 2 + 1e-9
+
+
+@pytest.mark.parametrize("name", ["SFDA", "SFDA leave-one-out", "left-out probability", "ETran discriminant"])
+@pytest.mark.parametrize("d", [1, 4, 30])
+def test_samples_that_equal_their_class_mean_but_for_its_rounding(name, d):
+    x = np.repeat(0.1 * (1 + Y[:, None]), d, 1)
+    with pytest.raises(ValueError, match="^features: expected variation within classes, found every sample equal"):
+        METRICS[name](x, Y)
+    with pytest.raises(ValueError, match="^features: expected variation within classes, found every sample equal"):
+        FisherDiscriminant().fit(x, Y)
+
+
+@pytest.mark.parametrize("name", ["SFDA", "SFDA leave-one-out", "discriminant accuracy", "left-out probability"])
+def test_a_scatter_that_is_finite_but_has_no_sums_is_too_large(name):
+    x, y = np.zeros((11, 2)), np.r_[np.zeros(9, int), 1, 1]
+    x[0], x[-1] = 1e154, 1e150
+    with pytest.raises(ValueError, match="^features: too large, their scatter overflows; rescale them$"):
+        METRICS[name](x, y)
+
+
+def test_a_constant_column_makes_the_scatter_singular():
+    for constant in (0.0, 0.1):
+        with pytest.raises(ValueError, match="^shrinkage: the within-class scatter is singular at 0;"):
+            sfda.sfda_score(np.c_[NARROW, np.full(len(Y), constant)], Y, shrinkage=0)
+
+
+def test_transrate_of_large_numbers_counts_no_rounding_errors():
+    """With N <= D one direction has no variance, and its rounding errors were taken for some."""
+    value = METRICS["TransRate"](1e3 * WIDE, Y)
+    for power in (5, 8, 30, 100):
+        # A factor s adds (rank of all - mean rank of the classes) log s, and all directions count.
+        larger = METRICS["TransRate"](10.0**power * WIDE, Y)
+        rise = (len(Y) - 1 - np.mean([len(Y) / 3] * 3)) * (power - 3) * math.log(10)
+        assert larger - value == pytest.approx(rise, rel=1e-3)
+
+
+def test_the_nearest_neighbours_of_tiny_numbers_are_refused_not_guessed():
+    assert METRICS["nearest neighbour"](1e-100 * WIDE, Y) == METRICS["nearest neighbour"](WIDE, Y)
+    with pytest.raises(ValueError, match="^features: too small, their scatter underflows; rescale them$"):
+        METRICS["nearest neighbour"](1e-200 * WIDE, Y)
+
+
+@pytest.mark.parametrize("name", ["NLEEP", "LogME as published"])
+def test_squares_at_the_end_of_the_range(name):
+    """The bound below which an eigenvalue counts as zero must not overflow on its way."""
+    answer(METRICS[name], np.array([[1e154, 0.0], [0.0, 3e153], [2e153, 1e153]]), np.array([0, 1, 1]))
+
+
+@pytest.mark.parametrize("name", ["PARC", "PARC 32 components", "linear probe"])
+@pytest.mark.parametrize("power", [-1000, -600, 600, 1000])
+def test_extreme_units_change_nothing(name, power):
+    assert METRICS[name](2.0**power * WIDE, Y) == METRICS[name](WIDE, Y)
+
+
+@pytest.mark.parametrize("name", ["PARC 32 components", "PARC 32 components as published"])
+@pytest.mark.parametrize(("x", "y"), [(WIDE, Y), (np.repeat(WIDE, 2, 0), np.repeat(Y, 2)), (NARROW @ np.ones((4, 9)), Y)])
+def test_components_without_variance_are_not_scaled_to_some(name, x, y):
+    """As many components as samples: the last was nothing but rounding errors, which a layout of memory changes."""
+    assert METRICS[name](np.asfortranarray(x), y) == pytest.approx(METRICS[name](x, y), abs=1e-9)
+    assert METRICS[name](x * 3 + 7, y) == pytest.approx(METRICS[name](x, y), abs=1e-9)
+
+
+def test_leep_of_rows_that_sum_to_more_than_one_is_at_most_zero():
+    theta = np.array([[1.009, 0.0], [0.0, 1.009]])
+    assert sfda.leep(theta, [0, 1]) == 0
+
+
+@pytest.mark.parametrize("scores", [np.ma.masked_equal([1.0, 2.0, 3.0], 2.0), np.array([1, 2j, 3]), [10**400, 1, 2],
+                                    [torch.tensor(1.0, requires_grad=True)] * 3, ["1", "2", "3"],
+                                    np.array(["2020", "2021", "2022"], "M8[Y]")])  # fmt: skip
+def test_weighted_tau_of_no_numbers(scores):
+    if isinstance(scores, list) and isinstance(scores[0], torch.Tensor):
+        assert math.isnan(sfda.weighted_tau(scores, [1, 2, 3]))
+        return
+    with pytest.raises(ValueError, match="^scores must be"):
+        sfda.weighted_tau(scores, [1, 2, 3])
+
+
+@given(st.data())
+@quick(20)
+def test_labels_make_the_classes_that_python_sees(data):
+    """Any two labels are of one class if Python calls them equal, in a list of one kind."""
+    y = data.draw(classes_of(data.draw(st.integers(2, 12))))
+    kinds = [int, float, str, lambda v: 2**60 + v, lambda v: "a" + "\0" * v, lambda v: bytes(v), lambda v: chr(v + 0xD7FF)]
+    labels = [data.draw(st.sampled_from(kinds))(v) for v in y[:1].tolist()]
+    make = data.draw(st.sampled_from(kinds))
+    labels = [make(v) for v in y.tolist()]
+    assume(len(set(labels)) > 1)
+    found, classes = as_labels(labels, len(labels))
+    assert len(classes) == len(set(labels)) and [classes[k] for k in found] == labels
+
+
+@pytest.mark.parametrize("far", [1e99, 1e306])
+@pytest.mark.parametrize("name", ["SFDA", "SFDA leave-one-out", "left-out accuracy", "left-out log-likelihood", "discriminant probability"])
+def test_classes_that_are_infinitely_far_apart(name, far):
+    """Beside the variation within them; found by a search."""
+    X = np.array([[0.0, -1.3e-101], [far, 1.0e-101], [0.0, 3.6e-101], [far, 9.5e-101]])
+    with pytest.raises(ValueError, match="^features: "):
+        METRICS[name](X, [0, 1, 0, 1])
+    with pytest.raises(ValueError, match="^features: "):
+        FisherDiscriminant("leave-one-out").fit(X, [0, 1, 0, 1])
+
+
+def test_sparse_chunks_and_masked_labels_are_refused():
+    sparse = scipy.sparse.csr_array(np.ones((4, 2)))
+    for chunk in ((sparse, [0, 1, 0, 1]), (np.ones((4, 2)), scipy.sparse.csr_array([[0, 1, 0, 1]]).T)):
+        with pytest.raises(ValueError, match="^chunk 0"):
+            sfda.stream_score(lambda chunk=chunk: [chunk])
+    with pytest.raises(ValueError, match="^y: expected a value in every row, found a masked one"):
+        FisherDiscriminant().fit(np.ones((2, 1)), [0, np.ma.masked])

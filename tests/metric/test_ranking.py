@@ -1,0 +1,433 @@
+"""`sfda.metric.ranking`: values worked by hand, invariances, chance, bad input."""
+
+import itertools
+import math
+import re
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from sfda.metric.ranking import (
+    bootstrap_interval,
+    chance_level,
+    kendall_tau,
+    mean_interval,
+    pearson,
+    regret,
+    relative_at_k,
+    ties,
+    weighted_tau,
+)
+
+CORRELATIONS = [weighted_tau, kendall_tau, pearson]
+TOP = [regret, relative_at_k]
+
+
+@st.composite
+def zoos(draw):
+    """Scores and accuracies of 2 to 9 networks; small integers, so ties abound."""
+    n = draw(st.integers(2, 9))
+    column = st.lists(st.integers(0, 6), min_size=n, max_size=n)
+    return draw(column), [value + 1 for value in draw(column)]
+
+
+# Correlations
+
+
+@pytest.mark.parametrize(
+    ("scores", "accuracies", "expected"),
+    [
+        ([1, 2, 3], [10, 20, 30], 1.0),
+        ([1, 2, 3], [30, 20, 10], -1.0),
+        # Ranks agree on everything but the two worst: weights 3/2 + 4/3 - 5/6 of 11/3.
+        ([3, 2, 1], [3, 1, 2], 6 / 11),
+        # The two best exchanged: -3/2 + 4/3 + 5/6 of 11/3.
+        ([3, 2, 1], [2, 3, 1], 2 / 11),
+        # The best taken for the second, the second for the last: -2/11 by the ranks
+        # of the scores, -6/11 by those of the accuracies.
+        ([3, 2, 1], [2, 1, 3], -4 / 11),
+        # Two scores tied: 17/6 / sqrt(17/6 * 11/3).
+        ([2, 1, 1], [3, 2, 1], math.sqrt(17 / 22)),
+    ],
+)
+def test_weighted_tau_by_hand(scores, accuracies, expected):
+    assert weighted_tau(scores, accuracies) == pytest.approx(expected, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("scores", "accuracies", "expected"),
+    [
+        ([3, 2, 1], [80, 90, 70], 1 / 3),
+        ([2, 1, 1], [3, 2, 1], 2 / math.sqrt(6)),
+        ([1, 2, 3, 4], [4, 3, 2, 1], -1.0),
+    ],
+)
+def test_kendall_tau_by_hand(scores, accuracies, expected):
+    assert kendall_tau(scores, accuracies) == pytest.approx(expected, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("scores", "accuracies", "expected"),
+    [
+        ([1, 2, 3], [10, 20, 30], 1.0),
+        ([3, 2, 1], [80, 90, 70], 0.5),
+        ([0, 0, 3], [0, 3, 3], 0.5),
+    ],
+)
+def test_pearson_by_hand(scores, accuracies, expected):
+    assert pearson(scores, accuracies) == pytest.approx(expected, abs=1e-15)
+
+
+def test_pearson_of_tiny_differences():
+    assert pearson([0.0, 1e-200, 3e-200], [1, 2, 4]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "scipys"),
+    [
+        (weighted_tau, stats.weightedtau),
+        (kendall_tau, stats.kendalltau),
+        (pearson, stats.pearsonr),
+    ],
+)
+def test_agreement_with_scipy(ours, scipys):
+    rng = np.random.default_rng(0)
+    for n in (3, 11, 40):
+        scores, accuracies = rng.standard_normal((2, n)).round(1)
+        assert ours(scores, accuracies) == pytest.approx(scipys(scores, accuracies).statistic)
+
+
+@pytest.mark.parametrize("statistic", CORRELATIONS)
+@pytest.mark.parametrize(("scores", "accuracies"), [([1, 1], [1, 2]), ([1, 2], [5, 5])])
+def test_nothing_ranked_is_nan(statistic, scores, accuracies):
+    assert math.isnan(statistic(scores, accuracies))
+
+
+@pytest.mark.parametrize("statistic", [*CORRELATIONS, *TOP])
+@settings(deadline=None)
+@given(zoo=zoos(), seed=st.integers(0, 99))
+def test_order_of_networks_does_not_matter(statistic, zoo, seed):
+    order = np.random.default_rng(seed).permutation(len(zoo[0]))
+    shuffled = [np.array(column)[order] for column in zoo]
+    assert statistic(*shuffled) == pytest.approx(statistic(*zoo), abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("statistic", [weighted_tau, kendall_tau, *TOP])
+@settings(deadline=None)
+@given(zoo=zoos())
+def test_only_the_order_of_scores_matters(statistic, zoo):
+    scores, accuracies = zoo
+    cubes = [score**3 - 40 for score in scores]
+    assert statistic(cubes, accuracies) == pytest.approx(statistic(*zoo), nan_ok=True)
+
+
+@pytest.mark.parametrize("statistic", CORRELATIONS)
+@settings(deadline=None)
+@given(zoo=zoos())
+def test_correlations_are_symmetric_and_bounded(statistic, zoo):
+    scores, accuracies = zoo
+    value = statistic(scores, accuracies)
+    assert statistic(accuracies, scores) == pytest.approx(value, abs=1e-12, nan_ok=True)
+    assert math.isnan(value) or -1 <= value <= 1
+
+
+@pytest.mark.parametrize("statistic", [*CORRELATIONS, *TOP])
+@pytest.mark.parametrize("container", [list, tuple, np.array, np.float32, pd.Series])
+def test_containers_and_return_type(statistic, container):
+    scores, accuracies = container([1, 2, 4]), container([60, 80, 70])
+    value = statistic(scores, accuracies)
+    assert type(value) is float
+    assert value == statistic([1, 2, 4], [60, 80, 70])
+    assert list(scores) == [1, 2, 4]
+    assert list(accuracies) == [60, 80, 70]
+
+
+# The top of the ranking
+
+
+@pytest.mark.parametrize(
+    ("scores", "k", "expected"),
+    [
+        ([4, 3, 2, 1], 1, 30),
+        ([4, 3, 2, 1], 2, 10),
+        ([4, 3, 2, 1], 3, 10),
+        ([4, 3, 2, 1], 4, 0),
+        # Second place open between the second and third network: 10 or 30.
+        ([4, 3, 3, 1], 2, 20),
+        # One of four at random: (30 + 10 + 40 + 0) / 4.
+        ([1, 1, 1, 1], 1, 20),
+        # The tie lies inside the top 2, so nothing is open.
+        ([4, 4, 2, 1], 2, 10),
+    ],
+)
+def test_regret_by_hand(scores, k, expected):
+    accuracies = [60, 80, 50, 90]
+    assert regret(scores, accuracies, k) == pytest.approx(expected)
+    assert relative_at_k(scores, accuracies, k) == pytest.approx(1 - expected / 90)
+
+
+@settings(deadline=None)
+@given(zoo=zoos(), data=st.data())
+def test_regret_is_the_mean_over_all_ways_to_break_ties(zoo, data):
+    scores, accuracies = zoo
+    k = data.draw(st.integers(1, len(scores)))
+    tops = [top for top in itertools.combinations(range(len(scores)), k) if _is_top(scores, top)]
+    losses = [max(accuracies) - max(accuracies[i] for i in top) for top in tops]
+    assert regret(scores, accuracies, k) == pytest.approx(np.mean(losses))
+
+
+def _is_top(scores, members):
+    left_out = [score for i, score in enumerate(scores) if i not in members]
+    return not left_out or min(scores[i] for i in members) >= max(left_out)
+
+
+@settings(deadline=None)
+@given(zoo=zoos())
+def test_regret_falls_to_zero_as_k_grows(zoo):
+    losses = [regret(*zoo, k) for k in range(1, len(zoo[0]) + 1)]
+    assert losses[-1] == 0
+    assert all(b <= a + 1e-12 for a, b in itertools.pairwise(losses))
+
+
+def test_large_tie_does_not_overflow():
+    accuracies = np.arange(2000.0)
+    # The largest of 1000 numbers drawn from 0, ..., 1999 is 1000 * 2001 / 1001 - 1 on average.
+    expected = 1999 - (1000 * 2001 / 1001 - 1)
+    assert regret(np.zeros(2000), accuracies, 1000) == pytest.approx(expected)
+
+
+# Ties
+
+
+@pytest.mark.parametrize(
+    ("scores", "tolerance", "expected"),
+    [
+        ([1, 2, 3], 0, []),
+        ([1.0, 0.5, 1.0, 0.5, 0.7], 0, [[0, 2], [1, 3]]),
+        ([0, 5, 1, 2, 9], 1, [[0, 2, 3]]),
+        ([0, 5, 1, 2, 9], 0.5, []),
+        ([7, 7], 0, [[0, 1]]),
+    ],
+)
+def test_ties_by_hand(scores, tolerance, expected):
+    assert ties(scores, tolerance) == expected
+
+
+@settings(deadline=None)
+@given(zoo=zoos())
+def test_tied_networks_have_equal_scores(zoo):
+    scores, _ = zoo
+    groups = ties(scores)
+    assert all(len({scores[i] for i in group}) == 1 for group in groups)
+    repeated = [i for i, score in enumerate(scores) if scores.count(score) > 1]
+    assert sorted(itertools.chain(*groups)) == repeated
+
+
+# Intervals
+
+SCORES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+ACCURACIES = [70, 72, 71, 75, 74, 78, 73, 80, 79, 83, 82]
+
+
+def test_bootstrap_interval_is_the_percentile_interval():
+    statistic = partial(regret, k=2)
+    draws = np.random.default_rng(3).integers(11, size=(50, 11))
+    values = [statistic(np.array(SCORES)[d], np.array(ACCURACIES)[d]) for d in draws]
+    interval = bootstrap_interval(SCORES, ACCURACIES, statistic, level=0.8, resamples=50, seed=3)
+    assert interval == tuple(np.quantile(values, [0.1, 0.9]))
+    assert [type(end) for end in interval] == [float, float]
+
+
+@pytest.mark.parametrize("statistic", CORRELATIONS)
+def test_bootstrap_interval_is_repeatable_and_holds_the_value(statistic):
+    interval = bootstrap_interval(SCORES, ACCURACIES, statistic, resamples=200)
+    assert interval == bootstrap_interval(SCORES, ACCURACIES, statistic, resamples=200)
+    assert interval.low < statistic(SCORES, ACCURACIES) < interval.high
+
+
+def test_wider_level_wider_interval():
+    narrow = bootstrap_interval(SCORES, ACCURACIES, level=0.5, resamples=200)
+    wide = bootstrap_interval(SCORES, ACCURACIES, level=0.95, resamples=200)
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_perfect_ranking_has_a_degenerate_interval():
+    assert bootstrap_interval([1, 2, 3], [1, 2, 3], resamples=100) == pytest.approx((1, 1))
+
+
+def test_mean_interval_approaches_the_normal_interval():
+    values = np.random.default_rng(0).standard_normal(400)
+    low, high = mean_interval(values, level=0.9, resamples=4000)
+    half = 1.6449 * values.std() / 20
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.01)
+
+
+def test_mean_interval_of_equal_values():
+    assert mean_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
+
+
+# Chance
+
+
+def test_chance_level_of_two_and_three_networks_is_exact():
+    assert chance_level(2) == (0, 1, 1)
+    values = np.array([1, 6 / 11, 2 / 11, -4 / 11, -4 / 11, -1])
+    chance = chance_level(3, level=0.6)
+    assert chance == pytest.approx((0, values.std(), 2 / 11))
+    assert [type(value) for value in chance] == [float, float, float]
+
+
+@pytest.mark.parametrize("n", [4, 6])
+def test_enumeration_agrees_with_scipy(n):
+    values = [
+        stats.weightedtau(order, range(n)).statistic for order in itertools.permutations(range(n))
+    ]
+    chance = chance_level(n, seed=1)
+    assert chance == chance_level(n, seed=2)
+    assert chance[:2] == pytest.approx((np.mean(values), np.std(values)))
+    assert np.mean(np.array(values) > chance.quantile + 1e-9) <= 0.05
+    assert np.mean(np.array(values) > chance.quantile - 1e-9) > 0.05
+
+
+def test_random_orders_agree_with_scipy():
+    def scipys(scores, accuracies):
+        return stats.weightedtau(scores, accuracies).statistic
+
+    fast = chance_level(11, permutations=200, seed=4)
+    slow = chance_level(11, scipys, permutations=200, seed=4)
+    assert fast == pytest.approx(slow, abs=1e-12)
+
+
+def test_chance_level_of_eleven_networks():
+    # 3 million orders gave sd 0.2783 and 95 % point 0.4711; the tolerances are
+    # four standard errors of 10,000 orders.
+    chance = chance_level(11)
+    assert chance.mean == pytest.approx(0, abs=0.0112)
+    assert chance.sd == pytest.approx(0.2783, abs=0.008)
+    assert chance.quantile == pytest.approx(0.4711, abs=0.024)
+
+
+def test_chance_level_of_kendall_tau_has_the_known_variance():
+    n = 12
+    chance = chance_level(n, kendall_tau, permutations=500)
+    variance = 2 * (2 * n + 5) / (9 * n * (n - 1))
+    assert chance.sd == pytest.approx(math.sqrt(variance), rel=0.1)
+
+
+# Bad input
+
+BAD_PAIRS = [
+    (
+        ([1, 2, 3, 4], [1, 2, 3]),
+        "scores and accuracies must have the same length, one number per network, "
+        "got 4 scores and 3 accuracies",
+    ),
+    (([[1, 2]], [1, 2]), "scores must be one-dimensional, got shape (1, 2)"),
+    ((3.0, [1, 2]), "scores must be one-dimensional, got shape ()"),
+    (([1, 2, math.nan], [1, 2, 3]), "scores must be finite, got nan at position 2"),
+    (([1, 2, 3], [-math.inf, 2, 3]), "accuracies must be finite, got -inf at position 0"),
+    (
+        (["a", "b"], [1, 2]),
+        "scores must be a sequence of numbers: could not convert string to float: 'a'",
+    ),
+    (
+        (pd.Series([1, 2], ["a", "b"]), pd.Series([1, 2], ["b", "a"])),
+        "scores and accuracies must list the networks in the same order, "
+        "got 'a' and 'b' at position 0",
+    ),
+    (
+        (pd.Series([1, 2, 3, 4], list("abca")), pd.Series([1, 2, 3], list("abc"))),
+        "scores and accuracies must have the same length, one number per network, "
+        "got 4 scores and 3 accuracies",
+    ),
+]
+
+
+def exactly(message):
+    return f"^{re.escape(message)}$"
+
+
+@pytest.mark.parametrize("statistic", [*CORRELATIONS, *TOP, bootstrap_interval])
+@pytest.mark.parametrize(("arguments", "message"), BAD_PAIRS)
+def test_bad_pairs(statistic, arguments, message):
+    with pytest.raises(ValueError, match=exactly(message)):
+        statistic(*arguments)
+
+
+@pytest.mark.parametrize("statistic", [*CORRELATIONS, *TOP])
+def test_one_network(statistic):
+    message = "scores must hold at least 2 numbers, got 1"
+    with pytest.raises(ValueError, match=exactly(message)):
+        statistic([1], [1])
+
+
+def test_series_with_unrelated_labels_are_taken_in_order():
+    assert weighted_tau(pd.Series([1, 2], ["a", "b"]), pd.Series([1, 2])) == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: regret([1, 2], [1, 2], 3), "k must be an integer from 1 to 2, got 3"),
+        (lambda: regret([1, 2], [1, 2], 0), "k must be an integer from 1 to 2, got 0"),
+        (lambda: relative_at_k([1, 2], [1, 2], 1.5), "k must be an integer from 1 to 2, got 1.5"),
+        (
+            lambda: relative_at_k([1, 2], [-1, 2]),
+            "accuracies must not be negative and not all zero to form a ratio, "
+            "got values from -1 to 2",
+        ),
+        (
+            lambda: relative_at_k([1, 2], [0, 0]),
+            "accuracies must not be negative and not all zero to form a ratio, "
+            "got values from 0 to 0",
+        ),
+        (lambda: ties([1]), "scores must hold at least 2 numbers, got 1"),
+        (lambda: ties([1, 2], -0.1), "tolerance must be a finite number, 0 or more, got -0.1"),
+        (lambda: ties([1, 2], math.nan), "tolerance must be a finite number, 0 or more, got nan"),
+        (
+            lambda: bootstrap_interval([1, 2], [1, 2]),
+            "scores must hold at least 3 numbers, got 2",
+        ),
+        (
+            lambda: bootstrap_interval([1, 2, 3], [1, 2, 3], level=1),
+            "level must be between 0 and 1, both excluded, got 1",
+        ),
+        (
+            lambda: bootstrap_interval([1, 2, 3], [1, 2, 3], resamples=0),
+            "resamples must be an integer of 1 or more, got 0",
+        ),
+        (
+            lambda: bootstrap_interval([1, 1, 1], [1, 2, 3], resamples=10),
+            "scores and accuracies must leave the statistic defined on at least half of the "
+            "resamples, got nan on 10 of 10: too few networks or too many ties",
+        ),
+        (lambda: mean_interval([0.5]), "values must hold at least 2 numbers, got 1"),
+        (lambda: mean_interval([0.5, math.nan]), "values must be finite, got nan at position 1"),
+        (
+            lambda: mean_interval([0.5, 0.6], level=0),
+            "level must be between 0 and 1, both excluded, got 0",
+        ),
+        (
+            lambda: mean_interval([0.5, 0.6], resamples=-1),
+            "resamples must be an integer of 1 or more, got -1",
+        ),
+        (lambda: chance_level(1), "n must be an integer of 2 or more, got 1"),
+        (lambda: chance_level(11.0), "n must be an integer of 2 or more, got 11.0"),
+        (
+            lambda: chance_level(11, level=95),
+            "level must be between 0 and 1, both excluded, got 95",
+        ),
+        (
+            lambda: chance_level(11, permutations=0),
+            "permutations must be an integer of 1 or more, got 0",
+        ),
+    ],
+)
+def test_bad_arguments(call, message):
+    with pytest.raises(ValueError, match=exactly(message)):
+        call()

@@ -1,0 +1,109 @@
+"""Networks of any library as encoders: the same features, trainable, and nothing normalised twice."""
+
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("torchvision")
+timm = pytest.importorskip("timm")
+
+from torch import nn
+from torchvision.transforms import Compose, Normalize, ToTensor
+from torchvision.transforms._presets import ImageClassification
+
+from sfda.benchmark.finetune import finetune
+from sfda.images.augment import normalise
+from sfda.networks.backbones import Backbone
+from sfda.networks.encoders import Encoder, fold_batch_norm, normalisation
+
+MEAN, STD = [0.4, 0.5, 0.3], [0.2, 0.3, 0.25]
+IMAGES = torch.randint(256, (3, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def random_norms(network, seed=0):
+    """Batch norms with random numbers, as after training."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                tensor.data.uniform_(0.5, 1.5, generator=generator)
+    return network
+
+
+def network(name="mobilenetv2_050"):
+    torch.manual_seed(0)
+    return random_norms(timm.create_model(name, num_classes=7)).eval()
+
+
+def backbone(net=None, transform=None):
+    transform = transform or Compose([ToTensor(), Normalize(MEAN, STD)])
+    return Backbone("net", network() if net is None else net, transform)
+
+
+def folded(net):
+    """As published weights are whose batch norm is folded: only a bias is left in it."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.fill_(1)
+            module.running_mean.zero_()
+            module.running_var.fill_(1 - module.eps)
+    return net
+
+
+def test_features_are_those_of_the_networks_own_normalisation():
+    encoder = Encoder(backbone()).eval()
+    x = (IMAGES / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    with torch.no_grad():
+        z = encoder(normalise(IMAGES))
+        expected = encoder.network.forward_head(encoder.network.forward_features(x), pre_logits=True)
+        logits = encoder.classifier()(normalise(IMAGES))
+        torch.testing.assert_close(z, expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(logits, encoder.network(x), rtol=1e-4, atol=1e-4)
+    assert z.shape == (3, 1280) and logits.shape == (3, 7)
+
+
+def test_normalisation_of_a_preset_and_of_none():
+    mean, std = normalisation(backbone(transform=ImageClassification(crop_size=48, mean=MEAN, std=STD)))
+    assert mean.tolist() == pytest.approx(MEAN) and std.tolist() == pytest.approx(STD)
+    with pytest.raises(ValueError, match="net: expected a transform that ends in a normalisation, got "):
+        Encoder(backbone(transform=ToTensor()))
+
+
+def test_a_copy_is_trained_and_the_encoder_is_not():
+    encoder = Encoder(backbone(folded(network()))).eval()
+    before = copy.deepcopy(encoder.state_dict())
+    labels = torch.arange(30) % 3
+    grey = (IMAGES[:1] // 8 + 90 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+    run = finetune(encoder, 3, grey, labels, grey, steps=40, batch=10, learning_rate=0.001, weight_decay=0.0)
+    assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+    assert run.curve[-1] < run.curve[0] / 2
+    copied = copy.deepcopy(encoder)
+    copied.network.conv_stem.weight.data.zero_()
+    with torch.no_grad():
+        assert not torch.equal(copied(normalise(IMAGES)), encoder(normalise(IMAGES)))
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_050", "tf_mobilenetv3_small_minimal_100", "resnet10t"])
+def test_folded_batch_norm_is_joined_to_its_convolution(name):
+    before = folded(network(name))
+    after = fold_batch_norm(copy.deepcopy(before))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in after.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in before.modules())
+    with torch.no_grad():
+        x = normalise(IMAGES)
+        torch.testing.assert_close(after(x), before(x), rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norm_that_normalises_is_left_alone():
+    before = network()
+    after = fold_batch_norm(before)
+    assert after is before and any(isinstance(module, nn.BatchNorm2d) for module in after.modules())
+    one = folded(network())
+    next(m for m in one.modules() if isinstance(m, nn.BatchNorm2d)).running_mean[0] = 1e-3
+    assert any(isinstance(module, nn.BatchNorm2d) for module in fold_batch_norm(one).modules())
+
+
+def test_batch_norm_before_its_convolution_is_left_alone():
+    net = folded(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)).eval())
+    assert [type(m) for m in fold_batch_norm(net)] == [nn.BatchNorm2d, nn.Conv2d, nn.ReLU, nn.BatchNorm2d]

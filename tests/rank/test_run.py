@@ -1,0 +1,394 @@
+"""Ranking networks on images, and the command: runs that fail, are stopped, and go on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sfda import METRICS
+from sfda.__main__ import main
+from sfda.rank import rank
+from sfda.rank.jackknife import LEFT_OUT, jackknife
+from sfda.rank.result import Ranking, rank_features
+
+torch = pytest.importorskip("torch")
+timm = pytest.importorskip("timm")
+safetensors_torch = pytest.importorskip("safetensors.torch")
+
+from PIL import Image
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from sfda.images import official
+from sfda.networks import backbones, checkpoints, extract
+from sfda.networks.backbones import Backbone
+
+CLASSES = ("blau & grün", "it's [red]", "plain")
+
+
+def write_images(folder, per_class=8, seed=0):
+    """Small images with a shade of colour for each class and much noise."""
+    rng = np.random.default_rng(seed)
+    for c, name in enumerate(CLASSES):
+        (folder / name).mkdir(parents=True)
+        for i in range(per_class):
+            pixels = rng.integers(0, 256, size=(24, 24, 3)) * 0.8
+            pixels[..., c] += 3
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def to_tensor(image):
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+
+
+def small(name, seed=0, width=6):
+    torch.manual_seed(seed)
+    layers = nn.Conv2d(3, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 2)
+    return Backbone(name, nn.Sequential(*layers), to_tensor)
+
+
+class Broken(nn.Sequential):
+    def forward(self, x):
+        raise TypeError("no such thing\nas this")
+
+
+def broken(name="broken"):
+    return Backbone(name, Broken(nn.Linear(3, 3)), to_tensor)
+
+
+@pytest.fixture
+def images(tmp_path):
+    return write_images(tmp_path / "images")
+
+
+def same_but_for_time(one, other):
+    drop = [c for c in one if c.endswith("seconds") or c == "cached"]
+    pd.testing.assert_frame_equal(one.drop(columns=drop), other.drop(columns=drop), rtol=0, atol=0)
+
+
+def test_networks_on_a_folder(images, tmp_path):
+    said = []
+    found = rank([small("a"), small("b", 1)], images, cache=tmp_path / "cache",
+                 progress=lambda *line: said.append(line))  # fmt: skip
+    assert isinstance(found, Ranking) and found.n == 24
+    assert found.classes == dict.fromkeys(CLASSES, 8) and found.about["images"] == "images"
+    own = {}
+    for net in (small("a"), small("b", 1)):
+        own[net.name] = extract.extract(net, official.load_images(images).everything, "x").features
+    y = official.load_images(images).labels
+    expected = rank_features(own, y, parameters={"a": 182, "b": 182})
+    columns = ["network", "score", "low", "high", "behind", "tied", "features", "parameters"]
+    pd.testing.assert_frame_equal(found.table[columns], expected.table[columns])
+    assert found.ensembles == expected.ensembles and not found.table["cached"].any()
+    finished = [text for text, last in said if last]
+    assert re.fullmatch(r"\[1/2\] a: 24 images in \d+ s, \d+ a second; score 0\.\d+", finished[0])
+    assert any(re.fullmatch(r"\[2/2\] b: 24 of 24 images, \d+ a second, 0 s left", text) for text, _ in said)
+    again = rank([small("b", 1), small("a")], images, cache=tmp_path / "cache")
+    assert again.table["cached"].all() and (again.table["forward_seconds"] == 0).all()
+    same_but_for_time(found.table, again.table)
+    assert "cached" in str(again) and "24 images of 3 classes (all of it, for it has no parts)" in str(again)
+
+
+def test_the_test_part_is_not_scored_unless_all_is_asked_for(tmp_path):
+    for part, n in (("train", 6), ("val", 2), ("test", 4)):
+        write_images(tmp_path / "images" / part, n, seed=n)
+    found = rank(small("a"), tmp_path / "images", cache=None)
+    assert found.n == 24 and "the test part, 12 images, is left out" in found.about["part"]
+    everything = rank(small("a"), tmp_path / "images", cache=None, part="all")
+    assert everything.n == 36 and "the test part too" in everything.about["part"]
+    whole = official.load_images(tmp_path / "images")
+    x = extract.extract(small("a"), whole.everything, "x").features
+    assert everything.table["score"][0] == pytest.approx(jackknife(x, whole.labels)[0])
+    expected = jackknife(x[:24], whole.labels[:24])[0]  # train, then validation
+    assert found.table["score"][0] == pytest.approx(expected)
+    assert found.about["fingerprint"] != everything.about["fingerprint"] == whole.fingerprint
+    with pytest.raises(ValueError, match="part: expected 'train' or 'all', got 'test'"):
+        rank(small("a"), whole, cache=None, part="test")
+
+
+def test_so_many_images_a_class_are_the_same_for_all_networks(images, tmp_path):
+    seen = {}
+
+    class Looking(nn.Sequential):
+        def forward(self, x):
+            seen.setdefault(self.name, []).append(x.clone())
+            return super().forward(x)
+
+    def looking(name):
+        net = Looking(*small(name).network)
+        net.name = name
+        return Backbone(name, net, to_tensor)
+
+    found = rank([looking("a"), looking("b")], images, per_class=4, cache=tmp_path)
+    assert found.n == 12 and set(found.classes.values()) == {4}
+    assert torch.equal(seen["a"][0], seen["b"][0]) and len(seen["a"][0]) == 12
+    other = rank([looking("c")], images, per_class=4, seed=1, cache=tmp_path)
+    assert not torch.equal(seen["a"][0], seen["c"][0])
+    fingerprints = {each.about["fingerprint"] for each in (found, other, rank(small("a"), images, cache=None))}
+    assert len(fingerprints) == 3
+    assert rank(small("a"), images, per_class=99, cache=None).n == 24
+    with pytest.raises(ValueError, match="per_class: expected 1 or more, got 0"):
+        rank(small("a"), images, per_class=0)
+    with pytest.raises(ValueError, match="found 1 in 'blau & grün', .*left-out probability judges"):
+        rank(small("a"), images, per_class=1)
+
+
+def test_shuffled_labels_are_worth_nothing(tmp_path):
+    images = write_images(tmp_path / "images", per_class=30)
+    true, shuffled = (rank(small("a", width=12), images, shuffle=s, cache=tmp_path / "c") for s in (False, True))
+    assert shuffled.table["cached"][0]  # the same features
+    assert shuffled.classes == true.classes and shuffled.about["shuffled"] and not true.about["shuffled"]
+    assert true.table["score"][0] > 0.5 > 0.4 > shuffled.table["score"][0]
+    assert any(note.startswith("the labels are shuffled") for note in shuffled.notes)
+    assert not any("shuffled" in note for note in true.notes)
+    again = rank(small("a", width=12), images, shuffle=True, cache=tmp_path / "c")
+    assert again.table["score"][0] == shuffled.table["score"][0]
+    other = rank(small("a", width=12), images, shuffle=True, seed=1, cache=tmp_path / "c")
+    assert other.table["score"][0] != shuffled.table["score"][0]
+
+
+def test_any_data_set_of_torch():
+    x = torch.randint(0, 256, (30, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    found = rank(small("a"), TensorDataset(x, torch.arange(30) % 2), cache=None, metric="LogME")
+    assert found.n == 30 and found.metric == "LogME" and found.classes == {"0": 15, "1": 15}
+
+
+def test_images_that_cannot_be_read(images, tmp_path):
+    (images / "plain" / "3.png").write_bytes(b"no image")
+    message = r"1 of 24 cannot be read, .*3\.png.*mend or remove them, .*\(--skip-unreadable\)"
+    with pytest.raises(ValueError, match=message):
+        rank([small("a"), small("b")], images, cache=tmp_path / "cache")
+    found = rank([small("a"), small("b", 1)], images, cache=tmp_path / "cache", skip_unreadable=True)
+    assert found.n == 23 and found.classes["plain"] == 7 and found.about["skipped"] == 1
+    assert "images that could not be read and were left out: 1" in found.notes
+
+
+def test_one_network_that_fails_does_not_stop_the_others(images, tmp_path):
+    said = []
+    networks = [small("a"), broken(), small("b", 1)]
+    found = rank(networks, images, cache=None, progress=lambda text, last: said.append(text))
+    assert set(found.table["network"]) == {"a", "b"}
+    assert found.failures == {"broken": "TypeError: no such thing as this"}
+    assert "[2/3] broken: failed: TypeError: no such thing as this" in said
+    assert str(found).endswith("Not ranked: broken (TypeError: no such thing as this).")
+    with pytest.raises(ValueError, match="networks: none of 1 could be ranked; broken: TypeError: no such"):
+        rank(broken(), images, cache=None)
+
+
+def test_memory_that_does_not_suffice(images, monkeypatch):
+    def full(*arguments, **options):
+        raise MemoryError
+
+    monkeypatch.setattr("sfda.metric.scatter.LabelledFeatures.from_features", full)
+    with pytest.raises(ValueError, match="not enough memory for 24 images: score fewer with per_class"):
+        rank(small("a"), images, cache=None)
+
+
+def test_a_full_disk_stops_everything(images, tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        rank([small("a"), small("b")], images, cache=tmp_path / "cache")
+
+
+def write_manifest(folder, sizes=(("a", 32), ("b", 48))):
+    """Networks of timm with random weights, each with its own size of images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for seed, (name, size) in enumerate(sizes):
+        torch.manual_seed(seed)
+        net = timm.create_model("test_efficientnet", pretrained=False, num_classes=7).eval()
+        safetensors_torch.save_file(net.state_dict(), folder / f"{name}.safetensors")
+        arguments = {"args": ["test_efficientnet"], "kwargs": {"num_classes": 7}}
+        entries.append({
+            "file": f"{name}.safetensors", "input_size": [3, size, size],
+            "builder": {"callable": "timm.create_model"} | arguments,
+            "normalisation": {"mean": [0.5] * 3, "std": [0.25] * 3},
+        })  # fmt: skip
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({"models": entries}), encoding="utf-8")
+    return path
+
+
+def test_a_manifest_stands_for_all_its_networks(images, tmp_path):
+    first, second = write_manifest(tmp_path / "one"), write_manifest(tmp_path / "two", [("b", 32), ("c", 32)])
+    found = rank([str(first), f"{second}:b", f"{first}:a"], images, cache=None)
+    assert set(found.table["network"]) == {"a", f"{first}:b", f"{second}:b"}
+    assert found.table["parameters"].nunique() == 1
+    assert set(rank(str(second), images, cache=None).table["network"]) == {"b", "c"}
+
+
+def never(*arguments, **options):
+    raise AssertionError("a forward pass")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["resnet50"], "name: expected torchvision:NAME, .*, got 'resnet50'"),
+        (["timm:vit_9000"], "timm has no 'vit_9000'"),
+        (["gone.json"], "gone.json is missing"),
+        ([], "networks: expected at least one, got none"),
+        ([small("a"), small("a")], "networks: two different ones are called 'a'"),
+    ],
+)
+def test_names_are_checked_before_any_work(images, monkeypatch, names, message):
+    monkeypatch.setattr(extract, "extract", never)
+    monkeypatch.setattr(backbones, "load", never)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        rank(names, images, cache=None)
+
+
+def test_weights_are_looked_for_before_any_work(images, tmp_path, monkeypatch):
+    path = write_manifest(tmp_path, [("a", 32), ("b", 32), ("c", 32)])
+    monkeypatch.setattr(extract, "extract", never)
+    (tmp_path / "b.safetensors").unlink()
+    (tmp_path / "c.safetensors").write_bytes(b"half a file")
+    message = r"b cannot be loaded \(.*b.safetensors is missing\); nor can c; nothing was computed"
+    with pytest.raises(FileNotFoundError, match=message):
+        rank(str(path), images, cache=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "NCTI"}, "metric: NCTI"),
+        ({"dtype": "int8"}, "dtype: expected 'float32' or 'float16', got 'int8'"),
+        ({"device": "cuda:77"}, "device: cannot compute on cuda:77"),
+        ({"batch": 0}, "batch: expected 1 or more, got 0"),
+    ],
+)
+def test_options_are_checked_before_any_work(images, monkeypatch, options, message):
+    monkeypatch.setattr(extract, "extract", never)
+    with pytest.raises(ValueError, match=message):
+        rank(small("a"), images, **({"cache": None} | options))
+
+
+def test_a_cache_that_cannot_be_written(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(extract, "extract", never)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="cache: .*file/cache cannot be written .*name another folder"):
+        rank(small("a"), images, cache=tmp_path / "file" / "cache")
+
+
+# --- the command ------------------------------------------------------------------
+
+
+def table_of(path):
+    return pd.read_csv(path, keep_default_na=False)
+
+
+def test_the_command_prints_and_writes(images, tmp_path, capsys):
+    manifest = write_manifest(tmp_path / "weights")
+    out = {kind: tmp_path / f"out.{kind}" for kind in ("csv", "json", "svg")}
+    arguments = ["rank", str(images), "--models", str(manifest), "--cache", str(tmp_path / "cache"), "--half"]
+    files = ["--csv", str(out["csv"]), "--json", str(out["json"]), "--figure", str(out["svg"])]
+    assert main([*arguments, *files]) == 0
+    captured = capsys.readouterr()
+    assert re.search("^rank  network +score +95 % interval", captured.out, re.M)
+    assert "[1/2] a: 24 images in " in captured.err
+    written = json.loads(out["json"].read_text(encoding="utf-8"))
+    assert written["best"] in ("a", "b") and written["about"]["dtype"] == "float16"
+    assert list(written["classes"]) == sorted(CLASSES)
+    assert list(table_of(out["csv"])["network"]) == [row["network"] for row in written["table"]]
+    assert out["svg"].read_text(encoding="utf-8").lstrip().startswith("<?xml")
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf"])
+def test_figures_of_other_kinds(images, tmp_path, suffix, capsys):
+    manifest = write_manifest(tmp_path / "weights")
+    file = tmp_path / f"a.{suffix.upper()}"
+    assert main(["rank", str(images), "--models", f"{manifest}:a", "--no-cache", "--figure", str(file)]) == 0
+    assert file.read_bytes().startswith({"png": b"\x89PNG", "pdf": b"%PDF"}[suffix])
+    assert "a alone was scored" in capsys.readouterr().out
+
+
+def test_the_command_says_which_network_failed(images, tmp_path, monkeypatch, capsys):
+    manifest = write_manifest(tmp_path / "weights")
+    load = backbones.load
+    monkeypatch.setattr(
+        backbones, "load",
+        lambda name, **options: broken() if name.endswith(":a") else load(name, **options),
+    )  # fmt: skip
+    assert main(["rank", str(images), "--models", str(manifest), "--no-cache"]) == 2
+    captured = capsys.readouterr()
+    assert "Not ranked: a (TypeError: no such thing as this)." in captured.out
+    assert "[1/2] a: failed: TypeError" in captured.err
+
+
+COMMAND = [sys.executable, "-m", "sfda", "rank"]
+
+
+def stopped(arguments, how, after="[1/2] a: "):
+    """Run the command, stop it when the first network is done, and return its exit code and stderr."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        COMMAND + arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        # Where the tests run in the background, SIGINT is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as run:
+        first = run.stderr.readline()
+        assert first.startswith(after), first + run.stderr.read()
+        time.sleep(0.3)  # the second is at work
+        run.send_signal(how)
+        _, rest = run.communicate(timeout=60)
+    return run.returncode, rest
+
+
+def test_a_killed_run_goes_on_where_it_was(images, tmp_path, capsys):
+    manifest = write_manifest(tmp_path / "weights", [("a", 32), ("b", 400)])
+    arguments = [str(images), "--models", str(manifest), "--batch", "1", "--cache"]
+    cache = tmp_path / "cache"
+    code, rest = stopped([*arguments, str(cache)], signal.SIGINT)
+    assert code == 130 and "what was finished is kept, and the same command goes on" in rest
+    assert rest.count("\n") == 1 and [p.name[:2] for p in cache.iterdir()] == ["a-"]
+    for entry in cache.iterdir():
+        entry.rename(tmp_path / "kept")
+    code, rest = stopped([*arguments, str(cache)], signal.SIGKILL)
+    assert code == -signal.SIGKILL and not rest
+    assert [p.name[:2] for p in cache.iterdir() if not p.name.startswith(".")] == ["a-"]
+    tables = []
+    for folder in (cache, tmp_path / "another"):
+        assert main(["rank", *arguments, str(folder), "--csv", str(tmp_path / "out.csv")]) == 0
+        tables.append(table_of(tmp_path / "out.csv"))
+        captured = capsys.readouterr()
+        resumed = folder == cache
+        assert ("[1/2] a: 24 images from the cache" in captured.err) == resumed
+        assert "[2/2] b: 24 images in " in captured.err
+        assert (len(re.findall(r"  cached  ", captured.out)) == 1) == resumed
+    same_but_for_time(*tables)
+    assert tables[0].set_index("network")["cached"].to_dict() == {"a": True, "b": False}
+
+
+def test_progress_on_a_terminal_is_one_line_a_network(images, tmp_path, monkeypatch, capsys):
+    manifest = write_manifest(tmp_path / "weights")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert main(["rank", str(images), "--models", str(manifest), "--no-cache", "--batch", "8"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("\n") == 2 and said.endswith("\r\x1b[K")
+    lines = said.split("\n")
+    assert [part.split(",")[0] for part in lines[0].split("\r\x1b[K") if "of 24" in part] == [
+        "[1/2] a: 8 of 24 images", "[1/2] a: 16 of 24 images", "[1/2] a: 24 of 24 images",
+    ]  # fmt: skip
+
+
+def test_the_zoos_are_those_of_the_library():
+    help_text = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True).stdout
+    assert f"{{{','.join(checkpoints.ZOOS)}}}" in help_text
+    assert set(LEFT_OUT) <= set(METRICS)
+
+
+def test_torch_waits_until_it_is_needed():
+    code = "import sys, sfda.rank.run, sfda.__main__; sfda.__main__.build_parser(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,132 @@
+"""Potential energy descent against the public code's values, its steps, and bad input."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import literal_rivals as literal
+from data_sets import CASES, gaussian_classes, labelled_features, reference_case
+from sfda import SaturationWarning, sfda_score
+from sfda.rivals.logme import logme
+from sfda.rivals.ped import ped
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reference_cases(name):
+    X, y = reference_case(name)
+    moved = ped(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SaturationWarning)
+        assert sfda_score(moved, y) == pytest.approx(CASES[name]["scores"]["PED_SFDA"], abs=1e-9)
+    expected = CASES[name]["scores"]["PED_LogME"]
+    assert logme(moved, y, as_published=True) == pytest.approx(expected, rel=1e-9)
+    assert np.array_equal(moved, X) == (name == "A")  # where no classes overlap
+
+
+# The literal version standardises and restores all samples in every step,
+# six times: a few rounding errors of the features. Steps end by a comparison,
+# and with few classes on a line and a round fraction both sides may be equal
+# but for rounding: no ratio of such draws is 0.47.
+@given(
+    labelled_features(max_classes=8),
+    st.sampled_from([0.3, 0.6, 2.0]),
+    st.sampled_from([0.1, 0.9, 2.0]),
+)
+@settings(max_examples=50, deadline=None)
+def test_equals_its_steps(data, nsigma, dt):
+    X, y = data
+    statistics = {"mean": X.mean(0), "std": X.std(0)}
+    other = np.abs(np.random.default_rng(0).standard_normal((2, X.shape[1])))
+    options = {"nsigma": nsigma, "exit_ratio": 0.47}
+    before = X.copy()
+    # Where only one of them is given, the other is that of the features.
+    for given_ in ({}, {"mean": other[0]}, {"std": other[1]}, {"mean": other[0], "std": other[1]}):
+        expected = literal.ped(X, y, **(statistics | given_), **options, dt=dt)
+        assert ped(X, y, **given_, **options, time_step=dt) == pytest.approx(expected, abs=1e-8)
+    assert np.array_equal(X, before)
+
+
+def test_classes_move_as_a_whole_and_their_common_centre_stays():
+    y = np.repeat([0, 1, 2], [30, 20, 10])
+    X = gaussian_classes(0, y, 5, 0.2)
+    shift = ped(X, y) - X
+    for c in range(3):
+        assert np.ptp(shift[y == c], axis=0) == pytest.approx(np.zeros(5), abs=1e-12)
+    # To every action an equal reaction: displacements sum to zero over classes.
+    assert shift[[0, 30, 50]].sum(0) == pytest.approx(np.zeros(5), abs=1e-12)
+    assert np.abs(shift).max() > 0
+
+
+def test_invariances():
+    y = np.repeat([0, 1, 2], [30, 20, 10])
+    X = gaussian_classes(0, y, 5, 0.2)
+    moved, order = ped(X, y), np.random.default_rng(1).permutation(60)
+    assert ped(X[order], y[order]) == pytest.approx(moved[order], abs=1e-12)
+    assert ped(X, np.array(["z", "a", "m"])[y]) == pytest.approx(moved, abs=1e-12)
+    # Standardised by itself it moves with the units and the origin.
+    units = np.geomspace(0.1, 10, 5)
+    assert ped(X * units + 7, y) == pytest.approx(moved * units + 7, abs=1e-9)
+    assert ped(X, y, mean=np.zeros(5), std=np.ones(5)) != pytest.approx(moved, abs=1e-3)
+
+
+def test_classes_in_the_same_place_stay_together():
+    X = np.array([[0.0, 1], [0, -1], [0, 2], [0, -2]])
+    moved = ped(X, [0, 0, 1, 1])  # NaN in public code
+    assert np.array_equal(moved, X)
+
+
+def test_in_small_blocks(monkeypatch):
+    X, y = reference_case("C")
+    expected = ped(X, y)
+    blocks = [slice(start, start + 7) for start in range(0, len(X), 7)]
+    monkeypatch.setitem(ped.__globals__, "row_blocks", lambda x: blocks)
+    assert ped(X, y) == pytest.approx(expected, abs=1e-12)
+
+
+def test_stops():
+    X, y = reference_case("C")
+    assert np.array_equal(ped(X, y, max_steps=0), X)
+    assert np.array_equal(ped(X, y, exit_ratio=1), X)
+    steps = [np.abs(ped(X, y, max_steps=k) - X).sum() for k in (1, 2, 6)]
+    assert steps[0] < steps[1] < steps[2]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_comes_back_as_it_was_given(dtype):
+    y = np.repeat([0, 1], 20)
+    X = gaussian_classes(0, y, 5, 0.2).astype(dtype)
+    moved = ped(X, y)
+    assert (moved.dtype, moved.shape) == (X.dtype, X.shape)
+    tensor = torch.from_numpy(X.copy())
+    other = ped(tensor, torch.from_numpy(y))
+    assert other.dtype == tensor.dtype
+    assert np.array_equal(other.numpy(), moved)
+    assert np.array_equal(tensor.numpy(), X)
+    assert ped(np.round(X * 10).astype(int), y).dtype == np.float64
+
+
+Y = np.arange(20) % 2
+X = gaussian_classes(0, Y, 4)
+
+BAD_INPUT = [
+    ({"mean": np.zeros(3)}, "mean: expected shape (4,), got (3,)"),
+    ({"mean": [0, 0, np.nan, 0]}, "mean: expected finite numbers, found nan in column 2"),
+    ({"mean": ["a"] * 4}, "mean: expected one number a feature"),
+    ({"std": [1, -1, 1, 1]}, "std: expected finite numbers >= 0, found -1 in column 1"),
+    ({"nsigma": -1}, "nsigma: expected a finite number >= 0, got -1"),
+    ({"time_step": 0}, "time_step: expected a finite number > 0, got 0"),
+    ({"exit_ratio": np.inf}, "exit_ratio: expected a finite number >= 0, got inf"),
+    ({"max_steps": 1.5}, "max_steps: expected an integer >= 0, got 1.5"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_INPUT)
+def test_bad_input(options, message):
+    with pytest.raises(ValueError) as error:
+        ped(X, Y, **options)
+    assert str(error.value) == message

@@ -1,0 +1,197 @@
+"""LEEP, NCE and NLEEP against the public code's values, their formulas, and bad input."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import literal_rivals as literal
+from data_sets import CASES, gaussian_classes, reference_case, reference_source_probabilities
+from sfda import leep, nce
+from sfda.rivals.source_classifier import nleep
+
+torch = pytest.importorskip("torch")
+
+
+@st.composite
+def labelled_probabilities(draw):
+    """Few and many samples, unused source classes, exact zeros, singletons."""
+    C, Z = draw(st.integers(2, 12)), draw(st.integers(1, 30))
+    y = np.repeat(np.arange(C), draw(st.lists(st.integers(1, 9), min_size=C, max_size=C)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    theta = rng.dirichlet(np.full(Z, draw(st.sampled_from([0.05, 1.0]))), len(y))
+    if Z > 2 and draw(st.booleans()):
+        theta[:, 1:] += theta[:, :1] / (Z - 1)
+        theta[:, 0] = 0
+    return theta, y
+
+
+# --- exactness -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_reference_cases(name):
+    theta, (_, y) = reference_source_probabilities(name), reference_case(name)
+    checksum, expected = CASES[name]["checksum"], CASES[name]["scores"]
+    assert (theta[0, 0], theta[-1, -1]) == pytest.approx(
+        (checksum["theta_first"], checksum["theta_last"])
+    )
+    assert leep(theta, y) == pytest.approx(expected["LEEP"], rel=1e-9)
+    assert nce(theta, y) == pytest.approx(expected["NCE"], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nce_of_parc_adds_a_constant(name):
+    # Another public value, 1e-5 in the joint and the marginal: reproduced, not adopted.
+    theta, (_, y) = reference_source_probabilities(name), reference_case(name)
+    expected = CASES[name]["scores"]["NCE_parc"]
+    assert literal.nce(theta, y, added=1e-5) == pytest.approx(expected, rel=1e-9)
+    assert nce(theta, y) != pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nleep_of_the_reference_cases(name):
+    X, y = reference_case(name)
+    expected = CASES[name]["scores"]["NLEEP_sfda_repo"]
+    values = [nleep(X, y, log=False, seed=seed) for seed in range(2)]
+    assert values == pytest.approx([expected["mean"]] * 2, abs=3 * expected["std"])
+    assert values[0] == pytest.approx(literal.nleep(X, y, log=False), rel=1e-6)
+    # Jensen's inequality between the two forms.
+    assert nleep(X, y) <= np.log(values[0])
+    assert nleep(X, y) == pytest.approx(literal.nleep(X, y), rel=1e-6)
+
+
+# Sums of up to 108 positive terms, in another order: 1e-12 leaves four digits to spare.
+@given(labelled_probabilities())
+@settings(max_examples=60, deadline=None)
+def test_equal_their_formulas(data):
+    theta, y = data
+    before = theta.copy()
+    assert leep(theta, y) == pytest.approx(literal.leep(theta, y), abs=1e-12)
+    assert nce(theta, y) == pytest.approx(literal.nce(theta, y), abs=1e-12)
+    assert np.array_equal(theta, before)
+
+
+@given(labelled_probabilities(), st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_bounds_and_invariances(data, seed):
+    theta, y = data
+    rng = np.random.default_rng(seed)
+    order, columns = rng.permutation(len(y)), rng.permutation(theta.shape[1])
+    renamed = rng.permutation(y.max() + 1)[y]
+    # NCE takes the first of equally probable source classes.
+    ties = bool(((theta == theta.max(1, keepdims=True)).sum(1) > 1).any())
+    for metric in (leep, nce):
+        value = metric(theta, y)
+        assert value <= 1e-12
+        assert metric(theta[order], y[order]) == pytest.approx(value, abs=1e-12)
+        assert metric(theta, renamed) == pytest.approx(value, abs=1e-12)
+        if metric is leep or not ties:
+            assert metric(theta[:, columns], y) == pytest.approx(value, abs=1e-12)
+        assert metric(np.c_[theta, np.zeros(len(y))], y) == pytest.approx(value, abs=1e-12)
+    assert nce(theta, y) >= -np.log(y.max() + 1) - 1e-12
+
+
+def test_a_source_class_without_mass_is_no_nan():
+    theta = np.array([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0]])
+    assert leep(theta, [0, 0, 1, 1]) == 0
+    assert nce(theta, [0, 0, 1, 1]) == 0
+    assert leep(theta, [0, 1, 0, 1]) == pytest.approx(-np.log(2))
+    assert nce(theta, [0, 1, 0, 1]) == pytest.approx(-np.log(2))
+
+
+# --- what goes in ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_numpy_and_torch_alike(dtype):
+    theta, (_, y) = reference_source_probabilities("A"), reference_case("A")
+    theta = theta.astype(dtype)
+    names = np.array(["zebra", "ape", "mole", "cat"])[y]
+    for metric in (leep, nce):
+        expected = metric(theta.astype("float64"), y)
+        for source in (theta, torch.from_numpy(theta.copy()), theta.tolist()):
+            for labels in (y, torch.from_numpy(y), 10 - 3 * y, names):
+                value = metric(source, labels)
+                assert type(value) is float
+                assert value == pytest.approx(expected, abs=1e-12)
+
+
+def test_nleep_of_too_few_samples_for_its_components():
+    y = np.array([0, 0, 1, 2, 3, 3, 4])
+    assert nleep(gaussian_classes(0, y, 9), y) <= 0
+    assert nleep(np.repeat([[0.0], [1.0]], 4, axis=0), np.repeat([0, 1], 4)) == pytest.approx(0)
+
+
+def test_nleep_is_quiet_where_the_mixture_has_not_converged():
+    y = np.arange(60) % 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nleep(np.round(gaussian_classes(3, y, 30)), y)
+
+
+def test_nleep_depends_on_its_seed_and_on_nothing_else():
+    X, y = reference_case("C")
+    assert nleep(X, y, seed=1) == nleep(X, y, seed=1) != nleep(X, y, seed=2)
+    # A mixture with full covariances, but started by k-means: translation, scale
+    # and a rotation of the axes change nothing but rounding errors.
+    assert nleep(2 * X + 7, y) == pytest.approx(nleep(X, y), abs=1e-3)
+
+
+def test_nleep_options():
+    X, y = reference_case("C")
+    values = [nleep(X, y, covariance="spherical"), nleep(X, y, components_per_class=1)]
+    assert len({nleep(X, y), *values}) == 3
+
+
+# --- bad input -------------------------------------------------------------
+
+Y = np.arange(20) % 2
+THETA = np.full((20, 4), 0.25)
+X = gaussian_classes(0, Y, 4)
+
+
+def spoilt(value):
+    theta = THETA.copy()
+    theta[7, 2] = value
+    return theta
+
+
+BAD_SOURCE = [
+    (spoilt(np.nan), Y, "source_probabilities: expected finite numbers, found NaN, first in row 7"),
+    (spoilt(-0.1), Y, "source_probabilities: expected rows of probabilities that sum to 1, found -0.1 in row 7; turn logits into probabilities with softmax"),
+    (spoilt(0.5), Y, "source_probabilities: expected rows of probabilities that sum to 1, found a sum of 1.25 in row 7; turn logits into probabilities with softmax"),
+    (100 * THETA, Y, "source_probabilities: expected rows of probabilities that sum to 1, found a sum of 100 in row 0; turn logits into probabilities with softmax"),
+    (THETA[0], Y, "source_probabilities: expected 2 dimensions (samples x features), got 1 (shape (4,))"),
+    (THETA, Y[:19], "labels: expected one label for each of the 20 rows of features, got 19"),
+    (THETA, np.zeros(20), "labels: expected at least 2 classes, got 1 (0.0) in 20 rows"),
+    (THETA, None, "labels: expected one label a row of features, got None"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("metric", [leep, nce])
+@pytest.mark.parametrize(("theta", "labels", "message"), BAD_SOURCE)
+def test_bad_source(metric, theta, labels, message):
+    with pytest.raises(ValueError) as error:
+        metric(theta, labels)
+    assert str(error.value) == message
+
+
+BAD_INPUT = [
+    (np.ones((20, 3)), {}, "features: expected variation, found every row the same"),
+    (1e200 * X, {}, "features: too large, their scatter overflows; rescale them"),
+    (X[:, 0], {}, "features: expected 2 dimensions (samples x features), got 1 (shape (20,))"),
+    (X, {"components_per_class": 0}, "components_per_class: expected an integer of 1 or more, got 0"),
+    (X, {"components_per_class": 2.5}, "components_per_class: expected an integer of 1 or more, got 2.5"),
+    (X, {"variance": 1.0}, "variance: expected a number between 0 and 1, got 1.0"),
+    (X, {"covariance": "round"}, "covariance: expected one of full, tied, diag, spherical, got 'round'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("features", "options", "message"), BAD_INPUT)
+def test_bad_input_of_nleep(features, options, message):
+    with pytest.raises(ValueError) as error:
+        nleep(features, Y, **options)
+    assert str(error.value) == message

@@ -1,0 +1,343 @@
+"""Damaged files and full disks: what is finished stays, what is not is done again."""
+
+import errno
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hostile import quick
+from tree import ROOT
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+pytest.importorskip("timm")
+
+from sfda import files
+from sfda.benchmark import ablation, scores, selections, tables
+from sfda.benchmark import cells as benchmark
+from sfda.benchmark.cells import _write_cell, cell_path, read_cell
+from sfda.evidence import ensembles
+from sfda.networks import extract
+from sfda.networks.extract import Features, _read, _write
+
+# --- damage ---------------------------------------------------------------------------
+
+
+@st.composite
+def damages(draw):
+    """A function of bytes to other bytes."""
+    share, length = draw(st.floats(0, 1)), draw(st.integers(1, 64))
+    filling = draw(st.binary(min_size=length, max_size=length))
+
+    def at(content):
+        return int(share * len(content))
+
+    return draw(st.sampled_from([
+        lambda b: b[: min(at(b), len(b) - 1)],
+        lambda b: b[: at(b)] + bytes(length) + b[at(b) + length :],
+        lambda b: b[: at(b)] + filling + b[at(b) + length :],
+        lambda b: b[: at(b)] + b[at(b) + length :],
+        lambda b: b[: at(b)] + filling + b[at(b) :],
+        lambda b: filling, lambda b: b"", lambda b: bytes(len(b)), lambda b: b[::-1], lambda b: b"[" * 100_000,
+        lambda b: b"\x93NUMPY\x01\x00" + filling, lambda b: b"PK\x03\x04" + filling,
+    ]))  # fmt: skip
+
+
+def _result(seed=0):
+    rng = np.random.default_rng(seed)
+    return Features(rng.standard_normal((5, 3)).astype("f4"), np.arange(5) % 2, [7], "fc", False)
+
+
+def same(one, other):
+    return (
+        np.array_equal(one.features, other.features) and np.array_equal(one.labels, other.labels)
+        and one.skipped == other.skipped and one.layer == other.layer
+    )  # fmt: skip
+
+
+@given(st.sampled_from(["extract.npy", "labels.npy", "facts.json"]), damages())
+@quick(150)
+def test_a_damaged_cache_entry_is_none_or_what_it_was(name, damage):
+    with tempfile.TemporaryDirectory() as folder:
+        entry = Path(folder) / "net-0123"
+        _write(entry, _result())
+        before = (entry / name).read_bytes()
+        (entry / name).write_bytes(damage(before))
+        found = _read(entry)
+        # Facts may be written otherwise and say the same; arrays are what they were.
+        if found is not None and (entry / name).read_bytes() != before:
+            assert name == "facts.json" and np.array_equal(found.features, _result().features)
+        if found is None:
+            _write(entry, _result())
+            assert same(_read(entry), _result())
+        assert os.listdir(folder) == ["net-0123"]
+
+
+@pytest.mark.parametrize("what", ["file", "dangling link", "link to a folder", "folder in a file's place", "other entry"])
+def test_something_else_in_the_place_of_an_entry(tmp_path, what):
+    entry, other = tmp_path / "a", tmp_path / "b"
+    _write(other, _result(1))
+    if what == "file":
+        entry.write_bytes(b"x")
+    elif what == "dangling link":
+        entry.symlink_to(tmp_path / "nowhere")
+    elif what == "link to a folder":
+        (tmp_path / "kept").mkdir()
+        (tmp_path / "kept" / "mine").touch()
+        entry.symlink_to(tmp_path / "kept")
+    elif what == "folder in a file's place":
+        _write(entry, _result())
+        (entry / "labels.npy").unlink()
+        (entry / "labels.npy").mkdir()
+    else:
+        shutil.copytree(other, entry)
+    assert _read(entry) is None
+    _write(entry, _result())
+    assert same(_read(entry), _result()) and same(_read(other), _result(1))
+    if what == "link to a folder":  # whatever it led to is none of ours
+        assert (tmp_path / "kept" / "mine").exists()
+
+
+def test_an_entry_that_another_process_finished_first_is_left_alone(tmp_path):
+    _write(tmp_path / "a", _result())
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()}
+    _write(tmp_path / "a", _result())
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()} == before
+
+
+# --- cells ----------------------------------------------------------------------------
+
+RECORD = {
+    "group": "supervised", "model": "a", "task": "digits", "seed": 0, "accuracy": 0.5, "seconds": 1.0, "device": "d",
+    "curve": [1.0] * 4, "digest": "d1", "learning_rate": 0.1, "weight_decay": 0.0, "validation_accuracy": 0.5,
+    "probe_accuracy": 0.25, "penalty": 1.0, "choice_seconds": 2.0,
+}  # fmt: skip
+
+
+def write(cells, **changes):
+    record = RECORD | changes
+    path = cell_path(cells, record["model"], record["task"], record["seed"])
+    p = np.random.default_rng(record["seed"]).dirichlet(np.ones(3), 6).astype("f2")
+    _write_cell(path, record, p)
+    return path, (record, p.tolist())
+
+
+def said(path):
+    found = read_cell(path)
+    return None if found is None else (found[0], found[1].tolist())
+
+
+@given(damages())
+@quick(300)
+def test_a_damaged_cell_is_none_or_what_it_was(damage):
+    with tempfile.TemporaryDirectory() as folder:
+        path, whole = write(folder)
+        path.write_bytes(damage(path.read_bytes()))
+        assert said(path) in (None, whole)
+        write(folder)
+        assert said(path) == whole
+
+
+@pytest.mark.parametrize("record", [
+    {k: v for k, v in RECORD.items() if k != "digest"}, {k: v for k, v in RECORD.items() if k != "curve"},
+    [], "text", 5, None, RECORD | {"model": "b"}, RECORD | {"seed": 1}, RECORD | {"task": "u"},
+])  # fmt: skip
+def test_a_cell_of_an_older_version_or_of_another_place_is_none(tmp_path, record):
+    path, _ = write(tmp_path)
+    np.savez(path, record=np.array(json.dumps(record)), probabilities=np.ones((2, 2)))
+    assert read_cell(path) is None
+    assert benchmark._done(tmp_path, None, False) == {} and tables.collect(tmp_path, tmp_path / "tables") == {}
+
+
+@pytest.mark.parametrize("probabilities", [b"no array", np.ones(3), np.array(0.5)])
+def test_probabilities_that_are_none(tmp_path, probabilities):
+    path, _ = write(tmp_path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("record.npy", _npy(np.array(json.dumps(RECORD))))
+        archive.writestr("probabilities.npy", probabilities if isinstance(probabilities, bytes) else _npy(probabilities))
+    assert read_cell(path) is None
+
+
+def _npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def test_an_array_where_a_cell_should_be(tmp_path):
+    path, _ = write(tmp_path)
+    with open(path, "wb") as file:
+        np.save(file, np.ones(3))
+    assert read_cell(path) is None
+
+
+def test_a_folder_in_the_place_of_a_cell_is_found_before_anything_is_measured(tmp_path, monkeypatch):
+    from sfda.benchmark.grids import Grid
+
+    grid = Grid({"a": "timm:x"}, ("digits",), {"a": "supervised"})
+    monkeypatch.setattr(Grid, "encoder", lambda *a, **o: torch.nn.Linear(1, 1))
+    monkeypatch.setattr(benchmark, "run_job", None)
+    path = cell_path(tmp_path, "a", "digits", 0)
+    path.mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"^cells: .*a\.0\.npz is a folder, where a file is to be; remove it$"):
+        benchmark.run(["a"], ["digits"], [0], cells=tmp_path, device="cpu", grid=grid)
+
+
+# --- tables ----------------------------------------------------------------------------
+
+
+@given(damages())
+@quick(60)
+def test_a_damaged_table_is_refused_by_name_and_left_alone(damage):
+    with tempfile.TemporaryDirectory() as folder:
+        cells, place = Path(folder) / "cells", Path(folder) / "tables"
+        write(cells), write(cells, seed=1)
+        tables.collect(cells, place, predictions=False)
+        path = place / "accuracy.csv"
+        path.write_bytes(damage(path.read_bytes()))
+        before = path.read_bytes()
+        try:
+            tables.collect(cells, place, predictions=False)
+        except ValueError as error:
+            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+            assert path.read_bytes() == before
+        assert not list(place.glob(".*"))
+
+
+@pytest.mark.parametrize("cut", [1, 2, 9])
+def test_a_table_that_is_cut_off_is_not_read(tmp_path, cut):
+    write(tmp_path), tables.collect(tmp_path, tmp_path, predictions=False)
+    path = tmp_path / "accuracy.csv"
+    path.write_bytes(path.read_bytes()[:-cut])
+    with pytest.raises(ValueError, match="accuracy.csv: its last line is cut off"):
+        files.read_table(path)
+    with pytest.raises(ValueError, match="accuracy.csv: its last line is cut off"):
+        benchmark._done(tmp_path / "none", tmp_path, False)
+
+
+def test_whoever_goes_on_with_a_table_refuses_one_that_is_cut_off(tmp_path):
+    """The row that is not whole would count as done, or be lost when the table is written again."""
+    table = tmp_path / "t.csv"
+    for name, go_on in (
+        ("scores", lambda: scores.score_zoo([], [], table=table)), ("ablations", lambda: ablation.ablate_zoo([], [], table=table)),
+        ("ensembles", lambda: selections.select_zoo([], table=table)),
+        ("ensemble_limits", lambda: ensembles.write_limits(["digits"], {}, table=table)),
+    ):  # fmt: skip
+        table.write_bytes((ROOT / "data" / "pocket" / f"{name}.csv").read_bytes()[:2000].rstrip(b"\n"))
+        with pytest.raises(ValueError, match=r"t\.csv: its last line is cut off"):
+            go_on()
+
+
+def test_damaged_predictions_are_refused_by_name(tmp_path):
+    write(tmp_path), tables.collect(tmp_path, tmp_path)
+    (tmp_path / "predictions" / "digits.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ValueError, match=r"digits\.npz is damaged; take it away"):
+        tables.collect(tmp_path, tmp_path)
+
+
+# --- a full disk -------------------------------------------------------------------------
+
+
+def _full(*arguments, **options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def _half(function):
+    def write_half(file, *arguments, **options):
+        file.write_text("ha") if isinstance(file, Path) else file.write(b"PK\x03\x04ha")
+        _full()
+
+    return write_half
+
+
+FULL = [(np, "savez_compressed", _half), (np, "save", _half), (os, "fsync", lambda f: _full), (Path, "replace", lambda f: _full),
+        (os, "replace", lambda f: _full), (tempfile, "mkdtemp", lambda f: _full), (Path, "write_text", lambda f: _full),
+        (Path, "mkdir", lambda f: _full), (np.lib.format, "write_array", _half)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("owner", "name", "how"), FULL, ids=lambda each: getattr(each, "__name__", str(each)))
+def test_a_full_disk_loses_nothing_that_was_finished(tmp_path, monkeypatch, owner, name, how):
+    (path, whole), entry = write(tmp_path), tmp_path / "cache" / "a"
+    _write(entry, _result())
+    tables.collect(tmp_path, tmp_path / "tables")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    monkeypatch.setattr(owner, name, how(getattr(owner, name)))
+    failed = 0
+    for attempt in (
+        lambda: write(tmp_path, accuracy=0.75), lambda: write(tmp_path, seed=1), lambda: _write(entry.with_name("b"), _result(1)),
+        lambda: tables.collect(tmp_path, tmp_path / "tables"),
+    ):  # fmt: skip
+        try:
+            attempt()
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+            failed += 1
+    monkeypatch.undo()
+    assert failed
+    assert same(_read(entry), _result()) and said(path)[1] == whole[1]
+    # Nothing but whole files, under their own names.
+    left = [p for p in tmp_path.rglob("*") if p.is_file() and (p.suffix == ".part" or p.name.startswith("."))]
+    assert left == [] and before.keys() <= {p for p in tmp_path.rglob("*") if p.is_file()}
+    assert all(read_cell(p) for p in tmp_path.glob("pretrained/*/*.npz"))
+    assert all(pd.read_csv(p).notna().all(axis=None) for p in tmp_path.glob("tables/*.csv"))
+
+
+def test_what_is_read_as_features_is_what_was_written(tmp_path, monkeypatch):
+    """Whatever happens to the entry after it was written, the result is there."""
+    monkeypatch.setattr(extract, "_read", lambda entry: None)
+    monkeypatch.setattr(extract, "_compute", lambda *a: _result())
+    monkeypatch.setattr(extract, "_key", lambda *a: "a")
+    found = extract.extract(None, [1], "x", cache=tmp_path, device="cpu")
+    assert same(found, _result()) and not found.cached
+
+
+# --- killed ------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[2]]
+from test_hostile_files import write, _write, _result, collecting
+folder = Path(sys.argv[1])
+for seed in range(10**6):
+    write(folder, seed=seed)
+    _write(folder / "cache" / str(seed), _result(seed))
+    tables.collect(folder, folder / "tables", predictions=False)
+    print(seed, flush=True)
+"""
+
+
+def test_a_writer_that_is_killed_loses_one_cell_at_most(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path), str(ROOT / "tests")], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    finished = [int(process.stdout.readline()) for _ in range(3)][-1]
+    time.sleep(random.uniform(0, 0.05))  # another place in each run, and none may matter
+    process.send_signal(signal.SIGKILL)
+    finished = max([finished, *map(int, process.stdout.read().split())])
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
+    cells = sorted(tmp_path.glob("pretrained/*/*.npz"))
+    assert len(cells) - finished - 1 in (0, 1) and all(read_cell(path) for path in cells)
+    entries = [p for p in (tmp_path / "cache").iterdir() if not p.name.startswith(".")]
+    assert len(entries) - finished - 1 in (0, 1)
+    assert all(same(_read(p), _result(int(p.name))) for p in entries)
+    rows = files.read_table(tmp_path / "tables" / "accuracy.csv", benchmark.ACCURACY)
+    assert rows["seed"].tolist()[: finished + 1] == list(range(finished + 1))
+    assert tables.collect(tmp_path, tmp_path / "tables", predictions=False)["accuracy"] == len(cells)
