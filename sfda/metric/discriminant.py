@@ -19,7 +19,7 @@ from sklearn.base import (
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sfda.metric.inputs import plain_tensor
+from sfda.metric.inputs import as_features, plain_tensor
 from sfda.metric.linalg import is_torch, log_softmax, matmul, softmax, solve_lower, solve_upper, to_numpy
 from sfda.metric.scatter import LabelledFeatures, adaptive_shrinkage
 
@@ -253,9 +253,10 @@ class FisherDiscriminant(
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""
         X, y = _without_tensors(X, "X"), _without_tensors(y, "y")
-        with np.errstate(over="ignore", invalid="ignore"):  # of sums by which NaN are sought
+        with np.errstate(invalid="ignore"):  # it asks whether 2^63 is an integer
             X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
-            check_classification_targets(y)  # which asks whether 2^63 is an integer
+            check_classification_targets(y)
+        X = as_features(X, name="X")
         self.classes_, y = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(

@@ -93,7 +93,7 @@ def test_streams_are_refused_where_the_whole_is(case, metric, rows):
 def test_streams_of_the_largest_numbers_are_refused(metric, rows):
     x = np.where(np.arange(27) % 3, 1.7e308, -1.7e308)[:, None]
     chunks = [(x[i : i + rows], np.arange(i, i + rows) % 2) for i in range(0, 27, rows)]
-    with pytest.raises(ValueError, match="^features: too large, their scatter overflows; rescale them$"):
+    with pytest.raises(ValueError, match=r"^chunk 0: features: expected numbers of at most 1e\+75 in size, found -1.7e\+308 in row 0"):
         sfda.stream_score(lambda: chunks, metric=metric)
 
 
@@ -389,12 +389,12 @@ def test_samples_that_equal_their_class_mean_but_for_its_rounding(name, d):
         FisherDiscriminant().fit(x, Y)
 
 
-@pytest.mark.parametrize("name", ["SFDA", "SFDA leave-one-out", "discriminant accuracy", "left-out probability"])
-def test_a_scatter_that_is_finite_but_has_no_sums_is_too_large(name):
-    x, y = np.zeros((11, 2)), np.r_[np.zeros(9, int), 1, 1]
-    x[0], x[-1] = 1e154, 1e150
-    with pytest.raises(ValueError, match="^features: too large, their scatter overflows; rescale them$"):
-        METRICS[name](x, y)
+@pytest.mark.parametrize("name", METRICS)
+def test_numbers_have_one_bound(name):
+    large = 1e75 * WIDE / np.abs(WIDE).max()
+    answer(METRICS[name], large, Y)
+    with pytest.raises(ValueError, match=r"^features: expected numbers of at most 1e\+75 in size, found -?1.*e\+75 in row \d+; rescale"):
+        METRICS[name](1.01 * large, Y)
 
 
 def test_a_constant_column_makes_the_scatter_singular():
@@ -469,14 +469,14 @@ def test_labels_make_the_classes_that_python_sees(data):
     assert len(classes) == len(set(labels)) and [classes[k] for k in found] == labels
 
 
-@pytest.mark.parametrize("far", [1e99, 1e306])
+@pytest.mark.parametrize("far", [1e75, 1e99])
 @pytest.mark.parametrize("name", ["SFDA", "SFDA leave-one-out", "left-out accuracy", "left-out log-likelihood", "discriminant probability"])
 def test_classes_that_are_infinitely_far_apart(name, far):
     """Beside the variation within them; found by a search."""
     X = np.array([[0.0, -1.3e-101], [far, 1.0e-101], [0.0, 3.6e-101], [far, 9.5e-101]])
     with pytest.raises(ValueError, match="^features: "):
         METRICS[name](X, [0, 1, 0, 1])
-    with pytest.raises(ValueError, match="^features: "):
+    with pytest.raises(ValueError, match="^(features|X): "):
         FisherDiscriminant("leave-one-out").fit(X, [0, 1, 0, 1])
 
 
