@@ -19,11 +19,11 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
     Parameters
     ----------
     path : path
-        ``FOLDER/class/image``, or ``FOLDER/part/class/image`` with the parts train, one of
-        val, valid and validation, and test, in any case of letters; train must be among them.
+        ``FOLDER/class/image``, or ``FOLDER/part/class/image`` with the parts train, one of val, valid and
+        validation, and test, in any case of letters; train must be among them.
     validation, test : float, default 0
-        Shares of the training images to set aside for a part that the folder does not have,
-        the same of each class. Each class keeps one training image at least.
+        Shares of the training images to set aside for a part that the folder does not have, the same of each class.
+        Each class keeps one training image at least.
     seed : int, default SEED
         Of the random choice of those.
 
@@ -35,17 +35,16 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
     Raises
     ------
     ValueError
-        Not a folder, fewer than two classes, a class without images, a class that only
-        another part than train has, or shares that are none.
+        Not a folder, fewer than two classes, a class without images, a class that only another part than train has,
+        or shares that are none.
     FileNotFoundError
         No such folder.
 
     Notes
     -----
-    Files are images if their names end as torchvision's do
-    (``torchvision.datasets.folder.IMG_EXTENSIONS``); others, and all that are hidden, are
-    left. Images may lie deeper inside a class. Files and class folders may be links, to
-    anywhere; links to folders inside a class are not followed, as they may form a circle.
+    Files are images if their names end as torchvision's do (``torchvision.datasets.folder.IMG_EXTENSIONS``);
+    others, and all that are hidden, are left. Images may lie deeper inside a class. Files and class folders may be
+    links, to anywhere; links to folders inside a class are not followed, as they may form a circle.
     """
     root = Path(os.path.abspath(Path(path).expanduser()))
     if not root.exists():
@@ -71,9 +70,9 @@ def image_archive(path, *, validation=0.0, seed=SEED):
     Parameters
     ----------
     path : path
-        An archive of NumPy with ``buf`` (uint8), the files of all N images one after the other;
-        ``off`` (N + 1,), where each begins and ends; ``label`` (N,); ``classes``, names by
-        label; ``split`` (N,), 0 for training and 1 for test; ``name`` (N,), of the images.
+        An archive of NumPy with ``buf`` (uint8), the files of all N images one after the other; ``off`` (N + 1,),
+        where each begins and ends; ``label`` (N,); ``classes``, names by label; ``split`` (N,), 0 for training and
+        1 for test; ``name`` (N,), of the images.
     validation : float, default 0
         Share of the training images of each class to set aside.
     seed : int, default SEED
@@ -118,13 +117,13 @@ def from_dataset(dataset, name="data set", classes=None):
     Parameters
     ----------
     dataset : torch.utils.data.Dataset
-        With a length. Items are (image, label): the image one of PIL, an array (H, W),
-        (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor (H, W) or (channels, H, W); uint8, or
-        real numbers from 0 to 1. Labels are integers, gaps are fine, or strings.
+        With a length. Items are (image, label): the image one of PIL, an array (H, W), (H, W, 1), (H, W, 3) or (H,
+        W, 4), or a tensor (H, W) or (channels, H, W); uint8, or real numbers from 0 to 1. Labels are integers, gaps
+        are fine, or strings.
     name : str, default "data set"
     classes : sequence of str, optional
-        Names of the sorted distinct labels, or names by label. Default: ``dataset.classes``
-        where labels are integers that it names, and else the labels themselves.
+        Names of the sorted distinct labels, or names by label. Default: ``dataset.classes`` where labels are
+        integers that it names, and else the labels themselves.
 
     Returns
     -------
@@ -134,13 +133,13 @@ def from_dataset(dataset, name="data set", classes=None):
     Raises
     ------
     ValueError
-        No length, no images, fewer than two classes, labels that are no classes, names that
-        do not fit them, or images of another kind.
+        No length, no images, fewer than two classes, labels that are no classes, names that do not fit them, or
+        images of another kind.
 
     Notes
     -----
-    Labels come from the data set's ``targets`` or ``labels``, if three images that are looked
-    at confirm them. Otherwise, or if it transforms its targets, all items are read once.
+    Labels come from the data set's ``targets`` or ``labels``, if three images that are looked at confirm them.
+    Otherwise, or if it transforms its targets, all items are read once.
     """
     if not hasattr(dataset, "__len__"):
         raise ValueError(f"{name}: expected a data set with a length, got {type(dataset).__name__}")

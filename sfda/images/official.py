@@ -1,16 +1,14 @@
 """Labelled images to score networks on: the paper's 11 data sets, a folder, any data set of torch.
 
-``OFFICIAL`` describes the paper's data sets; :func:`sfda.images.official.load_images`
-takes their names as well as paths.
+``OFFICIAL`` describes the paper's data sets; :func:`sfda.images.official.load_images` takes their names as well as
+paths.
 
-The splits of the 11 are those of the paper's public code (TencentARC/SFDA,
-get_dataloader.py) as far as it defines them. Aircraft, DTD, Flowers and VOC 2007 have
-validation images of their own. Of the others the code sets a random fifth of the
-training images aside, drawn with NumPy's old generator and the seed 0, as is done here.
-It scores training, validation and test images together. Its classes that read the nine
-data sets beside CIFAR were not published, so training and test images are taken to be
-those of each data set's publisher (DTD and SUN397: the first of ten splits), and the
-fifth is the code's only if they list them in the same order; for Caltech-101 see
+The splits of the 11 are those of the paper's public code (TencentARC/SFDA, get_dataloader.py) as far as it defines
+them. Aircraft, DTD, Flowers and VOC 2007 have validation images of their own. Of the others the code sets a random
+fifth of the training images aside, drawn with NumPy's old generator and the seed 0, as is done here. It scores
+training, validation and test images together. Its classes that read the nine data sets beside CIFAR were not
+published, so training and test images are taken to be those of each data set's publisher (DTD and SUN397: the first
+of ten splits), and the fifth is the code's only if they list them in the same order; for Caltech-101 see
 :func:`sfda.images.official.load_official`.
 """
 
@@ -174,9 +172,9 @@ def load_images(path_or_name, folder=None, *, download=False):
     Parameters
     ----------
     path_or_name : str or path
-        A name of ``OFFICIAL``; a folder, as :func:`sfda.images.folders.image_folder` takes it; an
-        ``.npz`` file, as :func:`sfda.images.folders.image_archive` does. A name comes first:
-        write ``./food`` for a folder called food.
+        A name of ``OFFICIAL``; a folder, as :func:`sfda.images.folders.image_folder` takes it; an ``.npz`` file, as
+        :func:`sfda.images.folders.image_archive` does. A name comes first: write ``./food`` for a folder called
+        food.
     folder : path, optional
         As in :func:`sfda.images.official.load_official`; of no use for paths.
     download : bool, default False
@@ -215,8 +213,8 @@ def load_official(name, folder=None, *, download=False):
     name : str
         One of ``OFFICIAL``.
     folder : path, optional
-        Of all data sets, each in the layout of torchvision. Default: the environment variable
-        SFDA_IMAGES and, if it is not set, ``~/.cache/sfda/images``.
+        Of all data sets, each in the layout of torchvision. Default: the environment variable SFDA_IMAGES and, if
+        it is not set, ``~/.cache/sfda/images``.
     download : bool, default False
         Fetch what is missing, with torchvision and into `folder`.
 
@@ -233,22 +231,20 @@ def load_official(name, folder=None, *, download=False):
 
     Notes
     -----
-    *Caltech-101* has no split of its own. Thirty random images of each class are for
-    training (a fifth of them for validation, as elsewhere), the rest for testing: the
-    convention that the paper's kind of experiment follows. Which thirty the paper took is not
-    known. The code that its code descends from (linusericsson/ssl-transfer) drew thirty with
-    replacement, so that its list names 2,416 different images. The background class, which
-    torchvision leaves out, is the first of the 102 where its folder is there.
+    *Caltech-101* has no split of its own. Thirty random images of each class are for training (a fifth of them for
+    validation, as elsewhere), the rest for testing: the convention that the paper's kind of experiment follows.
+    Which thirty the paper took is not known. The code that its code descends from (linusericsson/ssl-transfer) drew
+    thirty with replacement, so that its list names 2,416 different images. The background class, which torchvision
+    leaves out, is the first of the 102 where its folder is there.
 
-    *SUN397* is read by the publisher's first partition, which torchvision does not know. Labels
-    are the folders that images lie in; ssl-transfer takes the first class whose name occurs
-    anywhere in the path, and a barn for a bar. *Aircraft* images keep the strip of 20 pixels
-    that names the photographer, as in that code.
+    *SUN397* is read by the publisher's first partition, which torchvision does not know. Labels are the folders
+    that images lie in; ssl-transfer takes the first class whose name occurs anywhere in the path, and a barn for a
+    bar. *Aircraft* images keep the strip of 20 pixels that names the photographer, as in that code.
 
-    *VOC 2007*: the label that is scored is the first class that an image shows, by the
-    alphabet, as in the paper's public code. Where difficult objects do not count, as in code
-    that came after it (OpenGVLab/Multitask-Model-Selector), an image that shows nothing else
-    becomes an aeroplane; here it takes the first class of those. `targets` has all classes.
+    *VOC 2007*: the label that is scored is the first class that an image shows, by the alphabet, as in the paper's
+    public code. Where difficult objects do not count, as in code that came after it
+    (OpenGVLab/Multitask-Model-Selector), an image that shows nothing else becomes an aeroplane; here it takes the
+    first class of those. `targets` has all classes.
     """
     if name not in OFFICIAL:
         raise ValueError(f"name: expected one of {', '.join(OFFICIAL)}, got {name!r}")
@@ -325,8 +321,7 @@ def _aircraft(folder):
 
 
 def _caltech101(folder):
-    # Not through torchvision's class, which leaves out the background and numbers files
-    # by their count.
+    # Not through torchvision's class, which leaves out the background and numbers files by their count.
     images, classes = listed(folder / "caltech101" / "101_ObjectCategories")
     rng, train = np.random.RandomState(0), np.zeros(len(images), bool)
     for label in range(len(classes)):

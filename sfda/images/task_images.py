@@ -94,12 +94,7 @@ def _usps(folder, download):
     from torchvision.datasets import USPS
 
     data = USPS(folder / "USPS", train=False, download=download)
-    return [
-        _Pool(
-            np.asarray(data.targets),
-            lambda index, side: resized(_enlarged(data.data[index]), side),
-        )
-    ]
+    return [_Pool(np.asarray(data.targets), lambda index, side: resized(_enlarged(data.data[index]), side))]
 
 
 def _omniglot(folder, download):
@@ -150,11 +145,9 @@ def _cifar100(folder, download):
     else:
         from torchvision.datasets import CIFAR100
 
-        pools = [
-            _cifar_pool(CIFAR100(folder, train=train, download=download)) for train in (True, False)
-        ]
-    # Equally many of each of the 100 classes, so also of the 20 superclasses; from the
-    # official training and test images alike, for the subset has few of the latter.
+        pools = [_cifar_pool(CIFAR100(folder, train=train, download=download)) for train in (True, False)]
+    # Equally many of each of the 100 classes, so also of the 20 superclasses; from the official training and test
+    # images alike, for the subset has few of the latter.
     pool = _merged(pools)
     return [_Pool(_coarse_labels()[pool.labels], pool.images, strata=pool.labels)]
 
@@ -177,11 +170,7 @@ def _merged(pools):
 
 def _coarse_labels():
     """Superclass of each class of CIFAR-100; both in the official order, the alphabet's."""
-    superclass = {
-        fine: label
-        for label, members in enumerate(CIFAR100_SUPERCLASSES.values())
-        for fine in members
-    }
+    superclass = {fine: label for label, members in enumerate(CIFAR100_SUPERCLASSES.values()) for fine in members}
     return np.array([superclass[fine] for fine in sorted(superclass)])
 
 
@@ -191,12 +180,7 @@ def _flowers(folder, download):
     paths = [sorted((folder / "flower_photos" / flower).glob("*.jpg")) for flower in FLOWERS]
     labels = np.repeat(np.arange(len(FLOWERS)), [len(found) for found in paths])
     paths = list(itertools.chain.from_iterable(paths))
-    return [
-        _Pool(
-            labels,
-            lambda index, side: _stacked(_photograph(_opened(paths[i]), side) for i in index),
-        )
-    ]
+    return [_Pool(labels, lambda index, side: _stacked(_photograph(_opened(paths[i]), side) for i in index))]
 
 
 READERS = {
@@ -210,13 +194,11 @@ READERS = {
     "flowers": _flowers,
 }
 
-# What has to be in the folder: one of these sets of files; those of MNIST's format
-# packed with gzip or not.
+# What has to be in the folder: one of these sets of files; those of MNIST's format packed with gzip or not.
 FILES = {
-    "mnist": [[
-        f"MNIST/raw/{part}-{kind}-ubyte"
-        for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
-    ]],
+    "mnist": [
+        [f"MNIST/raw/{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+    ],
     "usps": [["USPS/usps.t.bz2"]],
     "kmnist": [["KMNIST/raw/t10k-images-idx3-ubyte", "KMNIST/raw/t10k-labels-idx1-ubyte"]],
     "omniglot": [
@@ -225,9 +207,7 @@ FILES = {
     ],
     "cifar10": [["cifar10_subset.npz"], ["cifar-10-batches-py"]],
     "cifar100": [["cifar100_subset.npz"], ["cifar-100-python"]],
-    "flowers": [
-        ["flower_photos_subset.npz"], [f"flower_photos/{flower}" for flower in FLOWERS],
-    ],
+    "flowers": [["flower_photos_subset.npz"], [f"flower_photos/{flower}" for flower in FLOWERS]],
 }
 DOWNLOADS = tuple(name for name in FILES if name != "flowers")
 
@@ -251,9 +231,7 @@ def images_folder(folder=None):
 
 def complete(name, folder):
     """Whether the files of a task are there; some need none."""
-    return name not in FILES or any(
-        all(_is_there(folder / file) for file in files) for files in FILES[name]
-    )
+    return name not in FILES or any(all(_is_there(folder / file) for file in files) for files in FILES[name])
 
 
 def _is_there(path):
@@ -264,8 +242,7 @@ def _is_there(path):
 def _idx_pool(folder, part):
     """Pool of a pair of files in MNIST's format.
 
-    torchvision's classes want all four files, unpacked; here the folder may be
-    read-only and hold packed ones.
+    torchvision's classes want all four files, unpacked; here the folder may be read-only and hold packed ones.
     """
     labels = _read_idx(folder / f"{part}-labels-idx1-ubyte").astype(np.int64)
     pixels = _read_idx(folder / f"{part}-images-idx3-ubyte")
@@ -277,13 +254,10 @@ def _idx_pool(folder, part):
 def _read_idx(path):
     """Array of an idx file of uint8, packed with gzip or not.
 
-    Four bytes, of which the last is the number of dimensions, then the
-    dimensions as big-endian int32, then the values
-    (http://yann.lecun.com/exdb/mnist).
+    Four bytes, of which the last is the number of dimensions, then the dimensions as big-endian int32, then the
+    values (http://yann.lecun.com/exdb/mnist).
     """
-    data = path.read_bytes() if path.exists() else gzip.decompress(
-        path.with_name(path.name + ".gz").read_bytes()
-    )
+    data = path.read_bytes() if path.exists() else gzip.decompress(path.with_name(path.name + ".gz").read_bytes())
     if len(data) < 4 or data[:3] != b"\0\0\x08":
         raise ValueError(f"{path.name}: expected an idx file of uint8")
     n_dimensions = data[3]
@@ -303,9 +277,7 @@ def _subset_pools(path):
     buffer, offsets, z = _subset(path)
 
     def images(here, index, side):
-        return _stacked(
-            _photograph(_opened(buffer[offsets[i] : offsets[i + 1]]), side) for i in here[index]
-        )
+        return _stacked(_photograph(_opened(buffer[offsets[i] : offsets[i + 1]]), side) for i in here[index])
 
     pools = []
     for split in (0, 1):
@@ -316,8 +288,7 @@ def _subset_pools(path):
 
 def _cifar_pool(data):
     return _Pool(
-        np.asarray(data.targets),
-        lambda index, side: resized(np.moveaxis(np.asarray(data.data)[index], 3, 1), side),
+        np.asarray(data.targets), lambda index, side: resized(np.moveaxis(np.asarray(data.data)[index], 3, 1), side)
     )
 
 
@@ -378,9 +349,9 @@ def _stacked(images):
 def confined():
     """Within it, tar files are unpacked without members that lead out of their folder.
 
-    Those, and links and devices that are no data, raise ``tarfile.FilterError`` (PEP 706).
-    Newer torchvision asks for it itself, Python from 3.14 on does it unasked; of zip files
-    Python takes the ``..`` out of the names in every release.
+    Those, and links and devices that are no data, raise ``tarfile.FilterError`` (PEP 706). Newer torchvision asks
+    for it itself, Python from 3.14 on does it unasked; of zip files Python takes the ``..`` out of the names in
+    every release.
     """
     own = tarfile.TarFile.__dict__.get("extraction_filter")
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)

@@ -1,7 +1,7 @@
 """Pre-trained networks of any size, by name: from a library, a local file or the pocket zoo.
 
-Weights are looked for on this machine first and downloaded second, from where their
-authors publish them; pickles are never read in full.
+Weights are looked for on this machine first and downloaded second, from where their authors publish them; pickles
+are never read in full.
 """
 
 import contextlib
@@ -44,12 +44,12 @@ class Backbone:
     transform : callable
         Turns one image of the data set into a tensor (3, H, W).
     layer : str, default ""
-        Name of the module whose input is taken as features. By default the last linear or
-        convolutional layer that runs: the classifier.
+        Name of the module whose input is taken as features. By default the last linear or convolutional layer that
+        runs: the classifier.
     pool : {"average", "channels-last average", "class token", "token mean"}, default "average"
-        What is done with an input that is no vector: mean over height and width of
-        (B, D, H, W) or, channels last, of (B, H, W, D); the first token or the mean of all
-        of (B, T, D). A map that the layer does not read in this order is refused.
+        What is done with an input that is no vector: mean over height and width of (B, D, H, W) or, channels last,
+        of (B, H, W, D); the first token or the mean of all of (B, T, D). A map that the layer does not read in this
+        order is refused.
     input_size : tuple of int, optional
         Height and width of the tensors that `transform` makes, where they are known.
 
@@ -99,47 +99,41 @@ def load(name, *, folder=None):
     Parameters
     ----------
     name : str
-        ``torchvision:resnet50`` or ``torchvision:resnet50:IMAGENET1K_V1``, by default
-        the library's newest weights; ``timm:NAME``; ``self-supervised:NAME``, a key of
-        ``SELF_SUPERVISED``; ``transformer:NAME``, one of ``TRANSFORMERS``;
-        ``pocket:NAME``, of the pocket zoo; ``PATH.json:NAME``, an entry of a manifest;
-        ``PATH.json``, where it has only one; ``torchvision:NAME=PATH`` or
-        ``timm:NAME=PATH``, weights of one's own for a network of the library.
+        ``torchvision:resnet50`` or ``torchvision:resnet50:IMAGENET1K_V1``, by default the library's newest weights;
+        ``timm:NAME``; ``self-supervised:NAME``, a key of ``SELF_SUPERVISED``; ``transformer:NAME``, one of
+        ``TRANSFORMERS``; ``pocket:NAME``, of the pocket zoo; ``PATH.json:NAME``, an entry of a manifest;
+        ``PATH.json``, where it has only one; ``torchvision:NAME=PATH`` or ``timm:NAME=PATH``, weights of one's own
+        for a network of the library.
     folder : path, optional
-        Where weights may lie: timm's and the pocket zoo's as ``NAME.safetensors``, others under the names
-        that their files are published under (``resnet50-0676ba61.pth``); those of
-        ``SELF_SUPERVISED`` and ``TRANSFORMERS`` also as ``NAME.pth``, a state dict in the
-        names of torchvision or timm. They are looked for there first, and downloaded to
-        there; by default to torch.hub's folder.
+        Where weights may lie: timm's and the pocket zoo's as ``NAME.safetensors``, others under the names that
+        their files are published under (``resnet50-0676ba61.pth``); those of ``SELF_SUPERVISED`` and
+        ``TRANSFORMERS`` also as ``NAME.pth``, a state dict in the names of torchvision or timm. They are looked for
+        there first, and downloaded to there; by default to torch.hub's folder.
 
     Returns
     -------
     Backbone
-        With the library's own preprocessing, or that of the authors' evaluation: short side
-        256 pixels, the central 224 x 224, ImageNet's mean and standard deviation. Of a
-        network of a library the input of its last linear layer is taken, which is pooled
-        already.
+        With the library's own preprocessing, or that of the authors' evaluation: short side 256 pixels, the central
+        224 x 224, ImageNet's mean and standard deviation. Of a network of a library the input of its last linear
+        layer is taken, which is pooled already.
 
     Raises
     ------
     ValueError
-        No such network, weights that do not fit it, or a download of another checksum than
-        its authors state.
+        No such network, weights that do not fit it, or a download of another checksum than its authors state.
     FileNotFoundError
         A local file is missing, or a file can neither be found nor downloaded.
 
     Notes
     -----
-    A manifest is JSON: ``{"models": [{"file": "net.safetensors", "builder": {"callable":
-    "timm.create_model", "args": [...], "kwargs": {...}}, "input_size": [3, H, W],
-    "normalisation": {"mean": [...], "std": [...]}}]}``, the weights beside it. Its images
-    have their short side resized to the input size (bicubic) and their centre cropped.
-    Only builders of torchvision and timm are called.
+    A manifest is JSON: ``{"models": [{"file": "net.safetensors", "builder": {"callable": "timm.create_model",
+    "args": [...], "kwargs": {...}}, "input_size": [3, H, W], "normalisation": {"mean": [...], "std": [...]}}]}``,
+    the weights beside it. Its images have their short side resized to the input size (bicubic) and their centre
+    cropped. Only builders of torchvision and timm are called.
 
-    Weights of one's own are a state dict in the library's names, as ``.safetensors`` or as
-    torch.save writes it, alone or under "state_dict" or "model", with or without the
-    ``module.`` of parallel training. The classifier may have any number of classes, or
-    be missing. GoogLeNet and Inception v3 turn their inputs into the range that
+    Weights of one's own are a state dict in the library's names, as ``.safetensors`` or as torch.save writes it,
+    alone or under "state_dict" or "model", with or without the ``module.`` of parallel training. The classifier may
+    have any number of classes, or be missing. GoogLeNet and Inception v3 turn their inputs into the range that
     torchvision's own weights want.
     """
     return _found(name)(None if folder is None else Path(folder))

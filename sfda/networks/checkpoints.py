@@ -21,14 +21,14 @@ class Checkpoint:
     licence : str
         What they state in the repository that leads there; "not stated" where they do not.
     prefix : str, default ""
-        Of the encoder's weights, after the ``module.`` of parallel training; others
-        (projections, momentum encoders) are left.
+        Of the encoder's weights, after the ``module.`` of parallel training; others (projections, momentum
+        encoders) are left.
     md5 : str, default ""
         First digits of the file's MD5, where the authors state them.
     readable : bool, default True
-        False for a format that cannot be read safely (BYOL's is a pickle of other
-        classes) or not by torch (SimCLR's are TensorFlow's). Then a converted file,
-        ``NAME.pth`` with a state dict of torchvision's ResNet-50, is wanted.
+        False for a format that cannot be read safely (BYOL's is a pickle of other classes) or not by torch
+        (SimCLR's are TensorFlow's). Then a converted file, ``NAME.pth`` with a state dict of torchvision's
+        ResNet-50, is wanted.
     build : callable, optional
         Makes the network without weights; not for those that torchvision makes and fills.
     renamed : bool, default False
@@ -88,8 +88,8 @@ _APACHE, _NOT_COMMERCIAL, _BSD = "Apache-2.0", "CC-BY-NC-4.0", "BSD-2-Clause"
 _SWAV_LICENCE = "see LICENSE of github.com/facebookresearch/swav"
 
 _TORCHVISION = "https://download.pytorch.org/models/"
-#: The paper's supervised networks, with the weights that it used (confirmed by its code).
-#: torchvision, itself BSD-3-Clause, says that weights may have terms of their own.
+#: The paper's supervised networks, with the weights that it used (confirmed by its code). torchvision, itself
+#: BSD-3-Clause, says that weights may have terms of their own.
 SUPERVISED = {
     f"torchvision:{name}:IMAGENET1K_V1": Checkpoint(_TORCHVISION + file, "not stated")
     for name, file in {
@@ -114,8 +114,8 @@ _PCL = "https://storage.googleapis.com/sfr-pcl-data-research/PCL_checkpoint/"
 _PYCONTRAST = "https://www.dropbox.com/sh/87d24jqsl6ra7t2/"
 _SIMCLR = "https://storage.cloud.google.com/simclr-gcs/checkpoints/"
 _SIMCLR_V2 = "https://console.cloud.google.com/storage/browser/simclr-checkpoints/simclrv2/pretrained/"
-#: The paper's self-supervised networks; the places as L. Ericsson, H. Gouk and T. Hospedales
-#: (*How well do self-supervised models transfer?*, CVPR 2021) list them.
+#: The paper's self-supervised networks; the places as L. Ericsson, H. Gouk and T. Hospedales (*How well do
+#: self-supervised models transfer?*, CVPR 2021) list them.
 SELF_SUPERVISED = {
     "byol": _resnet(_BYOL + "pretrain_res50x1.pkl", _APACHE, readable=False),
     "deepcluster-v2": _resnet(_SWAV + "deepclusterv2_800ep_pretrain.pth.tar", _SWAV_LICENCE),
@@ -142,10 +142,9 @@ SELF_SUPERVISED = {
 _FACEBOOK = "https://dl.fbaipublicfiles.com/"
 _PVT = "https://github.com/whai362/PVT/releases/download/v2/"
 _SWIN = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/"
-#: Ten vision transformers, with the weights and the features for which F. Meng et al.
-#: (*Foundation Model is Efficient Multimodal Multitask Model Selector*, NeurIPS 2023) publish
-#: accuracies. What enters the last normalisation is taken: the class token, of PVT v2 the
-#: mean of the tokens, of Swin the average of the map.
+#: Ten vision transformers, with the weights and the features for which F. Meng et al. (*Foundation Model is
+#: Efficient Multimodal Multitask Model Selector*, NeurIPS 2023) publish accuracies. What enters the last
+#: normalisation is taken: the class token, of PVT v2 the mean of the tokens, of Swin the average of the map.
 TRANSFORMERS = {
     "deit_tiny": _transformer(
         _FACEBOOK + "deit/deit_tiny_patch16_224-a1311bcf.pth", _APACHE,

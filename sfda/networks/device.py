@@ -18,8 +18,8 @@ def resolve_device(device="auto"):
 def memory_errors():
     """Within it, a device whose memory does not suffice raises MemoryError, as Python and NumPy do.
 
-    torch has a type for it on CUDA alone; on the CPU its allocator raises RuntimeError, which only its own words tell
-    from others.
+    torch has a type for it on CUDA alone; on the CPU its allocator raises RuntimeError, which only its own words
+    tell from others.
     """
     import torch
 

@@ -1,9 +1,8 @@
 """Features of images: one forward pass of a network, kept in a cache.
 
-A cache entry is a folder of its own, named by a fingerprint of everything the features
-depend on: weights, images, layer, preprocessing, precision and libraries. It is
-written beside its place and renamed when it is whole, and read only when its
-checksum is right: what was interrupted or damaged is made again.
+A cache entry is a folder of its own, named by a fingerprint of everything the features depend on: weights, images,
+layer, preprocessing, precision and libraries. It is written beside its place and renamed when it is whole, and read
+only when its checksum is right: what was interrupted or damaged is made again.
 """
 
 import hashlib
@@ -32,9 +31,9 @@ class UnreadableImages(ValueError):
 class Features(NamedTuple):
     """What a network says of a data set.
 
-    ``features`` is (N, D), mapped from the cache's file where it is large; ``labels`` (N,)
-    int64; ``skipped`` the positions of unreadable images, which have no row; ``layer`` the
-    module whose input was taken; ``cached`` whether nothing had to be computed.
+    ``features`` is (N, D), mapped from the cache's file where it is large; ``labels`` (N,) int64; ``skipped`` the
+    positions of unreadable images, which have no row; ``layer`` the module whose input was taken; ``cached``
+    whether nothing had to be computed.
     """
 
     features: np.ndarray
@@ -65,13 +64,12 @@ def extract(
     dataset : torch.utils.data.Dataset
         Items (image, label): whatever the backbone's transform takes, and an int.
     fingerprint : str
-        Of the images and their labels, as :attr:`sfda.images.image_sets.ImageSet.fingerprint`. Another
-        one is another cache entry.
+        Of the images and their labels, as :attr:`sfda.images.image_sets.ImageSet.fingerprint`. Another one is
+        another cache entry.
     cache : path, optional
         Folder of the entries; nothing is kept without it.
     dtype : {"float32", "float16"}, default "float32"
-        As what they are stored. The forward pass runs in float32 on the CPU, in mixed
-        precision on CUDA.
+        As what they are stored. The forward pass runs in float32 on the CPU, in mixed precision on CUDA.
     device : str, default "auto"
         "auto" is "cuda" where there is one.
     batch : int, default 64
@@ -92,8 +90,8 @@ def extract(
     UnreadableImages
         A ValueError: an image cannot be read (the message says how many and which first), or none can.
     ValueError
-        The layer was not reached or its input cannot be pooled; features that are not finite; an empty
-        data set, or no such dtype.
+        The layer was not reached or its input cannot be pooled; features that are not finite; an empty data set, or
+        no such dtype.
     MemoryError
         The device's memory does not suffice for one image.
     """
@@ -144,9 +142,7 @@ def _collate(items):
 
 
 def _compute(backbone, dataset, dtype, device, batch, workers, skip_unreadable, progress):
-    loader = DataLoader(
-        _Readable(dataset, backbone.transform), batch, num_workers=workers, collate_fn=_collate
-    )
+    loader = DataLoader(_Readable(dataset, backbone.transform), batch, num_workers=workers, collate_fn=_collate)
     rows, labels, failed, done, layer = [], [], [], 0, ""
     backbone.network.eval().to(device)
     with Hook(backbone) as hook, torch.inference_mode():
@@ -228,9 +224,7 @@ class Hook:
         """Features (B, D) of the batch that has just run."""
         name, x, self.inputs = self.name, self.inputs, None
         if x is None:
-            raise ValueError(
-                f"{self.backbone.name}: {self.backbone.layer or 'no linear layer'} did not run"
-            )
+            raise ValueError(f"{self.backbone.name}: {self.backbone.layer or 'no linear layer'} did not run")
         pooled = _pooled(x, self.backbone.pool, self.module)
         if pooled is None:
             raise ValueError(
@@ -256,8 +250,8 @@ def _pooled(x, pool, layer):
 def _reads_channels(layer, x, at):
     """Whether the layer takes dimension `at` of a map for its channels, where that can be told.
 
-    The shape alone does not tell: averaged over the wrong two dimensions a map gives
-    vectors just as well, of numbers that are no features.
+    The shape alone does not tell: averaged over the wrong two dimensions a map gives vectors just as well, of
+    numbers that are no features.
     """
     if isinstance(layer, nn.Linear):
         return at == 3
@@ -297,9 +291,8 @@ def _key(backbone, fingerprint, dtype, skip_unreadable, device):
 def _described(transform):
     """Text that two transforms share only if they do the same, in any process.
 
-    Those of the libraries print their parameters. A function is told by its code; of
-    an object that says nothing of itself the address stays in the text, so that its
-    features are found in the same process at most.
+    Those of the libraries print their parameters. A function is told by its code; of an object that says nothing of
+    itself the address stays in the text, so that its features are found in the same process at most.
     """
     code = getattr(transform, "__code__", None)
     if code is None or transform.__closure__:

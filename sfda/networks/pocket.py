@@ -1,10 +1,9 @@
 """The pocket zoo: 33 small networks for 32 x 32 images, in the families of the paper's three tables.
 
-Eleven supervised convolutional networks, twelve self-supervised ones of one
-architecture, ten transformers; built from torchvision's and timm's own classes
-with small widths and depths. Every network maps normalised images (B, 3, 32, 32)
-to logits through a last linear layer, its *head*; what enters the head are its
-*features*. Without the head it is an *encoder*.
+Eleven supervised convolutional networks, twelve self-supervised ones of one architecture, ten transformers; built
+from torchvision's and timm's own classes with small widths and depths. Every network maps normalised images (B, 3,
+32, 32) to logits through a last linear layer, its *head*; what enters the head are its *features*. Without the head
+it is an *encoder*.
 """
 
 from collections.abc import Callable
@@ -77,9 +76,7 @@ def _resnet(block, layers, channels):
     def build(n_classes):
         from timm.models import resnet
 
-        return resnet.ResNet(
-            getattr(resnet, block), layers, num_classes=n_classes, channels=channels
-        )
+        return resnet.ResNet(getattr(resnet, block), layers, num_classes=n_classes, channels=channels)
 
     return build
 
@@ -93,8 +90,8 @@ def _densenet(growth, blocks, start):
     return build
 
 
-# Both end in 1,280 channels at any width, which would be most of so small a
-# network: fewer here, but still more features than most tasks have images.
+# Both end in 1,280 channels at any width, which would be most of so small a network: fewer here, but still more
+# features than most tasks have images.
 def _mobilenet(n_classes):
     from torchvision.models import MobileNetV2
     from torchvision.ops.misc import Conv2dNormActivation
@@ -114,8 +111,8 @@ def _mnasnet(n_classes):
     network.layers[15] = nn.BatchNorm2d(320)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            # torchvision's 0.0003 is for hundreds of thousands of steps: the
-            # statistics would still be those of the start after all of ours.
+            # torchvision's 0.0003 is for hundreds of thousands of steps: the statistics would still be those of the
+            # start after all of ours.
             module.momentum = 0.1
     network.classifier[1] = nn.Linear(320, n_classes)
     return network
@@ -271,8 +268,8 @@ def pretrained(name, *, folder=None):
     Returns
     -------
     torch.nn.Module
-        float32, in evaluation mode. The head of a self-supervised network,
-        which has learnt nothing, is that of the twin.
+        float32, in evaluation mode. The head of a self-supervised network, which has learnt nothing, is that of the
+        twin.
 
     Raises
     ------
@@ -337,8 +334,7 @@ def head(name, network):
 def replace_head(name, network, layer):
     """Put `layer` in the place of the head; return the head that was there.
 
-    With ``nn.Identity()`` the network becomes its encoder, which maps images to
-    features (B, D).
+    With ``nn.Identity()`` the network becomes its encoder, which maps images to features (B, D).
     """
     old = head(name, network)
     set_layer(network, find(name).head, layer)
@@ -359,8 +355,8 @@ def parameters(network):
 def multiplications(network, *, size=32):
     """How many multiplications one image of `size` x `size` pixels takes, in millions.
 
-    Those of convolutions and matrix products, as torch counts them: attention as the two
-    products it is, since some releases do not count what a fused kernel does on the CPU.
+    Those of convolutions and matrix products, as torch counts them: attention as the two products it is, since some
+    releases do not count what a fused kernel does on the CPU.
     """
     from torch.utils.flop_counter import FlopCounterMode  # takes a third of a second
 

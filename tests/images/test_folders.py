@@ -230,8 +230,7 @@ def test_shares(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shares",
-    [{"validation": 1.0}, {"validation": -0.1}, {"validation": 0.5, "test": 0.5}, {"test": float("nan")}],
+    "shares", [{"validation": 1.0}, {"validation": -0.1}, {"validation": 0.5, "test": 0.5}, {"test": float("nan")}]
 )
 def test_bad_shares(shares, tmp_path):
     with pytest.raises(ValueError, match="shares: expected numbers from 0 to 1 that add up to less than 1"):

@@ -86,8 +86,7 @@ def test_voc2007_targets(tmp_path):
     images = load_official("voc2007", tmp_path)
     rows = [row for part in PARTS for row in VOC[part]]
     expected = [
-        [1 if name in shown else -1 if name in hard else 0 for name in datasets.VOC_CLASSES]
-        for shown, hard in rows
+        [1 if name in shown else -1 if name in hard else 0 for name in datasets.VOC_CLASSES] for shown, hard in rows
     ]
     assert images.targets.tolist() == expected and images.targets.dtype == np.int8
     # The first by the alphabet that is shown; where only difficult objects are, the first of those.

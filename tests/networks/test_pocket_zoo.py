@@ -122,9 +122,7 @@ def test_numbers_that_float16_cannot_hold(value, tmp_path):
     network.bn1.running_var[0] = value
     with pytest.raises(ValueError) as error:
         pocket.save(network, tmp_path / "resnet_10.safetensors")
-    assert str(error.value) == (
-        "bn1.running_var holds numbers that float16 cannot, NaN or above 65504"
-    )
+    assert str(error.value) == ("bn1.running_var holds numbers that float16 cannot, NaN or above 65504")
     assert not list(tmp_path.iterdir())
 
 

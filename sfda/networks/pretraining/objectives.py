@@ -56,8 +56,7 @@ def _contrast(queries, keys, temperature):
 class _Task(nn.Module):
     """An encoder and a head on it, `student`; with `follow`, also a `teacher`.
 
-    The teacher is a copy without gradients whose weights are a moving average
-    of the student's.
+    The teacher is a copy without gradients whose weights are a moving average of the student's.
     """
 
     strength = 1.0  # of the views
@@ -128,8 +127,8 @@ class MoCo1(_Task):
 
     def loss(self, images, index, generator):
         first, second = self.views(images, generator).chunk(2)
-        # A key is made among other images than its query: batch statistics that
-        # both share would give the answer away (the paper's shuffled BN).
+        # A key is made among other images than its query: batch statistics that both share would give the answer
+        # away (the paper's shuffled BN).
         order = torch.randperm(len(second), generator=generator, device=second.device)
         parts = order.chunk(max(1, min(4, len(order) // 8)))
         with torch.no_grad():
@@ -158,9 +157,7 @@ class MoCo3(_Task):
     temperature = 0.2
 
     def __init__(self, encoder, dimension, n_images):
-        super().__init__(
-            encoder, _mlp(dimension, HIDDEN, HIDDEN, OUTPUT, last_norm=True), follow=True
-        )
+        super().__init__(encoder, _mlp(dimension, HIDDEN, HIDDEN, OUTPUT, last_norm=True), follow=True)
         self.predictor = _mlp(OUTPUT, HIDDEN, OUTPUT)
 
     def loss(self, images, index, generator):
@@ -320,8 +317,8 @@ class InstanceDiscrimination(_Task):
     strength, temperature = 0.5, 0.07
 
     def __init__(self, encoder, dimension, n_images):
-        # Normalised over the batch: else all outputs share a direction, which they
-        # and the bank, an epoch behind, chase each other along.
+        # Normalised over the batch: else all outputs share a direction, which they and the bank, an epoch behind,
+        # chase each other along.
         super().__init__(encoder, _mlp(dimension, OUTPUT, last_norm=True))
         self.register_buffer("bank", functional.normalize(torch.randn(n_images, OUTPUT), dim=1))
         self.n_negatives = min(1024, n_images)
@@ -333,8 +330,8 @@ class InstanceDiscrimination(_Task):
         others = self.bank[torch.randint(n, (m,), generator=generator, device=device)]
         own = (outputs * self.bank[index]).sum(1) / self.temperature
         noise = outputs @ others.T / self.temperature
-        # log(Z / n), which the paper fixes after the first batch. In a bank as small
-        # as this it grows a hundredfold, and a fixed one lets the loss grow with it.
+        # log(Z / n), which the paper fixes after the first batch. In a bank as small as this it grows a
+        # hundredfold, and a fixed one lets the loss grow with it.
         constant = noise.detach().logsumexp((0, 1)) - math.log(noise.numel())
         # log P / (m P_noise), of which the posterior is the sigmoid.
         shift = constant + math.log(m)

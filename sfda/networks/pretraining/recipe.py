@@ -1,7 +1,7 @@
 """How the pocket zoo was made: every network pre-trained from nothing on drawn images.
 
-The source, :func:`sfda.images.drawn.drawings.source`, needs no download. Weights and one
-row of facts a network go to ``data/pocket``.
+The source, :func:`sfda.images.drawn.drawings.source`, needs no download. Weights and one row of facts a network go
+to ``data/pocket``.
 """
 
 import json
@@ -28,12 +28,10 @@ EPOCHS = {
 def recipe(name):
     """How the network of the zoo is pre-trained: options of :func:`sfda.networks.pretraining.train.pretrain`.
 
-    The self-supervised convolutional networks learn more in few epochs with
-    AdamW than with SGD: after four epochs of 8,000 images, with views of half
-    strength, a linear probe on SimCLR's features was better on each of five
-    tasks, by 1 to 7 points. Transformers need many steps: after eight epochs
-    vit_tiny had 0.24 on the source with batches of 64 and rate 1e-3, 0.16 with
-    5e-4, and less with 2e-3 at the same step.
+    The self-supervised convolutional networks learn more in few epochs with AdamW than with SGD: after four epochs
+    of 8,000 images, with views of half strength, a linear probe on SimCLR's features was better on each of five
+    tasks, by 1 to 7 points. Transformers need many steps: after eight epochs vit_tiny had 0.24 on the source with
+    batches of 64 and rate 1e-3, 0.16 with 5e-4, and less with 2e-3 at the same step.
     """
     entry = pocket.find(name)
     kind = "transformer" if entry.group == "transformer" else "convolutional"
@@ -60,15 +58,14 @@ def make(name, folder, *, n_images=IMAGES, epochs=None, seed=0, device="cpu", pr
     name : str
         Key in :data:`sfda.networks.pocket.POCKET`.
     folder : path
-        ``NAME.safetensors`` and ``NAME.json``, what :func:`sfda.networks.pretraining.train.pretrain`
-        recorded, are written there.
+        ``NAME.safetensors`` and ``NAME.json``, what :func:`sfda.networks.pretraining.train.pretrain` recorded, are
+        written there.
     n_images : int, default 20,000
         Of the source.
     epochs : int, optional
         Passes over it; by default those of :func:`recipe`.
     seed : int, default 0
-        Of the initial weights, the same as :func:`sfda.networks.pocket.untrained` uses,
-        and of the training.
+        Of the initial weights, the same as :func:`sfda.networks.pocket.untrained` uses, and of the training.
     device : str or torch.device, default "cpu"
     progress : callable, optional
         Called with a line of text after each epoch.
