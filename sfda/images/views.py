@@ -84,19 +84,21 @@ class Photographs:
         return centre(self.dataset[position][0], self.side)
 
 
-def centre(image, side=224):
-    """The short side resized to `side` (bicubic), the centre cut out: as the paper's code views images.
+def centre(image, side=224, interpolation="bicubic"):
+    """The short side resized to `side`, the centre cut out: as the paper's code views images.
 
     Parameters
     ----------
     image : PIL image
     side : int, default 224
+    interpolation : str, default "bicubic"
+        A value of torchvision's ``InterpolationMode``.
 
     Returns
     -------
     uint8 tensor of shape (3, side, side)
     """
-    resized = functional.resize(image.convert("RGB"), side, InterpolationMode.BICUBIC)
+    resized = functional.resize(image.convert("RGB"), side, InterpolationMode(interpolation))
     return functional.pil_to_tensor(functional.center_crop(resized, side))
 
 

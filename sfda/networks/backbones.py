@@ -251,21 +251,28 @@ def _with_preset(name, network, weights, layer=""):
 @contextlib.contextmanager
 def _checkpoints(folder):
     """torch.hub reads from, and downloads to, `folder`, and runs no code from pickles."""
-    before, safe = torch.hub._hub_dir, os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-    try:
-        with tempfile.TemporaryDirectory() as hub:
-            if folder:
-                folder.mkdir(parents=True, exist_ok=True)
-                os.symlink(folder.resolve(), Path(hub) / "checkpoints")
-                torch.hub.set_dir(hub)
-            yield
-    finally:
-        torch.hub._hub_dir = before  # set_dir would hide what TORCH_HOME says later
-        if safe is None:
-            del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
-        else:
-            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = safe
+    with contextlib.ExitStack() as stack:
+        variables = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
+        if folder:
+            hub = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "hub"
+            hub.mkdir()
+            folder.mkdir(parents=True, exist_ok=True)
+            os.symlink(folder.resolve(), hub / "checkpoints")
+            variables["TORCH_HOME"] = str(hub.parent)
+        for name, value in variables.items():
+            stack.callback(_set_variable, name, os.environ.get(name))
+            os.environ[name] = value
+        if folder and (chosen := torch.hub.get_dir()) != str(hub):  # set_dir was called, which the variable yields to
+            stack.callback(torch.hub.set_dir, chosen)
+            torch.hub.set_dir(hub)
+        yield
+
+
+def _set_variable(name, value):
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def _timm(name, rest):
@@ -404,10 +411,9 @@ def _pocket(name, rest):
 
 def _small(image):
     """Any image as the pocket zoo wants it: RGB, 32 x 32, normalised."""
-    from torchvision.transforms import functional
+    from sfda.images.views import centre
 
-    image = functional.center_crop(functional.resize(image.convert("RGB"), pocket.SIZE), pocket.SIZE)
-    return normalise(functional.pil_to_tensor(image)[None])[0]
+    return normalise(centre(image, pocket.SIZE, "bilinear")[None])[0]
 
 
 _KINDS = {

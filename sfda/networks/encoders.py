@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sfda.images import augment
-from sfda.networks import pocket
 from sfda.networks.backbones import Backbone
 from sfda.networks.extract import Hook
+from sfda.networks.weights import set_layer
 
 
 class Encoder(nn.Module):
@@ -92,9 +92,9 @@ def fold_batch_norm(network):
         if not list(module.children()) or isinstance(module, nn.BatchNorm2d):
             before = (path, module) if isinstance(module, nn.Conv2d) else None
     for (at, convolution), (place, norm) in pairs:
-        pocket.set_layer(network, at, fuse_conv_bn_eval(convolution, norm))
+        set_layer(network, at, fuse_conv_bn_eval(convolution, norm))
         # timm's batch normalisation has its activation inside.
-        pocket.set_layer(network, place, getattr(norm, "act", None) or nn.Identity())
+        set_layer(network, place, getattr(norm, "act", None) or nn.Identity())
     return network
 
 

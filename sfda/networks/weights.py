@@ -9,14 +9,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from sfda.networks import pocket
-
-# --- files of weights -------------------------------------------------------------
-
 UNREADABLE = "it is damaged, or holds more than weights and could run code; save the state dict alone"
 
 
 def existing_file(path):
+    """The path, of a file that is there; FileNotFoundError otherwise."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path or 'the file after ='} is missing")
     return Path(path)
@@ -66,6 +63,12 @@ def why_unreadable(error):
     return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
+def set_layer(network, name, layer):
+    """Put `layer` in the place of the module called `name`."""
+    path, _, last = name.rpartition(".")
+    setattr(network.get_submodule(path), last, layer)
+
+
 def fit_classifier(network, layer, state):
     """Give the classifier the size that it has in the file, or remove it; return what fits.
 
@@ -78,9 +81,9 @@ def fit_classifier(network, layer, state):
     elif weight is not None and weight.ndim == 4:
         classifier = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2:], bias=biased)
     else:  # none, or one of several layers
-        pocket.set_layer(network, layer, nn.Identity())
+        set_layer(network, layer, nn.Identity())
         return {key: value for key, value in state.items() if key not in keys}
-    pocket.set_layer(network, layer, classifier)
+    set_layer(network, layer, classifier)
     return state
 
 

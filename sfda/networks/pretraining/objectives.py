@@ -76,6 +76,10 @@ class _Task(nn.Module):
     def before_epoch(self, images, generator):
         pass
 
+    def loss(self, images, index, generator):
+        """The criterion between the outputs for two views, where an objective has no loss of its own."""
+        return self.criterion(*self.student(self.views(images, generator)).chunk(2))
+
     @torch.no_grad()
     def after_step(self):
         if self.teacher is None:
@@ -108,9 +112,6 @@ class SimCLR(_Task):
     def __init__(self, encoder, dimension, n_images):
         super().__init__(encoder, _mlp(dimension, HIDDEN, OUTPUT))
         self.criterion = _losses().NTXentLoss(temperature=0.2)
-
-    def loss(self, images, index, generator):
-        return self.criterion(*self.student(self.views(images, generator)).chunk(2))
 
 
 class MoCo1(_Task):
@@ -252,7 +253,7 @@ class BarlowTwins(_Task):
 
     def loss(self, images, index, generator):
         # Per dimension, which keeps the gradient below the clipping.
-        return self.criterion(*self.student(self.views(images, generator)).chunk(2)) / 128
+        return super().loss(images, index, generator) / 128
 
 
 class VICReg(_Task):
@@ -261,9 +262,6 @@ class VICReg(_Task):
     def __init__(self, encoder, dimension, n_images):
         super().__init__(encoder, _mlp(dimension, HIDDEN, HIDDEN, 128))
         self.criterion = _losses().VICRegLoss(1.0, 1.0, 0.04)  # the paper's 25, 25 and 1
-
-    def loss(self, images, index, generator):
-        return self.criterion(*self.student(self.views(images, generator)).chunk(2))
 
 
 class _DINOHead(nn.Module):
@@ -345,119 +343,66 @@ class InstanceDiscrimination(_Task):
 class Objective:
     """What a name in ``OBJECTIVES`` stands for.
 
-    Parameters
+    Attributes
     ----------
     name : str
-    paper : str
-        Authors, title and venue.
     year : int
         In which the paper was published.
     factory : callable
         Makes the module from an encoder, its dimension and the number of images.
-    sgd, adamw : float
-        Default learning rate for each optimizer.
+    paper : str
+        Authors, title and venue.
+    adamw : float, default 1e-3
+        Learning rate with AdamW; with SGD it is 0.05 for all.
     """
 
     name: str
-    paper: str
     year: int
     factory: Callable
-    sgd: float
+    paper: str
     adamw: float = 1e-3
 
     @property
     def rates(self):
-        return {"sgd": self.sgd, "adamw": self.adamw}
+        """Learning rate by optimizer, where none is given."""
+        return {"sgd": 0.05, "adamw": self.adamw}
 
 
 #: What a network can be pre-trained for, by name.
 OBJECTIVES = {
     objective.name: objective
     for objective in (
-        Objective(
-            "supervised",
-            "C. Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR",
-            2016, Supervised, 0.05,
-        ),
-        Objective(
-            "simclr",
-            "T. Chen et al., A Simple Framework for Contrastive Learning of Visual "
-            "Representations, ICML",
-            2020, SimCLR, 0.05,
-        ),
-        Objective(
-            "moco_v1",
-            "K. He et al., Momentum Contrast for Unsupervised Visual Representation Learning, "
-            "CVPR",
-            2020, MoCo1, 0.05,
-        ),
-        Objective(
-            "moco_v2",
-            "X. Chen et al., Improved Baselines with Momentum Contrastive Learning, "
-            "arXiv:2003.04297",
-            2020, MoCo2, 0.05,
-        ),
-        Objective(
-            "byol",
-            "J.-B. Grill et al., Bootstrap Your Own Latent: A New Approach to Self-supervised "
-            "Learning, NeurIPS",
-            2020, BYOL, 0.05,
-        ),
-        Objective(
-            "swav",
-            "M. Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster "
-            "Assignments, NeurIPS",
-            2020, SwAV, 0.05,
-        ),
-        Objective(
-            "deepcluster",
-            "M. Caron et al., Deep Clustering for Unsupervised Learning of Visual Features, ECCV",
-            2018, DeepCluster, 0.05,
-        ),
-        Objective(
-            "simsiam",
-            "X. Chen and K. He, Exploring Simple Siamese Representation Learning, CVPR",
-            2021, SimSiam, 0.05,
-        ),
-        Objective(
-            "barlow_twins",
-            "J. Zbontar et al., Barlow Twins: Self-Supervised Learning via Redundancy Reduction, "
-            "ICML",
-            2021, BarlowTwins, 0.05,
-        ),
-        Objective(
-            "vicreg",
-            "A. Bardes, J. Ponce and Y. LeCun, VICReg: Variance-Invariance-Covariance "
-            "Regularization for Self-Supervised Learning, ICLR",
-            2022, VICReg, 0.05,
-        ),
-        Objective(
-            "dino",
-            "M. Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV",
-            2021, DINO, 0.05, 5e-4,
-        ),
-        Objective(
-            "rotation",
-            "S. Gidaris, P. Singh and N. Komodakis, Unsupervised Representation Learning by "
-            "Predicting Image Rotations, ICLR",
-            2018, Rotation, 0.05,
-        ),
-        Objective(
-            "instance_discrimination",
-            "Z. Wu et al., Unsupervised Feature Learning via Non-Parametric Instance "
-            "Discrimination, CVPR",
-            2018, InstanceDiscrimination, 0.05,
-        ),
-        Objective(
-            "infomin",
-            "Y. Tian et al., What Makes for Good Views for Contrastive Learning?, NeurIPS",
-            2020, InfoMin, 0.05,
-        ),
-        Objective(
-            "moco_v3",
-            "X. Chen, S. Xie and K. He, An Empirical Study of Training Self-Supervised Vision "
-            "Transformers, ICCV",
-            2021, MoCo3, 0.05, 5e-4,
-        ),
+        Objective("supervised", 2016, Supervised,
+            "C. Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR"),
+        Objective("simclr", 2020, SimCLR,
+            "T. Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, ICML"),
+        Objective("moco_v1", 2020, MoCo1,
+            "K. He et al., Momentum Contrast for Unsupervised Visual Representation Learning, CVPR"),
+        Objective("moco_v2", 2020, MoCo2,
+            "X. Chen et al., Improved Baselines with Momentum Contrastive Learning, arXiv:2003.04297"),
+        Objective("byol", 2020, BYOL,
+            "J.-B. Grill et al., Bootstrap Your Own Latent: A New Approach to Self-supervised Learning, NeurIPS"),
+        Objective("swav", 2020, SwAV,
+            "M. Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, NeurIPS"),
+        Objective("deepcluster", 2018, DeepCluster,
+            "M. Caron et al., Deep Clustering for Unsupervised Learning of Visual Features, ECCV"),
+        Objective("simsiam", 2021, SimSiam,
+            "X. Chen and K. He, Exploring Simple Siamese Representation Learning, CVPR"),
+        Objective("barlow_twins", 2021, BarlowTwins,
+            "J. Zbontar et al., Barlow Twins: Self-Supervised Learning via Redundancy Reduction, ICML"),
+        Objective("vicreg", 2022, VICReg,
+            "A. Bardes, J. Ponce and Y. LeCun, VICReg: Variance-Invariance-Covariance Regularization for "
+            "Self-Supervised Learning, ICLR"),
+        Objective("dino", 2021, DINO,
+            "M. Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV", 5e-4),
+        Objective("rotation", 2018, Rotation,
+            "S. Gidaris, P. Singh and N. Komodakis, Unsupervised Representation Learning by Predicting Image "
+            "Rotations, ICLR"),
+        Objective("instance_discrimination", 2018, InstanceDiscrimination,
+            "Z. Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR"),
+        Objective("infomin", 2020, InfoMin,
+            "Y. Tian et al., What Makes for Good Views for Contrastive Learning?, NeurIPS"),
+        Objective("moco_v3", 2021, MoCo3,
+            "X. Chen, S. Xie and K. He, An Empirical Study of Training Self-Supervised Vision Transformers, ICCV", 5e-4),
     )
-}
+}  # fmt: skip

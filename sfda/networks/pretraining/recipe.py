@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sfda.files import replacing
 from sfda.images.drawn import drawings
 from sfda.networks import pocket
 from sfda.networks.pretraining.train import pretrain
@@ -94,9 +95,8 @@ def make(name, folder, *, n_images=IMAGES, epochs=None, seed=0, device="cpu", pr
         "model": name, "n_images": n_images, "seed": seed, "device": str(device),
         "torch": torch.__version__,
     }  # fmt: skip
-    part = folder / f"{name}.part"
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / f"{name}.json")
+    with replacing(folder / f"{name}.json") as part:
+        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return record
 
 

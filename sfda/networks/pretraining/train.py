@@ -92,8 +92,7 @@ def pretrain(
         The objective needs lightly, which is not installed.
     """
     images, labels = _checked(
-        encoder, dimension, objective, images, labels, epochs, batch_size, optimizer,
-        augmentation, held_out, learning_rate,
+        dimension, objective, images, labels, epochs, batch_size, optimizer, augmentation, held_out, learning_rate
     )
     start, device = time.perf_counter(), torch.device(device)
     kind = optimizer or _optimizer_for(encoder)
@@ -126,14 +125,9 @@ def pretrain(
                 guesses = head(features_of(encoder, images[test])).argmax(1)
                 accuracy = (guesses == labels[test]).float().mean().item()
     return {
-        "objective": objective,
-        "loss": curve[-1],
-        "source_accuracy": accuracy,
-        "head": head,
-        "epochs": epochs,
-        "seconds": time.perf_counter() - start,
-        "curve": curve,
-    }
+        "objective": objective, "loss": curve[-1], "source_accuracy": accuracy, "head": head,
+        "epochs": epochs, "seconds": time.perf_counter() - start, "curve": curve,
+    }  # fmt: skip
 
 
 def _fit(task, name, images, order, epochs, rate, batch_size, kind, generator, progress):
@@ -199,13 +193,9 @@ def _optimizer_for(encoder):
     return "adamw" if counts[nn.Linear] > counts[nn.Conv2d] else "sgd"
 
 
-def _checked(
-    encoder, dimension, objective, images, labels, epochs, batch_size, optimizer, augmentation,
-    held_out, learning_rate,
-):
+def _checked(dimension, objective, images, labels, epochs, batch_size, optimizer, augmentation, held_out, learning_rate):
     if objective not in OBJECTIVES:
-        names = ", ".join(OBJECTIVES)
-        raise ValueError(f"objective is {objective!r}, expected one of {names}")
+        raise ValueError(f"objective is {objective!r}, expected one of {', '.join(OBJECTIVES)}")
     for name, value, least in (("dimension", dimension, 1), ("epochs", epochs, 1), ("batch_size", batch_size, 2)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise ValueError(f"{name} is {value!r}, expected an integer, at least {least}")
