@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
+from sfda.files import in_one_line
 from sfda.images.image_sets import DatasetImages, EncodedImages, ImageFiles, Images, ImageSet, as_rgb
 from sfda.metric import inputs, linalg
 
@@ -91,18 +92,8 @@ def image_archive(path, *, validation=0.0, seed=SEED):
         No such file.
     """
     path = Path(os.path.abspath(Path(path).expanduser()))
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            z = {key: archive[key] for key in ("buf", "off", "label", "classes", "split", "name")}
-    except Exception as error:  # damaged archives make their readers stumble in any way
-        raise ValueError(
-            f"{path}: expected a .npz file with buf, off, label, classes, split and name "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    _check_archive(path, z)
-    images = Images(EncodedImages(path, z["buf"], z["off"].astype(np.int64), z["name"]), z["label"])
+    z = read_archive(path)
+    images = Images(EncodedImages(path, z["buf"], z["off"], z["name"]), z["label"])
     train, test = (images.take(np.flatnonzero(z["split"] == k)) for k in (0, 1))
     if not len(train):
         raise ValueError(f"{path}: split: expected images for training (0), found none")
@@ -230,7 +221,16 @@ def _set_aside(train, shares, seed):
     return {part: train.take(np.flatnonzero(taken == part)) for part in ("train", *shares)}
 
 
-def _check_archive(path, z):
+def read_archive(path):
+    """The arrays of an archive of images by name, if they are what :func:`image_archive` says of them."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            z = {key: archive[key] for key in ("buf", "off", "label", "classes", "split", "name")}
+    except Exception as error:  # damaged archives make their readers stumble in any way
+        expected = "expected a .npz file with buf, off, label, classes, split and name"
+        raise ValueError(f"{path}: {expected} ({in_one_line(error)})") from error
     for key, array in z.items():
         if array.ndim != 1:
             raise ValueError(f"{path}: {key}: expected 1 dimension, got {array.ndim}")
@@ -249,6 +249,7 @@ def _check_archive(path, z):
         raise ValueError(f"{path}: label: expected integers from 0 to {n_classes - 1}, got others")
     if (z["label"] == z["label"][0]).all():
         raise ValueError(f"{path}: label: expected at least two classes, got one")
+    return z | {"off": off.astype(np.int64)}
 
 
 def _labels_of(dataset):

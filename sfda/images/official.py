@@ -14,13 +14,15 @@ of ten splits), and the fifth is the code's only if they list them in the same o
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from sfda.files import in_one_line
+from sfda.images.downloads import fetch, images_folder
 from sfda.images.folders import image_archive, image_folder, listed
 from sfda.images.image_sets import DatasetImages, ImageFiles, Images, ImageSet
-from sfda.images.task_images import confined, images_folder
 
 HELD_OUT = 0.2  # of the training images, for validation, by the paper's public code
 CALTECH_TRAIN = 30  # training images of each class
@@ -252,21 +254,23 @@ def load_official(name, folder=None, *, download=False):
     failure = None
     if download and not official.by_hand and _missing(official, folder):
         try:
-            _download(name, folder)
+            data_set, *options = _DOWNLOADS[name]
+            for option in options or ({},):
+                fetch(data_set, folder, **option)
         except Exception as error:  # networks and archives fail in any way
             failure = error
     if missing := _missing(official, folder):
         raise FileNotFoundError(
             f"{name}: {official.title} is not all in {folder}; missing: {', '.join(missing[:3])}"
             + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-            + (f"; the download failed ({_reason(failure)})" if failure else "")
+            + (f"; the download failed ({in_one_line(failure)})" if failure else "")
             + f"; {_remedy(official, folder, download)}"
         ) from failure
     try:
         parts, classes, targets = _READERS[name](folder)
     except Exception as error:  # damaged files make their readers stumble in any way
         raise ValueError(
-            f"{name}: the files in {folder / _top(official)} are not its publisher's ({_reason(error)}); "
+            f"{name}: the files in {folder / _top(official)} are not its publisher's ({in_one_line(error)}); "
             "fetch them again"
         ) from error
     if len(parts) == 2:
@@ -292,32 +296,12 @@ def _top(official):
     return official.files[0].partition("/")[0]
 
 
-def _reason(error):
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
-def _download(name, folder):
-    from torchvision import datasets
-
-    folder.mkdir(parents=True, exist_ok=True)
-    reader, *options = _DOWNLOADS[name]
-    with confined():
-        for option in options or ({},):
-            getattr(datasets, reader)(folder, **option, download=True)
-
-
 def _held_out(part):
     """Training and validation images as the paper's public code divides them."""
     order = np.arange(len(part))
     np.random.RandomState(0).shuffle(order)
     n = int(HELD_OUT * len(part))
     return part.take(np.sort(order[n:])), part.take(np.sort(order[:n])) if n else None
-
-
-def _aircraft(folder):
-    from torchvision.datasets import FGVCAircraft
-
-    return _published(folder, [FGVCAircraft(folder, part) for part in _PARTS])
 
 
 def _caltech101(folder):
@@ -329,60 +313,20 @@ def _caltech101(folder):
     return (images.take(np.flatnonzero(train)), images.take(np.flatnonzero(~train))), classes, None
 
 
-def _cars(folder):
-    from torchvision.datasets import StanfordCars
+def _cifar(name, folder):
+    from torchvision import datasets
 
-    return _published(folder, [StanfordCars(folder, part) for part in ("train", "test")])
-
-
-def _cifar10(folder):
-    from torchvision.datasets import CIFAR10
-
-    return _cifar(folder, CIFAR10, OFFICIAL["cifar10"])
-
-
-def _cifar100(folder):
-    from torchvision.datasets import CIFAR100
-
-    return _cifar(folder, CIFAR100, OFFICIAL["cifar100"])
-
-
-def _cifar(folder, reader, official):
     # Its files are pickles. torchvision opens them only when their md5 sums are the publisher's.
-    both = [reader(folder, train=train) for train in (True, False)]
-    parts = [Images(DatasetImages(part, folder, official.files), part.targets) for part in both]
+    both = [getattr(datasets, name.upper())(folder, train=train) for train in (True, False)]
+    parts = [Images(DatasetImages(part, folder, OFFICIAL[name].files), part.targets) for part in both]
     return parts, both[0].classes, None
 
 
-def _dtd(folder):
-    from torchvision.datasets import DTD
+def _published(data_set, names, folder, **options):
+    """Images of the parts of one of torchvision's data sets, and their classes."""
+    from torchvision import datasets
 
-    return _published(folder, [DTD(folder, part, partition=1) for part in _PARTS])
-
-
-def _flowers(folder):
-    from torchvision.datasets import Flowers102
-
-    parts, _, _ = _published(folder, [Flowers102(folder, part) for part in _PARTS])
-    # Older versions of torchvision do not name them.
-    return parts, list(getattr(Flowers102, "classes", map(str, range(1, 103)))), None
-
-
-def _food(folder):
-    from torchvision.datasets import Food101
-
-    return _published(folder, [Food101(folder, part) for part in ("train", "test")])
-
-
-def _pets(folder):
-    from torchvision.datasets import OxfordIIITPet
-
-    return _published(folder, [OxfordIIITPet(folder, part) for part in ("trainval", "test")])
-
-
-def _published(folder, parts):
-    """Images of torchvision's data sets, and their classes."""
-    found = []
+    parts, found = [getattr(datasets, data_set)(folder, name, **options) for name in names], []
     for part in parts:
         # There is no public way to files and labels, without the images, that all versions have.
         if hasattr(part, "_samples"):
@@ -394,6 +338,11 @@ def _published(folder, parts):
     if any(names != classes[0] for names in classes):
         raise ValueError("its parts name different classes")
     return found, classes[0], None
+
+
+def _flowers(folder):
+    parts, classes, _ = _published("Flowers102", _PARTS, folder)
+    return parts, list(classes or map(str, range(1, 103))), None  # older versions of torchvision do not name them
 
 
 def _sun397(folder):
@@ -437,11 +386,13 @@ def _lines(path):
 
 
 _READERS = {
-    "aircraft": _aircraft, "caltech101": _caltech101, "cars": _cars, "cifar10": _cifar10,
-    "cifar100": _cifar100, "dtd": _dtd, "flowers": _flowers, "food": _food, "pets": _pets,
-    "sun397": _sun397, "voc2007": _voc2007,
+    "aircraft": partial(_published, "FGVCAircraft", _PARTS), "caltech101": _caltech101,
+    "cars": partial(_published, "StanfordCars", ("train", "test")),
+    "cifar10": partial(_cifar, "cifar10"), "cifar100": partial(_cifar, "cifar100"),
+    "dtd": partial(_published, "DTD", _PARTS, partition=1), "flowers": _flowers,
+    "food": partial(_published, "Food101", ("train", "test")),
+    "pets": partial(_published, "OxfordIIITPet", ("trainval", "test")), "sun397": _sun397, "voc2007": _voc2007,
 }  # fmt: skip
-
 
 #: Classes of torchvision, and the options for which they have to be asked.
 _DOWNLOADS = {

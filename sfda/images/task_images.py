@@ -3,20 +3,17 @@
 import gzip
 import io
 import itertools
-import os
-import tarfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from sfda.files import CACHE
+from sfda.images.downloads import fetch
+from sfda.images.folders import read_archive
 
 SIDE = 32  # pixels
 
@@ -74,20 +71,15 @@ def _digits(folder, download):
     return [_Pool(data.target, lambda index, side: resized(_enlarged(pixels[index]), side))]
 
 
-def _mnist(folder, download):
-    if download and not complete("mnist", folder):
-        from torchvision.datasets import MNIST
+def _idx_pools(data_set, *parts):
+    """Reader of those parts of a data set in MNIST's format."""
 
-        MNIST(folder, download=True)
-    return [_idx_pool(folder / "MNIST" / "raw", part) for part in ("train", "t10k")]
+    def read(folder, download):
+        if download and not complete(data_set.lower(), folder):
+            fetch(data_set, folder)
+        return [_idx_pool(folder / data_set / "raw", part) for part in parts]
 
-
-def _kmnist(folder, download):
-    if download and not complete("kmnist", folder):
-        from torchvision.datasets import KMNIST
-
-        KMNIST(folder, download=True)
-    return [_idx_pool(folder / "KMNIST" / "raw", "t10k")]
+    return read
 
 
 def _usps(folder, download):
@@ -99,16 +91,14 @@ def _usps(folder, download):
 
 def _omniglot(folder, download):
     if _is_there(folder / "omniglot_small1.npz"):
-        buffer, offsets, z = _subset(folder / "omniglot_small1.npz")
+        z = read_archive(folder / "omniglot_small1.npz")
         files = {
-            f"{z['classes'][label]}/{name}": buffer[start:stop]
-            for label, name, start, stop in zip(z["label"], z["name"], offsets, offsets[1:])
+            f"{z['classes'][label]}/{name}": z["buf"][start:stop].tobytes()
+            for label, name, start, stop in zip(z["label"], z["name"], z["off"], z["off"][1:])
         }
     else:
         if download and not complete("omniglot", folder):
-            from torchvision.datasets import Omniglot
-
-            Omniglot(folder, background=True, download=True)
+            fetch("Omniglot", folder, background=True)
         root = folder / "omniglot-py" / "images_background"
         files = {
             path.relative_to(root).as_posix(): path
@@ -131,24 +121,26 @@ def _omniglot(folder, download):
     return pools
 
 
-def _cifar10(folder, download):
-    if _is_there(folder / "cifar10_subset.npz"):
-        return _subset_pools(folder / "cifar10_subset.npz")
-    from torchvision.datasets import CIFAR10
+def _cifar(data_set, folder, download):
+    """Pools of the training and the test images, of the subset where it is there."""
+    if _is_there(subset := folder / f"{data_set.lower()}_subset.npz"):
+        return _subset_pools(subset)
+    from torchvision import datasets
 
-    return [_cifar_pool(CIFAR10(folder, train=train, download=download)) for train in (True, False)]
+    found = [getattr(datasets, data_set)(folder, train=train, download=download) for train in (True, False)]
+    return [
+        _Pool(
+            np.asarray(data.targets),
+            lambda index, side, data=data: resized(np.moveaxis(np.asarray(data.data)[index], 3, 1), side),
+        )
+        for data in found
+    ]
 
 
 def _cifar100(folder, download):
-    if _is_there(folder / "cifar100_subset.npz"):
-        pools = _subset_pools(folder / "cifar100_subset.npz")
-    else:
-        from torchvision.datasets import CIFAR100
-
-        pools = [_cifar_pool(CIFAR100(folder, train=train, download=download)) for train in (True, False)]
     # Equally many of each of the 100 classes, so also of the 20 superclasses; from the official training and test
     # images alike, for the subset has few of the latter.
-    pool = _merged(pools)
+    pool = _merged(_cifar("CIFAR100", folder, download))
     return [_Pool(_coarse_labels()[pool.labels], pool.images, strata=pool.labels)]
 
 
@@ -184,15 +176,10 @@ def _flowers(folder, download):
 
 
 READERS = {
-    "digits": _digits,
-    "mnist": _mnist,
-    "usps": _usps,
-    "kmnist": _kmnist,
-    "omniglot": _omniglot,
-    "cifar10": _cifar10,
-    "cifar100": _cifar100,
-    "flowers": _flowers,
-}
+    "digits": _digits, "mnist": _idx_pools("MNIST", "train", "t10k"), "usps": _usps,
+    "kmnist": _idx_pools("KMNIST", "t10k"), "omniglot": _omniglot, "cifar10": partial(_cifar, "CIFAR10"),
+    "cifar100": _cifar100, "flowers": _flowers,
+}  # fmt: skip
 
 # What has to be in the folder: one of these sets of files; those of MNIST's format packed with gzip or not.
 FILES = {
@@ -219,14 +206,6 @@ def what_is_missing(name, folder):
     if name not in DOWNLOADS:
         remedy = f"from {FLOWERS_ADDRESS}, unpacked"
     return f"task {name}: no images in {folder}; put {wanted} there, {remedy}"
-
-
-def images_folder(folder=None):
-    """Where images are looked for: `folder`, else $SFDA_IMAGES, else ``~/.cache/sfda/images``."""
-    if folder is None:
-        # An empty variable counts as none, not as the current folder.
-        folder = os.environ.get("SFDA_IMAGES") or f"{CACHE}/images"
-    return Path(folder).expanduser()
 
 
 def complete(name, folder):
@@ -265,31 +244,19 @@ def _read_idx(path):
     return np.frombuffer(data, np.uint8, offset=4 + 4 * n_dimensions).reshape(shape)
 
 
-def _subset(path):
-    """Encoded images, where each begins, and the whole content of a subset's file."""
-    with np.load(path, allow_pickle=False) as file:
-        z = {key: file[key] for key in ("buf", "off", "label", "split", "classes", "name")}
-    return z["buf"].tobytes(), z["off"], z
-
-
 def _subset_pools(path):
     """Pools of the training and the test images of a subset's file."""
-    buffer, offsets, z = _subset(path)
+    z = read_archive(path)
 
     def images(here, index, side):
-        return _stacked(_photograph(_opened(buffer[offsets[i] : offsets[i + 1]]), side) for i in here[index])
+        encoded = (z["buf"][z["off"][i] : z["off"][i + 1]].tobytes() for i in here[index])
+        return _stacked(_photograph(_opened(image), side) for image in encoded)
 
     pools = []
     for split in (0, 1):
         here = np.flatnonzero(z["split"] == split)
         pools.append(_Pool(z["label"][here].astype(np.int64), partial(images, here)))
     return pools
-
-
-def _cifar_pool(data):
-    return _Pool(
-        np.asarray(data.targets), lambda index, side: resized(np.moveaxis(np.asarray(data.data)[index], 3, 1), side)
-    )
 
 
 def _opened(file):
@@ -343,22 +310,3 @@ def _grey(pixels):
 
 def _stacked(images):
     return np.stack(list(images))
-
-
-@contextmanager
-def confined():
-    """Within it, tar files are unpacked without members that lead out of their folder.
-
-    Those, and links and devices that are no data, raise ``tarfile.FilterError`` (PEP 706). Newer torchvision asks
-    for it itself, Python from 3.14 on does it unasked; of zip files Python takes the ``..`` out of the names in
-    every release.
-    """
-    own = tarfile.TarFile.__dict__.get("extraction_filter")
-    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
-    try:
-        yield
-    finally:
-        if own is None:
-            del tarfile.TarFile.extraction_filter
-        else:
-            tarfile.TarFile.extraction_filter = own

@@ -24,16 +24,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from sfda.images.task_images import (
-    DOWNLOADS,
-    READERS,
-    SIDE,
-    complete,
-    confined,
-    images_folder,
-    resized,
-    what_is_missing,
-)
+from sfda.images.downloads import confined, images_folder
+from sfda.images.task_images import DOWNLOADS, READERS, SIDE, complete, resized, what_is_missing
 
 SEED = 2022  # of the selections
 DRAWING_SEEDS = (7001, 7002, 7003)  # of the drawn images: train, validation, test

@@ -21,10 +21,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from sfda.files import in_one_line
 from sfda.images.augment import normalise
 from sfda.networks import pocket
-from sfda.networks.checkpoints import SELF_SUPERVISED, TRANSFORMERS, timm_network
-from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifier, read_state, why_unreadable
+from sfda.networks.checkpoints import SELF_SUPERVISED, TRANSFORMERS, file_of, timm_network
+from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifier, read_state
 
 LIBRARIES = ("torchvision", "timm")
 BUILDERS = [["torchvision", "models"], ["timm", "models"]]  # where they are defined
@@ -189,10 +190,8 @@ def _found(name):
     path, _, entry = name.rpartition(".json:") if ".json:" in name else (name, "", "")
     if name.endswith(".json") or entry:
         return _manifest(Path(path if name.endswith(".json") else path + ".json"), entry)
-    raise ValueError(
-        "name: expected torchvision:NAME, timm:NAME, self-supervised:NAME, transformer:NAME, "
-        f"pocket:NAME or MANIFEST.json:NAME, got {name!r}"
-    )
+    kinds = ", ".join(f"{kind}:NAME" for kind in _KINDS)
+    raise ValueError(f"name: expected {kinds} or MANIFEST.json:NAME, got {name!r}")
 
 
 def _torchvision(name, rest):
@@ -220,9 +219,9 @@ def _load_torchvision(name, architecture, weights, folder):
     except pickle.UnpicklingError as error:
         raise ValueError(f"{name}: {UNREADABLE}") from error
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{name}: {why_unreadable(error)}") from error
+        raise ValueError(f"{name}: {in_one_line(error)}") from error
     except OSError as error:
-        raise FileNotFoundError(_offline(name, weights.url, folder, error)) from error
+        raise _offline(name, weights.url, folder, error) from error
     return _with_preset(name, network, weights)
 
 
@@ -297,12 +296,9 @@ def _load_timm(name, rest, folder):
     try:
         network = timm.create_model(rest, pretrained=True, **local)
     except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{name}: {why_unreadable(error)}") from error
+        raise ValueError(f"{name}: {in_one_line(error)}") from error
     except OSError as error:
-        raise FileNotFoundError(
-            f"{name}: {file.name} is not in {folder or 'a folder'} and cannot be downloaded "
-            f"({why_unreadable(error)}): put it there"
-        ) from error
+        raise _offline(name, file.name, folder or "a folder", error) from error
     return _with_config(name, network)
 
 
@@ -364,7 +360,7 @@ def _renamed(name, network, state):
     try:
         return importlib.import_module(type(network).__module__).checkpoint_filter_fn(state, network)
     except (AttributeError, LookupError, RuntimeError) as error:  # layers that the network has not
-        raise ValueError(f"{name}: these are not its weights ({why_unreadable(error)})") from error
+        raise ValueError(f"{name}: these are not its weights ({in_one_line(error)})") from error
 
 
 def _fetched(name, entry, folder):
@@ -378,24 +374,24 @@ def _fetched(name, entry, folder):
         try:
             torch.hub.download_url_to_file(entry.url, str(part), progress=False)
         except OSError as error:
-            raise FileNotFoundError(_offline(name, entry.url, folder, error)) from error
+            raise _offline(name, entry.url, folder, error) from error
         for algorithm, expected in (("sha256", entry.sha256), ("md5", entry.md5)):
             with open(part, "rb") as opened:
                 digits = hashlib.file_digest(opened, algorithm).hexdigest() if expected else ""
             if not digits.startswith(expected):
-                raise ValueError(
-                    f"{name}: expected a file whose {algorithm} begins with {expected}, got "
-                    f"{digits[:len(expected)]} from {entry.url}: it was not kept, try again"
-                )
+                found = f"got {digits[: len(expected)]} from {entry.url}: it was not kept, try again"
+                raise ValueError(f"{name}: expected a file whose {algorithm} begins with {expected}, {found}")
         state = read_state(name, part)
         part.replace(file)
     return state
 
 
 def _offline(name, url, folder, error):
-    file = url.rpartition("/")[2].partition("?")[0]
-    folder = folder or Path(torch.hub.get_dir()) / "checkpoints"
-    return f"{name}: {file} is not in {folder} and cannot be downloaded ({why_unreadable(error)}): put {url} there"
+    folder, file = folder or Path(torch.hub.get_dir()) / "checkpoints", file_of(url)
+    what = "it" if file == url else url
+    return FileNotFoundError(
+        f"{name}: {file} is not in {folder} and cannot be downloaded ({in_one_line(error)}): put {what} there"
+    )
 
 
 def _pocket(name, rest):
@@ -430,15 +426,12 @@ _KINDS = {
 
 def _entries(path):
     """The entries of a manifest by name."""
+    existing_file(path)
     try:
         return {Path(e["file"]).stem: e for e in json.loads(path.read_text("utf-8"))["models"]}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: expected JSON with a list 'models' whose entries name their 'file' "
-            f"({type(error).__name__}: {error})"
-        ) from None
+        expected = "expected JSON with a list 'models' whose entries name their 'file'"
+        raise ValueError(f"{path}: {expected} ({in_one_line(error)})") from None
 
 
 def _manifest(path, name):
@@ -470,10 +463,8 @@ def _load_entry(name, path, entry, folder):
             raise ValueError(f"{builder['callable']} made no network")
         transform = _transform(max(size), size, "bicubic", **entry["normalisation"])
     except (LookupError, AttributeError, ImportError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {name} cannot be built ({why_unreadable(error)})") from error
-    if not weights.is_file():
-        raise FileNotFoundError(f"{weights} is missing")
-    fill(name, network, read_state(name, weights))
+        raise ValueError(f"{path}: {name} cannot be built ({in_one_line(error)})") from error
+    fill(name, network, read_state(name, existing_file(weights)))
     return Backbone(name, network.eval(), transform, input_size=tuple(size))
 
 

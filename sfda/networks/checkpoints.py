@@ -10,6 +10,11 @@ from torch import nn
 from sfda.networks import pocket
 
 
+def file_of(url):
+    """The name of the file at an address."""
+    return url.rpartition("/")[2].partition("?")[0]
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A published file of weights, and how a network of ours is made of it.
@@ -53,7 +58,7 @@ class Checkpoint:
     @property
     def file(self):
         """The file's name."""
-        return self.url.rpartition("/")[2].partition("?")[0]
+        return file_of(self.url)
 
     @property
     def sha256(self):
@@ -71,6 +76,7 @@ def _resnet50():
 
 
 def timm_network(name, **options):
+    """A network of timm without weights."""
     import timm
 
     return timm.create_model(name, pretrained=False, **options)
@@ -93,19 +99,14 @@ _TORCHVISION = "https://download.pytorch.org/models/"
 SUPERVISED = {
     f"torchvision:{name}:IMAGENET1K_V1": Checkpoint(_TORCHVISION + file, "not stated")
     for name, file in {
-        "resnet34": "resnet34-b627a593.pth",
-        "resnet50": "resnet50-0676ba61.pth",
-        "resnet101": "resnet101-63fe2227.pth",
-        "resnet152": "resnet152-394f9c45.pth",
-        "densenet121": "densenet121-a639ec97.pth",
-        "densenet169": "densenet169-b2777c0a.pth",
-        "densenet201": "densenet201-c1103571.pth",
-        "mnasnet1_0": "mnasnet1.0_top1_73.512-f206786ef8.pth",
-        "mobilenet_v2": "mobilenet_v2-b0353104.pth",
-        "googlenet": "googlenet-1378be20.pth",
+        "resnet34": "resnet34-b627a593.pth", "resnet50": "resnet50-0676ba61.pth",
+        "resnet101": "resnet101-63fe2227.pth", "resnet152": "resnet152-394f9c45.pth",
+        "densenet121": "densenet121-a639ec97.pth", "densenet169": "densenet169-b2777c0a.pth",
+        "densenet201": "densenet201-c1103571.pth", "mnasnet1_0": "mnasnet1.0_top1_73.512-f206786ef8.pth",
+        "mobilenet_v2": "mobilenet_v2-b0353104.pth", "googlenet": "googlenet-1378be20.pth",
         "inception_v3": "inception_v3_google-0cc3c7bd.pth",
     }.items()
-}
+}  # fmt: skip
 
 _BYOL = "https://storage.googleapis.com/deepmind-byol/checkpoints/"
 _MOCO = "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/"
@@ -119,17 +120,13 @@ _SIMCLR_V2 = "https://console.cloud.google.com/storage/browser/simclr-checkpoint
 SELF_SUPERVISED = {
     "byol": _resnet(_BYOL + "pretrain_res50x1.pkl", _APACHE, readable=False),
     "deepcluster-v2": _resnet(_SWAV + "deepclusterv2_800ep_pretrain.pth.tar", _SWAV_LICENCE),
-    "infomin": _resnet(
-        _PYCONTRAST + "AAAzMTynP3Qc8mIE4XWkgILUa/InfoMin_800.pth?dl=1", _BSD, "encoder."
-    ),
+    "infomin": _resnet(_PYCONTRAST + "AAAzMTynP3Qc8mIE4XWkgILUa/InfoMin_800.pth?dl=1", _BSD, "encoder."),
     "insdis": _resnet(_PYCONTRAST + "AACcsSIt1_Njv7GsmsuzZ6Sta/InsDis.pth?dl=1", _BSD, "encoder."),
     "moco-v1": _resnet(
-        _MOCO + "moco_v1_200ep/moco_v1_200ep_pretrain.pth.tar", _NOT_COMMERCIAL, "encoder_q.",
-        md5="b251726a",
+        _MOCO + "moco_v1_200ep/moco_v1_200ep_pretrain.pth.tar", _NOT_COMMERCIAL, "encoder_q.", md5="b251726a"
     ),
     "moco-v2": _resnet(
-        _MOCO + "moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar", _NOT_COMMERCIAL, "encoder_q.",
-        md5="a04e12f8",
+        _MOCO + "moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar", _NOT_COMMERCIAL, "encoder_q.", md5="a04e12f8"
     ),
     "pcl-v1": _resnet(_PCL + "PCL_v1_epoch200.pth.tar", "MIT", "encoder_q."),
     "pcl-v2": _resnet(_PCL + "PCL_v2_epoch200.pth.tar", "MIT", "encoder_q."),
@@ -137,7 +134,7 @@ SELF_SUPERVISED = {
     "simclr-v1": _resnet(_SIMCLR + "ResNet50_1x.zip", _APACHE, readable=False),
     "simclr-v2": _resnet(_SIMCLR_V2 + "r50_1x_sk0", _APACHE, readable=False),
     "swav": _resnet(_SWAV + "swav_800ep_pretrain.pth.tar", _SWAV_LICENCE),
-}  # fmt: skip
+}
 
 _FACEBOOK = "https://dl.fbaipublicfiles.com/"
 _PVT = "https://github.com/whai362/PVT/releases/download/v2/"
@@ -146,18 +143,14 @@ _SWIN = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/"
 #: Efficient Multimodal Multitask Model Selector*, NeurIPS 2023) publish accuracies. What enters the last
 #: normalisation is taken: the class token, of PVT v2 the mean of the tokens, of Swin the average of the map.
 TRANSFORMERS = {
-    "deit_tiny": _transformer(
-        _FACEBOOK + "deit/deit_tiny_patch16_224-a1311bcf.pth", _APACHE,
-        build=partial(timm_network, "deit_tiny_patch16_224"),
-    ),
-    "deit_small": _transformer(
-        _FACEBOOK + "deit/deit_small_patch16_224-cd65a155.pth", _APACHE,
-        build=partial(timm_network, "deit_small_patch16_224"),
-    ),
-    "deit_base": _transformer(
-        _FACEBOOK + "deit/deit_base_patch16_224-b5f2ef4d.pth", _APACHE,
-        build=partial(timm_network, "deit_base_patch16_224"),
-    ),
+    **{
+        name: _transformer(f"{_FACEBOOK}deit/{file}", _APACHE, build=partial(timm_network, f"{name}_patch16_224"))
+        for name, file in {
+            "deit_tiny": "deit_tiny_patch16_224-a1311bcf.pth",
+            "deit_small": "deit_small_patch16_224-cd65a155.pth",
+            "deit_base": "deit_base_patch16_224-b5f2ef4d.pth",
+        }.items()
+    },
     "dino_small": _transformer(
         _FACEBOOK + "dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth", _APACHE,
         build=partial(timm_network, "vit_small_patch16_224", num_classes=0),

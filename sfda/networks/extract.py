@@ -7,6 +7,7 @@ only when its checksum is right: what was interrupted or damaged is made again.
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -44,18 +45,9 @@ class Features(NamedTuple):
 
 
 def extract(
-    backbone,
-    dataset,
-    fingerprint,
-    *,
-    cache=None,
-    dtype="float32",
-    device="auto",
-    batch=64,
-    workers=0,
-    skip_unreadable=False,
-    progress=None,
-):
+    backbone, dataset, fingerprint, *, cache=None, dtype="float32", device="auto", batch=64, workers=0,
+    skip_unreadable=False, progress=None,
+):  # fmt: skip
     """Features of all images of a data set, computed once.
 
     Parameters
@@ -162,10 +154,8 @@ def _compute(backbone, dataset, dtype, device, batch, workers, skip_unreadable, 
                 progress(done, len(dataset))
     if failed and not skip_unreadable:
         i, reason = failed[0]
-        raise UnreadableImages(
-            f"images: {len(failed)} of {len(dataset)} cannot be read, the first at position {i} "
-            f"({reason}); mend or remove them, or skip them"
-        )
+        which = f"{len(failed)} of {len(dataset)} cannot be read, the first at position {i} ({reason})"
+        raise UnreadableImages(f"images: {which}; mend or remove them, or skip them")
     if not rows:
         raise UnreadableImages(f"images: none of {len(dataset)} can be read")
     features = np.concatenate(rows)
@@ -201,11 +191,9 @@ class Hook:
         self.inputs, self.name, self.module = None, "", None
 
     def __enter__(self):
+        layer = self.backbone.layer
         for name, module in self.backbone.network.named_modules():
-            wanted = name == self.backbone.layer if self.backbone.layer else isinstance(
-                module, (nn.Linear, nn.Conv2d)
-            )  # fmt: skip
-            if wanted:
+            if name == layer if layer else isinstance(module, (nn.Linear, nn.Conv2d)):
                 self.handles.append(module.register_forward_pre_hook(self._keeper(name)))
         return self
 
@@ -227,10 +215,8 @@ class Hook:
             raise ValueError(f"{self.backbone.name}: {self.backbone.layer or 'no linear layer'} did not run")
         pooled = _pooled(x, self.backbone.pool, self.module)
         if pooled is None:
-            raise ValueError(
-                f"{self.backbone.name}: the input of {name} has shape {tuple(x.shape)}, "
-                f"which pool={self.backbone.pool!r} does not turn into vectors"
-            )
+            why = f"which pool={self.backbone.pool!r} does not turn into vectors"
+            raise ValueError(f"{self.backbone.name}: the input of {name} has shape {tuple(x.shape)}, {why}")
         return pooled
 
 
@@ -346,8 +332,5 @@ def _read(entry):
 
 
 def _crc(path):
-    crc = 0
-    with open(path, "rb") as file:
-        while block := file.read(2**24):
-            crc = zlib.crc32(block, crc)
-    return crc
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return zlib.crc32(content)

@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
-from PIL import Image
-from torchvision import transforms
-
 from image_layouts import (
     PARTS,
     archive,
@@ -27,6 +24,9 @@ from image_layouts import (
     told,
     write_folder,
 )
+from PIL import Image
+from torchvision import transforms
+
 from sfda.images import folders, image_sets, official
 from sfda.images.folders import image_archive, image_folder
 from sfda.images.official import load_images

@@ -13,8 +13,6 @@ import pytest
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
-from PIL import Image
-
 from image_layouts import (
     CALTECH,
     PARTS,
@@ -32,6 +30,8 @@ from image_layouts import (
     write_pets,
     write_voc2007,
 )
+from PIL import Image
+
 from sfda.benchmark import measures
 from sfda.evidence import published
 from sfda.images import official as datasets

@@ -16,10 +16,11 @@ timm = pytest.importorskip("timm")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 
 
+from small_networks import Squares, as_images, equal, numbered, old_densenet, undrawn, untrained
+
 from sfda.networks.backbones import load
 from sfda.networks.checkpoints import SELF_SUPERVISED, SUPERVISED, TRANSFORMERS
 from sfda.networks.extract import checksum, extract
-from small_networks import Squares, as_images, equal, numbered, old_densenet, undrawn, untrained
 
 __all__ = ["undrawn"]  # fixtures
 

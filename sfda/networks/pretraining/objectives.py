@@ -403,6 +403,7 @@ OBJECTIVES = {
         Objective("infomin", 2020, InfoMin,
             "Y. Tian et al., What Makes for Good Views for Contrastive Learning?, NeurIPS"),
         Objective("moco_v3", 2021, MoCo3,
-            "X. Chen, S. Xie and K. He, An Empirical Study of Training Self-Supervised Vision Transformers, ICCV", 5e-4),
+            "X. Chen, S. Xie and K. He, An Empirical Study of Training Self-Supervised Vision Transformers, ICCV",
+            5e-4),
     )
 }  # fmt: skip

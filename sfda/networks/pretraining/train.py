@@ -20,22 +20,9 @@ from sfda.networks.pretraining.objectives import OBJECTIVES, Supervised, feature
 
 
 def pretrain(
-    encoder,
-    dimension,
-    objective,
-    images,
-    labels=None,
-    *,
-    epochs,
-    learning_rate=None,
-    batch_size=128,
-    optimizer=None,
-    augmentation="weak",
-    held_out=0.1,
-    seed=0,
-    device="cpu",
-    progress=None,
-):
+    encoder, dimension, objective, images, labels=None, *, epochs, learning_rate=None, batch_size=128, optimizer=None,
+    augmentation="weak", held_out=0.1, seed=0, device="cpu", progress=None,
+):  # fmt: skip
     """Train an encoder, in place.
 
     SGD with Nesterov momentum 0.9 and weight decay 1e-4, or AdamW with weight decay 0.05; biases and normalisation
@@ -193,14 +180,14 @@ def _optimizer_for(encoder):
     return "adamw" if counts[nn.Linear] > counts[nn.Conv2d] else "sgd"
 
 
-def _checked(dimension, objective, images, labels, epochs, batch_size, optimizer, augmentation, held_out, learning_rate):
+def _checked(dimension, objective, images, labels, epochs, batch_size, optimizer, augmentation, held_out, rate):
     if objective not in OBJECTIVES:
         raise ValueError(f"objective is {objective!r}, expected one of {', '.join(OBJECTIVES)}")
     for name, value, least in (("dimension", dimension, 1), ("epochs", epochs, 1), ("batch_size", batch_size, 2)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise ValueError(f"{name} is {value!r}, expected an integer, at least {least}")
-    if learning_rate is not None and not 0 < learning_rate < math.inf:
-        raise ValueError(f"learning_rate is {learning_rate!r}, expected a number above 0 or None")
+    if rate is not None and not 0 < rate < math.inf:
+        raise ValueError(f"learning_rate is {rate!r}, expected a number above 0 or None")
     if optimizer not in (None, "sgd", "adamw"):
         raise ValueError(f"optimizer is {optimizer!r}, expected 'sgd', 'adamw' or None")
     if augmentation not in ("weak", "strong"):
