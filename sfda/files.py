@@ -79,6 +79,11 @@ def replacing(path):
         part.unlink(missing_ok=True)
 
 
+def in_one_line(error):
+    """The type of an error and what it says, in at most 300 characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
 def say(line):
     encoding = sys.stdout.encoding or "utf-8"  # which may have no such characters
     print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
