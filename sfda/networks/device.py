@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from contextlib import contextmanager
 
 
 def resolve_device(device="auto"):
@@ -11,6 +12,23 @@ def resolve_device(device="auto"):
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return str(torch.device(device))
+
+
+@contextmanager
+def memory_errors():
+    """Within it, a device whose memory does not suffice raises MemoryError, as Python and NumPy do.
+
+    torch has a type for it on CUDA alone; on the CPU its allocator raises RuntimeError, which only its own words tell
+    from others.
+    """
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.cuda.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate" in str(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def device_name(device):

@@ -20,9 +20,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from sfda.networks.device import versions
+from sfda.networks.device import memory_errors, resolve_device, versions
 
 MAPPED = 2**28  # bytes from which on features are left on the disk and mapped into memory
+
+
+class UnreadableImages(ValueError):
+    """Images that no network can read: whatever goes over several networks may stop at the first."""
 
 
 class Features(NamedTuple):
@@ -85,25 +89,26 @@ def extract(
 
     Raises
     ------
+    UnreadableImages
+        A ValueError: an image cannot be read (the message says how many and which first), or none can.
     ValueError
-        An image cannot be read (the message says how many and which first); the layer was
-        not reached or its input cannot be pooled; features that are not finite; an empty
+        The layer was not reached or its input cannot be pooled; features that are not finite; an empty
         data set, or no such dtype.
+    MemoryError
+        The device's memory does not suffice for one image.
     """
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
     if not len(dataset):
         raise ValueError("dataset: expected at least one image, found none")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device(device)
     entry = None
     if cache is not None:
         entry = Path(cache) / _key(backbone, fingerprint, dtype, skip_unreadable, device)
         if (found := _read(entry)) is not None:
             return found
-    result = _compute(
-        backbone, dataset, dtype, torch.device(device), batch, workers, skip_unreadable, progress
-    )
+    with memory_errors():
+        result = _compute(backbone, dataset, dtype, torch.device(device), batch, workers, skip_unreadable, progress)
     if entry is None:
         return result
     _write(entry, result)
@@ -161,12 +166,12 @@ def _compute(backbone, dataset, dtype, device, batch, workers, skip_unreadable, 
                 progress(done, len(dataset))
     if failed and not skip_unreadable:
         i, reason = failed[0]
-        raise ValueError(
+        raise UnreadableImages(
             f"images: {len(failed)} of {len(dataset)} cannot be read, the first at position {i} "
             f"({reason}); mend or remove them, or skip them"
         )
     if not rows:
-        raise ValueError(f"images: none of {len(dataset)} can be read")
+        raise UnreadableImages(f"images: none of {len(dataset)} can be read")
     features = np.concatenate(rows)
     if not np.isfinite(features).all():
         raise ValueError(f"{backbone.name}: its features exceed float16; use dtype='float32'")
@@ -177,17 +182,19 @@ def _in_pieces(network, hook, x, device, batch):
     """Features of one batch, in pieces that fit the memory, and their size."""
     while True:
         try:
-            parts = []
-            for piece in x.split(batch):
-                with torch.autocast(device.type, enabled=device.type == "cuda"):
-                    network(piece.to(device, non_blocking=True))
-                parts.append(hook.taken().float())
-            return torch.cat(parts), batch
-        except torch.cuda.OutOfMemoryError:
+            with memory_errors():
+                parts = []
+                for piece in x.split(batch):
+                    with torch.autocast(device.type, enabled=device.type == "cuda"):
+                        network(piece.to(device, non_blocking=True))
+                    parts.append(hook.taken().float())
+                return torch.cat(parts), batch
+        except MemoryError:
             if batch == 1:
                 raise
             batch //= 2
-            torch.cuda.empty_cache()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
 
 
 class Hook:
