@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from sfda.evidence.forecast import forecast
-from sfda.metric.ensemble import select_ensemble
+from sfda.metric.ensemble import TooFewNetworks, select_ensemble
 from sfda.metric.inputs import as_features, as_labels
 from sfda.networks.device import versions
 from sfda.rank.jackknife import ROUNDING, Judge, half_width
@@ -108,9 +108,6 @@ class Ranking:
         }  # fmt: skip
 
 
-# --- features ---------------------------------------------------------------------
-
-
 def rank_features(
     features_by_model: Mapping[str, ArrayLike],
     labels: ArrayLike,
@@ -206,10 +203,33 @@ def rank_features(
     return made_of(judge, scored, features_by_model, sizes, {}, [], {}, about)
 
 
-# --- the ranking ------------------------------------------------------------------
-
-
 def made_of(judge, scored, features, parameters, seconds, notes, failures, about):
+    """The ranking that follows from the scores.
+
+    Parameters
+    ----------
+    judge : sfda.rank.jackknife.Judge
+        Who has scored.
+    scored : dict of str to sfda.rank.jackknife.Scored
+        By network; at least one.
+    features : mapping of str to array-like of shape (N, D)
+        Of these networks, for the ensembles.
+    parameters : dict of str to int or None
+        How many numbers each network has learnt; None where it is not known.
+    seconds : dict of str to (float, bool)
+        Seconds of the forward pass, and whether the features came from the cache; without
+        entries of features that were given.
+    notes : list of str
+        What else has to be known to read the table.
+    failures : dict of str to str
+        Networks that could not be ranked, and why.
+    about : dict
+        What was done.
+
+    Returns
+    -------
+    Ranking
+    """
     order = sorted(scored, key=lambda name: (-scored[name].score, str(name)))
     best, rows = scored[order[0]], []
     for place, name in enumerate(order, 1):
@@ -229,7 +249,7 @@ def made_of(judge, scored, features, parameters, seconds, notes, failures, about
     cheapest = sized.loc[sized["parameters"].idxmin(), "network"] if len(sized) else order[0]
     # In the order of the table, so that equal criteria do not depend on that of the arguments.
     ensembles, likelihoods, why_not = _ensembles({name: features[name] for name in order}, judge)
-    notes = [judge.words, *notes, *warnings_about(judge, table), *why_not]
+    notes = [judge.words, *notes, *_warnings(judge, table), *why_not]
     libraries = {"python": platform.python_version()} | versions(*LIBRARIES)
     about = about | {"groups": len(judge.kept), "versions": libraries}
     return Ranking(
@@ -247,9 +267,9 @@ def _ensembles(features, judge):
         try:
             found = select_ensemble(features, judge.y, size)
             alone = select_ensemble({best: features[best]}, judge.y, 1).scores[0].criterion
+        except TooFewNetworks:  # some have the same features
+            continue
         except (ValueError, MemoryError) as error:
-            if str(error).startswith("size: "):  # fewer different ones than that
-                continue
             return {}, {}, [f"no ensembles: {reason(error, len(judge.y))}"]
         sizes = range(2, size + 1)
         likelihoods = {1: alone} | {k: found.scores[k - 1].criterion for k in sizes}
@@ -257,7 +277,8 @@ def _ensembles(features, judge):
     return {}, {}, ["no ensembles: all networks have the same features"]
 
 
-def warnings_about(judge, table):
+def _warnings(judge, table):
+    """What the table alone does not say of its scores and intervals."""
     found, full = [], int(table["saturated"].sum())
     if full:
         found.append(
