@@ -66,21 +66,6 @@ class Job:
     grid: Grid = POCKET
 
 
-def encoder_of(name, *, folder=None, untrained=False):
-    """A network of the pocket zoo without its head.
-
-    Parameters
-    ----------
-    name : str
-        Key in :data:`sfda.networks.pocket.POCKET`.
-    folder : path, optional
-        Of the weights, as in :func:`sfda.networks.pocket.pretrained`.
-    untrained : bool, default False
-        The twin: the same initial weights, no pre-training.
-    """
-    return POCKET.encoder(name, folder=folder, untrained=untrained)
-
-
 def cell_path(cells, model, task, seed, untrained=False):
     """Where a cell is written."""
     return Path(cells) / ("untrained" if untrained else "pretrained") / task / f"{model}.{seed}.npz"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -137,6 +138,64 @@ def add_rows(table, path, stale=frozenset(), variants=()):
     with replacing(path) as part:
         table.to_csv(part, index=False)
     return len(table)
+
+
+def digests_in(path, keys):
+    """Fingerprints of the rows that a table holds.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A CSV file with the columns `keys` and ``digest``, or no file yet.
+    keys : list of str
+
+    Returns
+    -------
+    dict of tuple to str
+        By the values of `keys`.
+
+    Raises
+    ------
+    ValueError
+        A table that is cut off, or lacks a column.
+    """
+    if not path.exists():
+        return {}
+    rows = read_table(path, [*keys, "digest"])
+    return dict(zip(rows[keys].itertuples(index=False, name=None), rows["digest"]))
+
+
+def extend(path, columns, task_names, rows_of, *, progress, what="scores", variants=()):
+    """Compute rows task by task, and add those of each to a table before the next begins.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Of the table, as :func:`add_rows` writes it.
+    columns, task_names : sequences of str
+    rows_of : callable
+        Gives the rows of a task by its name, a list of tuples, empty where nothing is missing.
+    progress : callable
+        Called with one line a task.
+    what : str, default "scores"
+        What the line calls the rows.
+    variants : sequence of str, optional
+        As in :func:`add_rows`.
+
+    Returns
+    -------
+    int
+        Number of rows computed now.
+    """
+    computed = 0
+    for name in task_names:
+        start = time.perf_counter()
+        rows = rows_of(name)
+        if rows:
+            add_rows(pd.DataFrame(rows, columns=columns), path, variants=variants)
+        computed += len(rows)
+        progress(f"{name}: {len(rows)} {what} in {time.perf_counter() - start:.0f} s")
+    return computed
 
 
 def _add_predictions(found, folder, stale, images):
