@@ -15,9 +15,8 @@ from sfda.networks.device import resolve_device
 
 SIZE = 5
 COLUMNS = ["method", "pool", "task", "members", "digest"]
-#: What is unknown of the paper's selection, every way, with the published lambda in the
-#: Fisher features or that of the left-out likelihood, and with the plain SFDA score or the
-#: left-out probability.
+#: What is unknown of the paper's selection, every way, with the published lambda in the Fisher features or that of the
+#: left-out likelihood, and with the plain SFDA score or the left-out probability.
 NUCLEAR = {
     ", ".join(("nuclear", shrinkage, score, frame, level, rule, scale)):
         ((shrinkage, frame), score, {"level": level, "rule": rule, "scale": scale})
@@ -31,9 +30,7 @@ HELD_OUT = {
     "held-out, challenged": (True, True), "held-out, challenged, not calibrated": (True, False),
 }  # fmt: skip
 #: Without the ambiguity: the largest likelihoods of single networks.
-LIKELIHOOD = {
-    "top likelihood": (False, True), "top likelihood, not calibrated": (False, False),
-}  # fmt: skip
+LIKELIHOOD = {"top likelihood": (False, True), "top likelihood, not calibrated": (False, False)}
 METHODS = (*HELD_OUT, *LIKELIHOOD, "diverse", *NUCLEAR)
 
 
@@ -53,10 +50,9 @@ def select_zoo(task_names, *, table, images=None, weights=None, device="auto", p
     task_names : sequence of str
         Keys of :data:`sfda.images.tasks.TASKS`.
     table : path
-        A CSV file with the columns method, pool, task, members (five names in the order
-        of choice, the smaller ensembles being its beginnings) and digest, of weights and
-        training images of the whole pool. A task that it holds with the same ones is not
-        done again.
+        A CSV file with the columns method, pool, task, members (five names in the order of choice, the smaller
+        ensembles being its beginnings) and digest, of weights and training images of the whole pool. A task that it
+        holds with the same ones is not done again.
     images, weights, device, progress
         As in :func:`sfda.benchmark.scores.score_zoo`.
 
@@ -111,11 +107,10 @@ def evidence(features_by_model, y):
     Returns
     -------
     dict of str to list
-        One entry a network: the log-probabilities of the true classes by left-out
-        posteriors, under (challenged, calibrated); ``wrong``, which samples the
-        unchallenged one gets wrong; the plain ``SFDA`` score and the ``left-out
-        probability``; and under ("published", frame) and ("left out", frame) the Fisher
-        features with the lambda of the published rule and of the left-out likelihood.
+        One entry a network: the log-probabilities of the true classes by left-out posteriors, under (challenged,
+        calibrated); ``wrong``, which samples the unchallenged one gets wrong; the plain ``SFDA`` score and the
+        ``left-out probability``; and under ("published", frame) and ("left out", frame) the Fisher features with the
+        lambda of the published rule and of the left-out likelihood.
     """
     own, seen = (np.arange(len(y)), y), {}
 
