@@ -25,7 +25,7 @@ def data_folder(name):
     NeedsRepository
         This package runs from elsewhere.
     """
-    if not DATA.is_dir():
+    if not (DATA / "pocket").is_dir():  # other packages may have brought a folder "data"
         raise NeedsRepository(f"data/{name}: this needs the repository, not the package alone; run it in a clone")
     return DATA / name
 
@@ -85,5 +85,6 @@ def in_one_line(error):
 
 
 def say(line):
-    encoding = sys.stdout.encoding or "utf-8"  # which may have no such characters
+    """Print a line at once; characters that the output cannot hold become escapes."""
+    encoding = sys.stdout.encoding or "utf-8"
     print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
