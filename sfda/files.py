@@ -13,12 +13,16 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 CACHE = "~/.cache/sfda"
 
 
+class NoSuchTable(FileNotFoundError, ValueError):
+    """A folder has no table of that name."""
+
+
 class NeedsRepository(FileNotFoundError):
     """What is asked for lies in the repository's ``data/``, which an installed package does not bring."""
 
 
 def data_folder(name):
-    """A folder of the repository's ``data/``, such as ``"pocket/weights"``.
+    """A folder or file of the repository's ``data/``, such as ``"pocket/weights"``.
 
     Raises
     ------
@@ -63,6 +67,21 @@ def read_table(path, columns=()):
     if missing := [name for name in columns if name not in table]:
         raise ValueError(f"{path}: expected a column {missing[0]!r}, found {', '.join(map(str, table))[:200]}")
     return table
+
+
+def table_of(folder, name, remedy=""):
+    """One of the tables of a folder, by its name without ``.csv``.
+
+    Raises
+    ------
+    NoSuchTable
+        The message lists those that are there, and says the `remedy`.
+    """
+    path = folder / f"{name}.csv"
+    if not path.is_file():
+        there = ", ".join(sorted(each.stem for each in folder.glob("*.csv"))) or "none"
+        raise NoSuchTable(f"{path} is missing{remedy and ': '}{remedy}; tables that are there: {there}")
+    return pd.read_csv(path)
 
 
 @contextmanager

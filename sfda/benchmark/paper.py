@@ -252,7 +252,7 @@ def compare(scores):
         Columns metric, group, task, networks (how many), tau, published (NaN where none is) and difference. Of groups
         that are not complete on a task there is no published tau.
     """
-    truth, stated = published.accuracies(), published.tau_w()
+    truth, stated = published.table("finetune_accuracy"), published.table("published_tau_w")
     stated = stated.set_index(["metric", "group", "dataset"])["tau_w"].to_dict()
     rows = []
     for (metric, group, task), part in scores.groupby(["metric", "group", "task"], sort=False):
