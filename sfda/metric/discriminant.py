@@ -3,8 +3,6 @@
 Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6.
 """
 
-import math
-import numbers
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -19,37 +17,10 @@ from sklearn.base import (
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from sfda.metric.inputs import as_features, as_labels, plain
+from sfda.metric.inputs import as_features, as_labels, check_leave_one_out, check_shrinkage, plain
 from sfda.metric.linalg import log_softmax, matmul, softmax, solve_lower, solve_upper
-from sfda.metric.scatter import LabelledFeatures, adaptive_shrinkage
-
-
-def check_shrinkage(shrinkage, strength, *, names=("leave-one-out",)):
-    """Raise ValueError unless `shrinkage` is None, a number in [0, 1] or one of `names`."""
-
-    def number(value):
-        return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-    named = isinstance(shrinkage, str) and shrinkage in names
-    if not (shrinkage is None or named or (number(shrinkage) and 0 <= shrinkage <= 1)):
-        expected = ", ".join(["None", *map(repr, names)])
-        raise ValueError(
-            f"shrinkage: expected {expected} or a number in [0, 1], got {shrinkage!r}"
-        )
-    if not (number(strength) and 0 <= strength < math.inf):
-        raise ValueError(f"strength: expected a finite number >= 0, got {strength!r}")
-
-
-def check_leave_one_out(counts, classes):
-    """Raise ValueError naming the classes that would vanish with a sample."""
-    small = np.flatnonzero(np.asarray(counts) < 2)
-    if len(small):
-        names = ", ".join(repr(c) for c in classes[small[:5]].tolist())
-        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
-        raise ValueError(
-            "labels: leave-one-out needs at least 2 samples in every class, "
-            f"found 1 in {names}{more}"
-        )
+from sfda.metric.scatter import LabelledFeatures
+from sfda.metric.score import adaptive_shrinkage
 
 
 class FisherDiscriminant(
@@ -231,14 +202,7 @@ class FisherDiscriminant(
         centre = x.mean(0)
         split = LabelledFeatures.from_features(x, own, len(counts), reduce=False)
 
-        def points(whiten, m):
-            def inner_products(rows, r, rm, rr):
-                z = whiten(at[rows] - centre)
-                return matmul(z, m.T), np.einsum("nd,nd->n", z, r)
-
-            return inner_products
-
-        return np.exp(split.leave_one_out(shrinkage, points))
+        return np.exp(split.leave_one_out(shrinkage, lambda rows: at[rows] - centre))
 
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import numbers
 import operator
 
@@ -300,3 +301,37 @@ def check_level(level):
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, both excluded, got {level!r}")
     return level
+
+
+def check_posterior(posterior):
+    """Raise ValueError unless `posterior` names one."""
+    if not isinstance(posterior, str) or posterior not in ("resubstitution", "leave-one-out"):
+        raise ValueError(f"posterior: expected 'resubstitution' or 'leave-one-out', got {posterior!r}")
+
+
+def check_shrinkage(shrinkage, strength, *, names=("leave-one-out",)):
+    """Raise ValueError unless `shrinkage` is None, a number in [0, 1] or one of `names`."""
+
+    def number(value):
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+    named = isinstance(shrinkage, str) and shrinkage in names
+    if not (shrinkage is None or named or (number(shrinkage) and 0 <= shrinkage <= 1)):
+        expected = ", ".join(["None", *map(repr, names)])
+        raise ValueError(
+            f"shrinkage: expected {expected} or a number in [0, 1], got {shrinkage!r}"
+        )
+    if not (number(strength) and 0 <= strength < math.inf):
+        raise ValueError(f"strength: expected a finite number >= 0, got {strength!r}")
+
+
+def check_leave_one_out(counts, classes):
+    """Raise ValueError naming the classes that would vanish with a sample."""
+    small = np.flatnonzero(np.asarray(counts) < 2)
+    if len(small):
+        names = ", ".join(repr(c) for c in classes[small[:5]].tolist())
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        raise ValueError(
+            "labels: leave-one-out needs at least 2 samples in every class, "
+            f"found 1 in {names}{more}"
+        )

@@ -15,8 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sfda.metric.challenge import expected_weights, other_means, own_confidence
-from sfda.metric.discriminant import check_leave_one_out, check_shrinkage
-from sfda.metric.inputs import as_features, as_labels, working_dtype
+from sfda.metric.inputs import (
+    as_features,
+    as_labels,
+    check_leave_one_out,
+    check_posterior,
+    check_shrinkage,
+    working_dtype,
+)
 from sfda.metric.linalg import (
     class_residuals,
     full_precision,
@@ -29,17 +35,8 @@ from sfda.metric.linalg import (
     to_float64,
     to_numpy,
 )
-from sfda.metric.scatter import (
-    COARSE,
-    ClassMoments,
-    LeftOut,
-    OutOfPrecision,
-    PooledScatter,
-    adaptive_shrinkage,
-    around,
-    sigmoid,
-)
-from sfda.metric.score import SaturationWarning, warn_of_saturation
+from sfda.metric.scatter import ClassMoments, LeftOut, OutOfPrecision, best_shrinkage
+from sfda.metric.score import SaturationWarning, adaptive_shrinkage, judge, warn_of_saturation
 from sfda.rivals.catalogue import METRICS
 from sfda.rivals.h_score import h_score_of_scatter
 from sfda.streaming.chunks import LocalPasses
@@ -245,10 +242,7 @@ class _Plan:
             plan = replace(plan, dtype=None)
         else:
             plan = replace(plan, dtype="float32")
-        if plan.posterior not in ("resubstitution", "leave-one-out"):
-            raise ValueError(
-                f"posterior: expected 'resubstitution' or 'leave-one-out', got {plan.posterior!r}"
-            )
+        check_posterior(plan.posterior)
         names = () if plan.challenge else ("leave-one-out",)
         check_shrinkage(plan.shrinkage, plan.strength, names=names)
         return plan
@@ -305,7 +299,7 @@ class _First:
         scatter = self.scatter()
         self.centred = scatter.means
         self.others = other_means(to_float64(scatter.means))
-        self.judge = (LeftOut if self.plan.left_out else PooledScatter.judge)(scatter, shrinkage)
+        self.judge = (LeftOut if self.plan.left_out else judge)(scatter, shrinkage)
 
     def residuals(self, features, labels):
         """Residuals from the class means (n, D), and classes (n,)."""
@@ -344,7 +338,7 @@ class _Second:
         self.first, self.means = first, moments.means
         scatter = moments.pooled(first.plan.precision(self.means))
         left_out = first.plan.left_out
-        self.judge = (LeftOut if left_out else PooledScatter.judge)(scatter, shrinkage)
+        self.judge = (LeftOut if left_out else judge)(scatter, shrinkage)
 
     def __call__(self, features, labels):
         """As :meth:`_First.__call__`."""
@@ -356,13 +350,7 @@ class _Second:
         kept, mixed_in = expected_weights(p)
         z = to_dtype(kept, x.dtype)[:, None] * x
         z += to_dtype(matmul(mixed_in, self.first.others), x.dtype)
-        z = self.judge.whiten(z)
-
-        def at(r, rm, rr):
-            inner = namespace(z).einsum("nd,nd->n", z, r)
-            return to_float64(matmul(z, self.judge.means.T)), to_float64(inner)
-
-        return _tally(self.judge(r, y, at), y, self.first.plan.value)
+        return _tally(self.judge(r, y, z), y, self.first.plan.value)
 
 
 def _shrinkage(passes, first):
@@ -378,21 +366,19 @@ def _shrinkage(passes, first):
     scatter = first.scatter()
     q = scatter.rotate()
 
-    def likelihoods(logits):
-        *sums, found = passes(partial(_log_likelihoods, first, scatter, q, logits), _add)
+    def likelihoods(grid):
+        *sums, found = passes(partial(_log_likelihoods, first, scatter, q, grid), _add)
         _check_same(found, first.n)
-        return dict(zip(logits, sums, strict=True))
+        return sums
 
-    coarse = likelihoods(COARSE)
-    fine = likelihoods(around(max(coarse, key=coarse.get)))
-    return sigmoid(max(coarse | fine, key=(coarse | fine).get))
+    return best_shrinkage(likelihoods)
 
 
-def _log_likelihoods(first, scatter, q, logits, features, labels):
+def _log_likelihoods(first, scatter, q, grid, features, labels):
     r, y = first.residuals(features, labels)
     r = matmul(r, q)
     # A discriminant for each lambda, one at a time in memory.
-    sums = (_tally(LeftOut(scatter, sigmoid(t))(r, y), y, "log-likelihood")[0] for t in logits)
+    sums = (_tally(LeftOut(scatter, value)(r, y), y, "log-likelihood")[0] for value in grid)
     return *sums, len(y)
 
 
