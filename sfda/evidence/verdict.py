@@ -228,7 +228,7 @@ def mean_interval(
     are drawn as if they were independent, the pre-trained networks are taken as
     they are, and with two seeds a draw of two has half of their variance: the
     interval is a rough guide and too narrow (see
-    :func:`sfda.metric.ranking.bootstrap_interval`). Networks drawn twice are ties, which
+    a bootstrap over networks). Networks drawn twice are ties, which
     pull all taus a little towards 0.
     """
     pairs = [(scores, accuracies)]
