@@ -227,8 +227,7 @@ def mean_interval(
     counts as 0: left out, it would reward a metric for not answering. The tasks
     are drawn as if they were independent, the pre-trained networks are taken as
     they are, and with two seeds a draw of two has half of their variance: the
-    interval is a rough guide and too narrow (see
-    a bootstrap over networks). Networks drawn twice are ties, which
+    interval is a rough guide and too narrow. Networks drawn twice are ties, which
     pull all taus a little towards 0.
     """
     pairs = [(scores, accuracies)]

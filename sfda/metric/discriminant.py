@@ -28,18 +28,16 @@ class FisherDiscriminant(
 ):
     """Linear discriminant with a shrunk within-class covariance, as SFDA uses it.
 
-    A scikit-learn classifier. It equals linear discriminant analysis with
-    covariance (1 - lambda) S_W + lambda (tr S_W / D) I and the class
-    frequencies as priors; the paper's generalised eigenproblem, solved with
-    all its vectors, gives the same probabilities.
+    A scikit-learn classifier. It equals linear discriminant analysis with covariance (1 - lambda) S_W + lambda (tr
+    S_W / D) I and the class frequencies as priors; the paper's generalised eigenproblem, solved with all its
+    vectors, gives the same probabilities.
 
     Parameters
     ----------
     shrinkage : None, float in [0, 1] or "leave-one-out", default None
-        lambda. None adapts it to the data as the paper does,
-        max(exp(-strength * sigma), 1e-10) with sigma the largest eigenvalue of
-        S_W as the public code estimates it. "leave-one-out" chooses it by
-        leave-one-out likelihood.
+        lambda. None adapts it to the data as the paper does, max(exp(-strength * sigma), 1e-10) with sigma the
+        largest eigenvalue of S_W as the public code estimates it. "leave-one-out" chooses it by leave-one-out
+        likelihood.
     strength : float, default 5.0
         a of the adaptive rule; not used otherwise.
 
@@ -57,19 +55,19 @@ class FisherDiscriminant(
         The lambda used.
     coef_ : ndarray of shape (C, D)
     intercept_ : ndarray of shape (C,)
-        The log-probability of class c is ``coef_[c] @ x + intercept_[c]`` up to a
-        constant; one row a class for two classes, too.
+        The log-probability of class c is ``coef_[c] @ x + intercept_[c]`` up to a constant; one row a class for two
+        classes, too.
     scalings_ : ndarray of shape (D, min(C - 1, D))
-        Fisher directions, most discriminative first, with unit variance
-        within classes: ``scalings_.T @ S @ scalings_ = I``.
+        Fisher directions, most discriminative first, with unit variance within classes: ``scalings_.T @ S @
+        scalings_ = I``.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only where the features had names.
 
     References
     ----------
-    W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6, and the
-    public code at https://github.com/TencentARC/SFDA.
+    W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6, and the public code at
+    https://github.com/TencentARC/SFDA.
 
     Examples
     --------
@@ -104,8 +102,8 @@ class FisherDiscriminant(
         Raises
         ------
         ValueError
-            Bad input, fewer than two classes, no variation within classes, or
-            a scatter that is singular at the given shrinkage.
+            Bad input, fewer than two classes, no variation within classes, or a scatter that is singular at the
+            given shrinkage.
         """
         check_shrinkage(self.shrinkage, self.strength)
         x, own = self._checked(X, y)
@@ -159,11 +157,10 @@ class FisherDiscriminant(
     ) -> NDArray[np.float64]:
         """Class probabilities of each sample by the discriminant fitted without it.
 
-        Exact and in closed form, for the cost of one fit and one product: the
-        same as N refits on N - 1 samples, with lambda and the ridge
-        lambda tr(S_W) / D held at their values for all samples. Neither needs
-        nor changes a fitted state. Where N < D, a lambda below about 1e-6 costs
-        digits: choose it larger, or by "leave-one-out".
+        Exact and in closed form, for the cost of one fit and one product: the same as N refits on N - 1 samples,
+        with lambda and the ridge lambda tr(S_W) / D held at their values for all samples. Neither needs nor changes
+        a fitted state. Where N < D, a lambda below about 1e-6 costs digits: choose it larger, or by
+        "leave-one-out".
 
         Parameters
         ----------
@@ -172,9 +169,8 @@ class FisherDiscriminant(
         y : array-like of shape (N,)
             Their labels; every class at least twice.
         at : array-like of shape (N, D), optional
-            Points to judge in place of the samples: row n is judged by the
-            discriminant without sample n. Costs O(D^3) even where N < D, for
-            the points may lie outside the samples' span.
+            Points to judge in place of the samples: row n is judged by the discriminant without sample n. Costs
+            O(D^3) even where N < D, for the points may lie outside the samples' span.
 
         Returns
         -------

@@ -22,8 +22,8 @@ def as_features(features, *, name="features", dtype=None, device=None):
     Parameters
     ----------
     features : array-like of shape (N, D)
-        NumPy array, torch tensor, data frame or nested sequence of real numbers of at most
-        1e75 in size, so that no formula has to fear that squares overflow.
+        NumPy array, torch tensor, data frame or nested sequence of real numbers of at most 1e75 in size, so that no
+        formula has to fear that squares overflow.
     name : str
         What error messages call it.
     dtype : None, "float64" or "float32", or the NumPy or torch dtype

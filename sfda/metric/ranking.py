@@ -1,9 +1,9 @@
 """How well scores rank networks, and how sure that is.
 
-A transferability metric gives every network a score; fine-tuning gives every network an accuracy. `weighted_tau` and
-`kendall_tau` compare the whole order, `regret` only what is lost by trusting the top of it. A zoo holds ten or so
-networks, so each of these numbers is uncertain: `mean_interval` says how much, and `chance_level` what random scores
-reach.
+A transferability metric gives every network a score; fine-tuning gives every network an accuracy. `weighted_tau`
+and `kendall_tau` compare the whole order, `regret` only what is lost by trusting the top of it. A zoo holds ten or
+so networks, so each of these numbers is uncertain: `mean_interval` says how much, and `chance_level` what random
+scores reach.
 
 Everywhere a larger score and a larger accuracy are better, entry i of both arguments belongs to network i, and bad
 input raises a `ValueError` that names the argument, what was expected and what was found.
@@ -38,12 +38,10 @@ class Chance(NamedTuple):
 def weighted_tau(scores: ArrayLike, accuracies: ArrayLike) -> float:
     """Weighted Kendall rank correlation, in which the best networks count most.
 
-    A pair of networks counts +1 when scores and accuracies order it alike and
-    -1 when they do not, with weight 1/r + 1/s for networks at ranks r and s
-    (the best has rank 1). The result is the mean of two values, one with the
-    ranks taken from the scores and one from the accuracies. It is
-    `scipy.stats.weightedtau` with its defaults, which the public code of SFDA
-    uses to evaluate metrics.
+    A pair of networks counts +1 when scores and accuracies order it alike and -1 when they do not, with weight 1/r
+    + 1/s for networks at ranks r and s (the best has rank 1). The result is the mean of two values, one with the
+    ranks taken from the scores and one from the accuracies. It is `scipy.stats.weightedtau` with its defaults,
+    which the public code of SFDA uses to evaluate metrics.
 
     Parameters
     ----------
@@ -55,15 +53,14 @@ def weighted_tau(scores: ArrayLike, accuracies: ArrayLike) -> float:
     Returns
     -------
     float
-        From -1 to 1, and 1 when the two orders are the same. It is nan when all
-        scores, or all accuracies, are equal: nothing is ranked then.
+        From -1 to 1, and 1 when the two orders are the same. It is nan when all scores, or all accuracies, are
+        equal: nothing is ranked then.
 
     Raises
     ------
     ValueError
-        If an argument is not one-dimensional, holds fewer than two numbers, NaN
-        or infinity, if the lengths differ, or if both are pandas Series that
-        hold the same labels in different order.
+        If an argument is not one-dimensional, holds fewer than two numbers, NaN or infinity, if the lengths differ,
+        or if both are pandas Series that hold the same labels in different order.
 
     References
     ----------
@@ -71,8 +68,7 @@ def weighted_tau(scores: ArrayLike, accuracies: ArrayLike) -> float:
 
     Examples
     --------
-    Exchanging the two best of three networks costs more than exchanging the
-    two worst:
+    Exchanging the two best of three networks costs more than exchanging the two worst:
 
     >>> round(weighted_tau([3, 2, 1], [80, 90, 70]), 3)
     0.182
@@ -136,8 +132,8 @@ def kendall_tau(scores, accuracies):
 
     References
     ----------
-    M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33,
-    1945. Computed by `scipy.stats.kendalltau`.
+    M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33, 1945. Computed by
+    `scipy.stats.kendalltau`.
 
     Examples
     --------
@@ -151,10 +147,9 @@ def kendall_tau(scores, accuracies):
 def regret(scores, accuracies, k=1):
     """Accuracy lost by fine-tuning only the k networks with the highest scores.
 
-    The best accuracy of all networks minus the best among the top k. When a tie
-    at the k-th score leaves open which networks these are, the tied ones are
-    taken to be drawn at random, and the result is the exact expected loss. Equal
-    scores for all networks thus cost what a blind choice costs.
+    The best accuracy of all networks minus the best among the top k. When a tie at the k-th score leaves open which
+    networks these are, the tied ones are taken to be drawn at random, and the result is the exact expected loss.
+    Equal scores for all networks thus cost what a blind choice costs.
 
     Parameters
     ----------
@@ -203,22 +198,20 @@ def ties(scores, tolerance=0.0):
     scores : array-like of shape (n_networks,)
         Predicted transferability.
     tolerance : float, default=0.0
-        Largest difference between neighbouring scores of one group, in the unit
-        of the scores. Neighbours chain: with a tolerance of 1 the scores 0, 1
-        and 2 are one group.
+        Largest difference between neighbouring scores of one group, in the unit of the scores. Neighbours chain:
+        with a tolerance of 1 the scores 0, 1 and 2 are one group.
 
     Returns
     -------
     list of list of int
-        One list per group of two or more tied networks, from the highest scores
-        down; each holds the positions of its networks in ascending order. Empty
-        when no scores are tied.
+        One list per group of two or more tied networks, from the highest scores down; each holds the positions of
+        its networks in ascending order. Empty when no scores are tied.
 
     Raises
     ------
     ValueError
-        If `scores` is not a one-dimensional sequence of at least two finite
-        numbers, or `tolerance` is negative or not finite.
+        If `scores` is not a one-dimensional sequence of at least two finite numbers, or `tolerance` is negative or
+        not finite.
 
     Examples
     --------
@@ -237,10 +230,9 @@ def ties(scores, tolerance=0.0):
 def mean_interval(values, *, level=0.95, resamples=1000, seed=0):
     """Percentile bootstrap interval of a mean, over data sets.
 
-    For one value per data set, for example the weighted tau of a metric on each.
-    The networks stay the same; it answers: how far would the mean move with
-    other data sets like these? To compare two metrics, pass the differences of
-    their values, data set by data set.
+    For one value per data set, for example the weighted tau of a metric on each. The networks stay the same; it
+    answers: how far would the mean move with other data sets like these? To compare two metrics, pass the
+    differences of their values, data set by data set.
 
     Parameters
     ----------
@@ -261,14 +253,14 @@ def mean_interval(values, *, level=0.95, resamples=1000, seed=0):
     Raises
     ------
     ValueError
-        If `values` is not a one-dimensional sequence of at least two finite
-        numbers, `level` is not between 0 and 1, or `resamples` is less than 1.
+        If `values` is not a one-dimensional sequence of at least two finite numbers, `level` is not between 0 and
+        1, or `resamples` is less than 1.
 
     Notes
     -----
-    With few data sets the interval is too narrow: with 11 normal values a nominal
-    95 % interval holds the true mean in about 90 % of cases. Data sets that
-    resemble each other, such as CIFAR-10 and CIFAR-100, count as independent.
+    With few data sets the interval is too narrow: with 11 normal values a nominal 95 % interval holds the true mean
+    in about 90 % of cases. Data sets that resemble each other, such as CIFAR-10 and CIFAR-100, count as
+    independent.
 
     Examples
     --------
@@ -291,29 +283,27 @@ def chance_level(n, statistic=weighted_tau, *, level=0.95, permutations=10_000, 
     n : int
         Number of networks, at least 2.
     statistic : callable, default=weighted_tau
-        ``statistic(scores, accuracies) -> float``. It is given a random order of
-        0, ..., n-1 as scores and 0, 1, ..., n-1 as accuracies, so the result holds
-        for any accuracies only if the statistic depends on their order alone.
+        ``statistic(scores, accuracies) -> float``. It is given a random order of 0, ..., n-1 as scores and 0, 1,
+        ..., n-1 as accuracies, so the result holds for any accuracies only if the statistic depends on their order
+        alone.
     level : float, default=0.95
         Which quantile to return, between 0 and 1.
     permutations : int, default=10_000
-        Number of random orders. When there are no more than this many orders in
-        all, each is used once: the result is exact and `seed` has no effect.
+        Number of random orders. When there are no more than this many orders in all, each is used once: the result
+        is exact and `seed` has no effect.
     seed : int or numpy.random.Generator, default=0
         Source of the random orders; the same integer gives the same result.
 
     Returns
     -------
     Chance
-        ``(mean, sd, quantile)``, floats in the unit of the statistic. `quantile`
-        is the smallest value that random scores exceed with probability 1 - `level`
-        or less.
+        ``(mean, sd, quantile)``, floats in the unit of the statistic. `quantile` is the smallest value that random
+        scores exceed with probability 1 - `level` or less.
 
     Raises
     ------
     ValueError
-        If `n` is not an integer of 2 or more, `level` is not between 0 and 1, or
-        `permutations` is less than 1.
+        If `n` is not an integer of 2 or more, `level` is not between 0 and 1, or `permutations` is less than 1.
 
     Examples
     --------

@@ -1,7 +1,8 @@
 """Class means and the scatter within classes: discriminants with and without their samples.
 
-Notation: x_n in R^D with label y_n; class c has N_c samples, prior q_c = N_c / N and mean mu_c; r_n = x_n - mu_{y_n};
-S_W is the pooled within-class covariance (divided by N). All functions take checked arrays (:mod:`sfda.metric.inputs`).
+Notation: x_n in R^D with label y_n; class c has N_c samples, prior q_c = N_c / N and mean mu_c; r_n = x_n -
+mu_{y_n}; S_W is the pooled within-class covariance (divided by N). All functions take checked arrays
+(:mod:`sfda.metric.inputs`).
 
 Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6. Leaving samples out is ours.
 """
@@ -105,8 +106,8 @@ class PooledScatter:
     def factor(self, shrinkage, *, left_out=0):
         """Lower Cholesky factor (d, d) of (1 - lambda) N/(N - left_out) S_W + lambda (tr S_W / D) I.
 
-        It takes the place of the scatter, which is gone then: d x d numbers are as many as the samples' where N
-        is near D.
+        It takes the place of the scatter, which is gone then: d x d numbers are as many as the samples' where N is
+        near D.
         """
         keep, ridge = self._weights(shrinkage, left_out)
         a, self.scatter = self.scatter, None
@@ -169,8 +170,8 @@ class PooledScatter:
 class LeftOut:
     """Judges samples by the discriminants without them, one left out at a time.
 
-    lambda and the ridge lambda tr(S_W) / D stay those of all samples; the scatter of the others is divided by N - 1.
-    Leaving n out then takes one rank-one term from A, and the Sherman-Morrison formula gives all N discriminants
+    lambda and the ridge lambda tr(S_W) / D stay those of all samples; the scatter of the others is divided by N -
+    1. Leaving n out then takes one rank-one term from A, and the Sherman-Morrison formula gives all N discriminants
     for O(N D^2).
 
     Parameters
@@ -241,8 +242,8 @@ class LabelledFeatures(PooledScatter):
     y : integer array of shape (N,)
         Classes 0..C-1, in the library of the residuals.
     residual_sums : array of shape (N,), optional
-        Sums of the residuals in the original basis. Only the power iteration needs them: where it starts depends
-        on the basis.
+        Sums of the residuals in the original basis. Only the power iteration needs them: where it starts depends on
+        the basis.
     """
 
     def __init__(self, residuals, means, y, counts, n_features, residual_sums=None):

@@ -1,9 +1,9 @@
 """The SFDA score, top to bottom as in the paper: fit, challenge, refit, and ask how sure the second fit is.
 
 Notation, with the paper's letters: x_n in R^D is the feature of sample n, y_n its class; class c has N_c of the N
-samples, prior q_c = N_c / N and mean mu_c; S_W and S_B are the covariances within and between classes. The equations
-stand below in their order, 1 in :func:`sfda_score`, 2 to 7 under their numbers. ``tests/literal.py`` says the same
-slowly.
+samples, prior q_c = N_c / N and mean mu_c; S_W and S_B are the covariances within and between classes. The
+equations stand below in their order, 1 in :func:`sfda_score`, 2 to 7 under their numbers. ``tests/literal.py`` says
+the same slowly.
 
 Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 1 to 7.
 """
@@ -49,34 +49,31 @@ def sfda_score(
 ) -> float:
     """Predict how well a pre-trained network will transfer, from its features.
 
-    Larger is better; the score is a mean probability in (0, 1]. Scores of
-    different networks are comparable on the same samples only.
+    Larger is better; the score is a mean probability in (0, 1]. Scores of different networks are comparable on the
+    same samples only.
 
     Parameters
     ----------
     features : array-like of shape (N, D)
-        Features of the target images: NumPy or torch, any floating dtype, any
-        device; not modified. A tensor on a GPU is scored there.
+        Features of the target images: NumPy or torch, any floating dtype, any device; not modified. A tensor on a
+        GPU is scored there.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
     posterior : {"resubstitution", "leave-one-out"}, default "resubstitution"
-        "resubstitution" is the published score: the discriminant judges the
-        samples it was fitted to. "leave-one-out", an extension of this
-        package, judges each sample by the discriminant without it, and does
+        "resubstitution" is the published score: the discriminant judges the samples it was fitted to.
+        "leave-one-out", an extension of this package, judges each sample by the discriminant without it, and does
         not saturate when N is not much larger than D.
     shrinkage : None or float in [0, 1], default None
-        lambda of both passes. None: the paper's adaptive rule for
-        "resubstitution", the largest leave-one-out likelihood of the first
-        pass for "leave-one-out", where a much smaller one makes the score
-        collapse if N is not much larger than D.
+        lambda of both passes. None: the paper's adaptive rule for "resubstitution", the largest leave-one-out
+        likelihood of the first pass for "leave-one-out", where a much smaller one makes the score collapse if N is
+        not much larger than D.
     strength : float, default 5.0
         a of the adaptive rule lambda = max(exp(-a sigma), 1e-10).
     dtype : None, "float64" or "float32", default None
-        Precision of the products over samples; None means float64.
-        Factorisations are always in float64, and so is everything when
-        N < 2 D or where float32 proves not to be enough: features that are
-        linearly dependent, or near the ends of its range. float32 on a GPU is
-        float32: TF32 is not used, even where torch has been allowed to.
+        Precision of the products over samples; None means float64. Factorisations are always in float64, and so is
+        everything when N < 2 D or where float32 proves not to be enough: features that are linearly dependent, or
+        near the ends of its range. float32 on a GPU is float32: TF32 is not used, even where torch has been allowed
+        to.
     device : None, str or torch.device, default None
         Where to compute; None means where the features are.
 
@@ -87,27 +84,25 @@ def sfda_score(
     Raises
     ------
     ValueError
-        Bad input: the message names the argument, what was found and what was
-        expected. Leave-one-out names the classes that have only one sample.
+        Bad input: the message names the argument, what was found and what was expected. Leave-one-out names the
+        classes that have only one sample.
 
     Warns
     -----
     SaturationWarning
-        The plain score is within 1e-6 of 1, or N <= D, where it may be high
-        for any labels.
+        The plain score is within 1e-6 of 1, or N <= D, where it may be high for any labels.
 
     Notes
     -----
-    The plain score equals the public code's ``SFDA_Score`` on fresh copies of
-    the features, at the price of two symmetric products and two Cholesky
-    factorisations. In the second pass of "leave-one-out" the held-out sample
-    is challenged without its label (:func:`sfda.metric.challenge.expected_confmix`),
-    while the samples that train the discriminant are mixed with theirs.
+    The plain score equals the public code's ``SFDA_Score`` on fresh copies of the features, at the price of two
+    symmetric products and two Cholesky factorisations. In the second pass of "leave-one-out" the held-out sample is
+    challenged without its label (:func:`sfda.metric.challenge.expected_confmix`), while the samples that train the
+    discriminant are mixed with theirs.
 
     References
     ----------
-    W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 1 to 7, and the
-    public code at https://github.com/TencentARC/SFDA.
+    W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 1 to 7, and the public code at
+    https://github.com/TencentARC/SFDA.
 
     Examples
     --------
@@ -175,8 +170,8 @@ def judge(scatter, shrinkage):
 def _challenged(first, confidence):
     """Eq. 7, ConfMix: x~_n = p^_n x_n + (1 - p^_n) o_{y_n}, o_c the mean of the other classes' means.
 
-    In the memory of the samples' residuals: `first` is used up. As p^ (r + mu) + (1 - p^) o = p^ r + p^ (mu - o) + o,
-    the class means and the residuals from them follow from the sums of p^ r and of p^ in each class.
+    In the memory of the samples' residuals: `first` is used up. As p^ (r + mu) + (1 - p^) o = p^ r + p^ (mu - o) +
+    o, the class means and the residuals from them follow from the sums of p^ r and of p^ in each class.
     """
     r, y, counts = first.residuals, first.y, first.counts
     others = other_means(to_float64(first.means))  # o_c, (C, D)
@@ -282,8 +277,8 @@ def log_posterior(
 ):
     """Log-probabilities of the classes that the score is the mean of.
 
-    The mean over the samples of ``exp(log_posterior(...))`` at their own class is
-    :func:`sfda.sfda_score`; selecting an ensemble takes them one by one.
+    The mean over the samples of ``exp(log_posterior(...))`` at their own class is :func:`sfda.sfda_score`;
+    selecting an ensemble takes them one by one.
 
     Parameters
     ----------

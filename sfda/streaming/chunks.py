@@ -13,8 +13,8 @@ ROWS = 8192  # that are in memory at a time
 class LocalPasses:
     """Runs passes over the chunks one after the other.
 
-    Chunks of few rows are joined up to ROWS, for each result is as large as D x D
-    however few samples it comes from.
+    Chunks of few rows are joined up to ROWS, for each result is as large as D x D however few samples it comes
+    from.
 
     Attributes
     ----------

@@ -1,8 +1,8 @@
 """Scores of more samples than fit into memory, chunk by chunk.
 
-What a score needs of its samples adds up (:mod:`sfda.metric.scatter`). So each pass
-is a function of a chunk and a way to merge two results, in any order, on one
-machine (:mod:`sfda.streaming.chunks`) or on many (:mod:`sfda.streaming.cluster`).
+What a score needs of its samples adds up (:mod:`sfda.metric.scatter`). So each pass is a function of a chunk and a
+way to merge two results, in any order, on one machine (:mod:`sfda.streaming.chunks`) or on many
+(:mod:`sfda.streaming.cluster`).
 """
 
 import warnings
@@ -84,35 +84,30 @@ def stream_score(
     Parameters
     ----------
     make_chunks : callable
-        Called without arguments once a pass; returns an iterable of chunks
-        (features (n, D), labels (n,)), the same samples each time, in any
-        order and division. Features as in :func:`sfda.sfda_score`, memory-mapped
-        arrays included, which are read a few thousand rows at a time; labels as
-        there, though a chunk may hold one class only. A torch ``DataLoader`` of
-        such pairs serves: ``lambda: loader``.
+        Called without arguments once a pass; returns an iterable of chunks (features (n, D), labels (n,)), the same
+        samples each time, in any order and division. Features as in :func:`sfda.sfda_score`, memory-mapped arrays
+        included, which are read a few thousand rows at a time; labels as there, though a chunk may hold one class
+        only. A torch ``DataLoader`` of such pairs serves: ``lambda: loader``.
     metric : str, default "SFDA"
-        In any case of letters: "SFDA", "SFDA leave-one-out", "H-score",
-        "discriminant accuracy", "discriminant probability", "left-out
-        accuracy", "left-out probability" or "left-out log-likelihood".
+        In any case of letters: "SFDA", "SFDA leave-one-out", "H-score", "discriminant accuracy", "discriminant
+        probability", "left-out accuracy", "left-out probability" or "left-out log-likelihood".
     **options
-        Those of the metric's function: for SFDA `posterior`, `shrinkage`,
-        `strength`, `dtype`, `device` (:func:`sfda.sfda_score`); for the others but
-        H-score `posterior`, `shrinkage` and `strength`
+        Those of the metric's function: for SFDA `posterior`, `shrinkage`, `strength`, `dtype`, `device`
+        (:func:`sfda.sfda_score`); for the others but H-score `posterior`, `shrinkage` and `strength`
         (:func:`sfda.metric.score.discriminant_accuracy`).
 
     Returns
     -------
     float
-        As ``METRICS[metric](features, labels, **options)`` of all samples in one
-        array: the two differ by rounding errors, some 1e-12.
+        As ``METRICS[metric](features, labels, **options)`` of all samples in one array: the two differ by rounding
+        errors, some 1e-12.
 
     Raises
     ------
     ValueError
-        Bad input, as the metric's function raises it, with the number of the
-        chunk; no such metric or option; chunks with different numbers of
-        features; or a pass that finds other numbers of samples than the first. (Other
-        samples in the same numbers are not noticed: no shuffle that drops a last batch.)
+        Bad input, as the metric's function raises it, with the number of the chunk; no such metric or option;
+        chunks with different numbers of features; or a pass that finds other numbers of samples than the first.
+        (Other samples in the same numbers are not noticed: no shuffle that drops a last batch.)
     TypeError
         ``make_chunks`` is not callable.
 
@@ -123,12 +118,10 @@ def stream_score(
 
     Notes
     -----
-    Memory is O(D^2 + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D
-    features and C probabilities; chunks of fewer rows are joined first. Passes
-    over the samples: one for the H-score, two for the discriminant's metrics,
-    three for SFDA; the leave-one-out ones take two more where they choose
-    lambda. Where N <= D the samples take no more memory than their scatter, and are
-    gathered and scored at once.
+    Memory is O(D^2 + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D features and C probabilities;
+    chunks of fewer rows are joined first. Passes over the samples: one for the H-score, two for the discriminant's
+    metrics, three for SFDA; the leave-one-out ones take two more where they choose lambda. Where N <= D the samples
+    take no more memory than their scatter, and are gathered and scored at once.
 
     Examples
     --------
