@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sfda.metric.inputs import as_features, as_given, as_labels
-from sfda.metric.linalg import class_sums, is_torch, like, namespace, softmax, to_numpy
+from sfda.metric.inputs import as_features, as_given, as_labels, numeric
+from sfda.metric.linalg import class_sums, like, namespace, softmax, to_numpy
 
 
 def confmix(features: ArrayLike, labels: ArrayLike, confidence: ArrayLike) -> Any:
@@ -142,25 +142,16 @@ def _others(x, y, n_classes):
 
 def _check_posterior(p, n_classes):
     if p.shape[1] != n_classes:
-        raise ValueError(
-            f"posterior: expected {n_classes} columns, one a class, got {p.shape[1]}"
-        )
+        raise ValueError(f"posterior: expected {n_classes} columns, one a class, got {p.shape[1]}")
     # Half-precision rows sum to 1 up to about a hundredth.
     odd = to_numpy((p < 0).any(1) | (abs(p.sum(1) - 1) > 0.01))
     if odd.any():
         row = int(np.flatnonzero(odd)[0])
-        raise ValueError(
-            f"posterior: expected rows of probabilities that sum to 1, found otherwise in row {row}"
-        )
+        raise ValueError(f"posterior: expected rows of probabilities that sum to 1, found otherwise in row {row}")
 
 
 def _as_confidence(confidence, n_samples):
-    if is_torch(confidence):
-        confidence = to_numpy(confidence)
-    try:
-        p = np.asarray(confidence, dtype=np.float64)
-    except (OverflowError, TypeError, ValueError):
-        raise ValueError("confidence: expected one number a row of features") from None
+    p = numeric(confidence, "confidence").astype(np.float64)
     if p.shape != (n_samples,):
         raise ValueError(f"confidence: expected shape ({n_samples},), got {p.shape}")
     outside = ~((p >= 0) & (p <= 1))

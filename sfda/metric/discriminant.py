@@ -8,12 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
@@ -23,9 +18,7 @@ from sfda.metric.scatter import LabelledFeatures
 from sfda.metric.score import adaptive_shrinkage
 
 
-class FisherDiscriminant(
-    ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator
-):
+class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
     """Linear discriminant with a shrunk within-class covariance, as SFDA uses it.
 
     A scikit-learn classifier. It equals linear discriminant analysis with covariance (1 - lambda) S_W + lambda (tr
@@ -79,9 +72,7 @@ class FisherDiscriminant(
     'left'
     """
 
-    def __init__(
-        self, shrinkage: float | Literal["leave-one-out"] | None = None, strength: float = 5.0
-    ) -> None:
+    def __init__(self, shrinkage: float | Literal["leave-one-out"] | None = None, strength: float = 5.0) -> None:
         self.shrinkage = shrinkage
         self.strength = strength
 
@@ -131,7 +122,7 @@ class FisherDiscriminant(
         self._n_features_out = self.scalings_.shape[1]
         # An eigenvector's sign is arbitrary: its largest entry is made positive.
         largest = np.abs(self.scalings_).argmax(0)
-        self.scalings_ *= np.sign(self.scalings_[largest, np.arange(self.scalings_.shape[1])])
+        self.scalings_ *= np.sign(self.scalings_[largest, np.arange(self._n_features_out)])
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -152,9 +143,7 @@ class FisherDiscriminant(
         check_is_fitted(self)
         return matmul(self._features(X, reset=False) - self.xbar_, self.scalings_)
 
-    def leave_one_out_proba(
-        self, X: ArrayLike, y: ArrayLike, at: ArrayLike | None = None
-    ) -> NDArray[np.float64]:
+    def leave_one_out_proba(self, X: ArrayLike, y: ArrayLike, at: ArrayLike | None = None) -> NDArray[np.float64]:
         """Class probabilities of each sample by the discriminant fitted without it.
 
         Exact and in closed form, for the cost of one fit and one product: the same as N refits on N - 1 samples,
@@ -183,22 +172,17 @@ class FisherDiscriminant(
             As :meth:`fit`; a class of one sample; `at` of another shape.
         """
         check_shrinkage(self.shrinkage, self.strength)
-        estimator = FisherDiscriminant(self.shrinkage, self.strength)
+        estimator, points = FisherDiscriminant(self.shrinkage, self.strength), None
         x, own = estimator._checked(X, y)
-        counts = np.bincount(own)
-        check_leave_one_out(counts, estimator.classes_)
-        split = LabelledFeatures.from_features(x, own, len(counts))
-        shrinkage = estimator._choose_shrinkage(split, x, own)
-        if at is None:
-            return np.exp(split.leave_one_out(shrinkage))
-        at = as_features(at, name="at")
-        if at.shape != x.shape:
-            raise ValueError(f"at: expected shape {x.shape}, got {at.shape}")
-        # The points may lie outside the samples' row space: no reduction here.
-        centre = x.mean(0)
-        split = LabelledFeatures.from_features(x, own, len(counts), reduce=False)
-
-        return np.exp(split.leave_one_out(shrinkage, lambda rows: at[rows] - centre))
+        check_leave_one_out(np.bincount(own), estimator.classes_)
+        if at is not None:
+            at = as_features(at, name="at")
+            if at.shape != x.shape:
+                raise ValueError(f"at: expected shape {x.shape}, got {at.shape}")
+            points = (at - x.mean(0)).__getitem__
+        # The points may lie outside the samples' row space: no reduction then.
+        split = LabelledFeatures.from_features(x, own, len(estimator.classes_), reduce=at is None)
+        return np.exp(split.leave_one_out(estimator._choose_shrinkage(split, x, own), points))
 
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""
@@ -211,9 +195,8 @@ class FisherDiscriminant(
 
     def _features(self, X, reset):
         """Checked features (float64), whose names scikit-learn remembers, or compares with those it does."""
-        X = validate_data(
-            self, plain(X, "X"), ensure_all_finite=False, ensure_min_samples=2 if reset else 1, reset=reset
-        )
+        least = 2 if reset else 1
+        X = validate_data(self, plain(X, "X"), ensure_all_finite=False, ensure_min_samples=least, reset=reset)
         return as_features(X, name="X")
 
     def _choose_shrinkage(self, split, X, y):

@@ -7,7 +7,6 @@ K networks, N samples, p_m(y_n) the probability that the stand-in of network m g
 import itertools
 import math
 import numbers
-import re
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -20,6 +19,7 @@ from scipy.special import log_softmax, logsumexp
 from sfda.metric.inputs import as_features, as_labels
 from sfda.metric.linalg import is_torch, namespace, to_numpy
 from sfda.metric.nuclear import Step, best_of, fisher_features, nuclear_selection
+from sfda.metric.scatter import NoVariation, OutOfPrecision
 from sfda.metric.score import SaturationWarning, log_posterior
 
 if TYPE_CHECKING:
@@ -161,9 +161,8 @@ def select_ensemble(
         for name in names:
             try:
                 result = function(features_by_model[name], *arguments, **(options | more))
-            except ValueError as error:
-                argument = f"features_by_model[{name!r}]"
-                raise ValueError(re.sub("^features(?=:)", argument, str(error))) from error
+            except (OutOfPrecision, NoVariation) as error:
+                raise ValueError(f"features_by_model[{name!r}]: {error}") from error
             yield to_numpy(result)
 
     def left_out():

@@ -185,7 +185,7 @@ def _move(x, device):
 def _matrix(features, name):
     """A plain tensor or array of real numbers with two dimensions."""
     x = plain_tensor(features, name) if is_torch(features) else numeric(features, name)
-    if x.is_complex() if is_torch(x) else x.dtype.kind not in "fiub":
+    if is_torch(x) and x.is_complex():
         raise ValueError(f"{name}: expected real numbers, got dtype {x.dtype}")
     shape = tuple(x.shape)
     if len(shape) != 2:
@@ -202,7 +202,10 @@ def numeric(values, name):
     """What :func:`sklearn.utils.check_array` makes of numbers in any container, of any shape and size."""
     anything = {"ensure_2d": False, "allow_nd": True, "ensure_all_finite": False}
     check = functools.partial(check_array, **anything, ensure_min_samples=0, ensure_min_features=0)
-    return _as_array(plain(values, name), name, "numbers", check)
+    x = _as_array(plain(values, name), name, "numbers", check)
+    if x.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected real numbers, got dtype {x.dtype}")
+    return x
 
 
 def _as_array(values, name, expected, make):
@@ -270,8 +273,6 @@ def check_pair(scores, accuracies):
 def check_vector(values, name):
     """Return `values` as a one-dimensional float array of two finite numbers or more."""
     vector = numeric(values, name)
-    if vector.dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected real numbers, got dtype {vector.dtype}")
     with np.errstate(over="ignore"):  # infinity is found below
         vector = vector.astype(float)
     if vector.ndim != 1:

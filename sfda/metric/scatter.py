@@ -33,11 +33,17 @@ from sfda.metric.linalg import (
 )
 
 SHRINKAGE_FLOOR = 1e-10  # of the public code
-_NO_VARIATION = "features: expected variation within classes, found every sample equal to its class mean"
 
 
 class OutOfPrecision(ValueError):
     """The working precision does not bear the computation; a higher one may."""
+
+
+class NoVariation(ValueError):
+    """Every sample equals its class mean."""
+
+    def __init__(self):
+        super().__init__("features: expected variation within classes, found every sample equal to its class mean")
 
 
 class PooledScatter:
@@ -81,7 +87,7 @@ class PooledScatter:
         if trace * self._eps <= float(limits.tiny):
             if varies() or self._eps > 1e-10:
                 raise OutOfPrecision("features: too small, their scatter underflows; rescale them")
-            raise ValueError(_NO_VARIATION)
+            raise NoVariation
         self.mean_variance = trace / n_features
         self._eigenvalues = None
 
@@ -286,7 +292,7 @@ class LabelledFeatures(PooledScatter):
         member[y] = like(np.arange(n, dtype=np.int64), y)
         few = given[member]  # one of each class
         if self.mean_variance <= 1e-20 * float((few * few).mean()) and bool((given == few[y]).all()):
-            raise ValueError(_NO_VARIATION)
+            raise NoVariation
         return self
 
     @functools.cached_property

@@ -166,9 +166,7 @@ def _score(passes, name, plan, options):
     moments = passes(partial(_moments, plan), ClassMoments.merge)
     (n_classes, d), n = moments.means.shape, moments.n
     if n_classes < 2:
-        raise ValueError(
-            f"labels: expected at least 2 classes, got 1 ({moments.classes[0]!s}) in {n} rows"
-        )
+        raise ValueError(f"labels: expected at least 2 classes, got 1 ({moments.classes[0]!s}) in {n} rows")
     if n <= d:
         features, labels = passes(partial(_as_is, plan), _add)
         together = namespace(features[0]).concatenate(features)
@@ -218,27 +216,20 @@ class _Plan:
 
     @classmethod
     def of(cls, name, options):
-        known = {"posterior", "shrinkage", "strength"}
-        if name == "H-score":
-            known = set()
-        elif STREAMED[name].challenge:
+        metric = STREAMED.get(name)
+        known = set() if metric is None else {"posterior", "shrinkage", "strength"}
+        if metric is not None and metric.challenge:
             known |= {"dtype", "device"}
         unknown = sorted(set(options) - known)
         if unknown:
             expected = ", ".join(sorted(known)) or "none"
             raise ValueError(f"options of {name}: expected {expected}, got {', '.join(unknown)}")
-        if name == "H-score":
+        if metric is None:
             return cls("", False, "")
-        metric = STREAMED[name]
         plan = cls(metric.value, metric.challenge, **{"posterior": metric.posterior} | options)
-        if working_dtype(plan.dtype) == "float64":
-            plan = replace(plan, dtype=None)
-        else:
-            plan = replace(plan, dtype="float32")
         check_posterior(plan.posterior)
-        names = () if plan.challenge else ("leave-one-out",)
-        check_shrinkage(plan.shrinkage, plan.strength, names=names)
-        return plan
+        check_shrinkage(plan.shrinkage, plan.strength, names=() if plan.challenge else ("leave-one-out",))
+        return replace(plan, dtype=None if working_dtype(plan.dtype) == "float64" else "float32")
 
     @property
     def left_out(self):
@@ -275,10 +266,8 @@ class _First:
     """Judges blocks of samples by the discriminant of all samples."""
 
     def __init__(self, moments, plan):
-        self.plan, self.classes, self.n = plan, moments.classes, moments.n
-        self.means = moments.means
-        self.origin = moments.counts / moments.n @ moments.means
-        self.moments = moments
+        self.plan, self.moments, self.classes, self.n = plan, moments, moments.classes, moments.n
+        self.means, self.origin = moments.means, moments.counts / moments.n @ moments.means
 
     def __getstate__(self):
         # What workers do not need stays here.
