@@ -143,9 +143,7 @@ def select_ensemble(
         raise ValueError(f"challenge: expected True or False, got {challenge!r}")
     mended = isinstance(shrinkage, str) and shrinkage == "leave-one-out"
     if mended and method != "nuclear":
-        raise ValueError(
-            f"shrinkage: 'leave-one-out' is for method 'nuclear'; with {method!r} None does the same"
-        )
+        raise ValueError(f"shrinkage: 'leave-one-out' is for method 'nuclear'; with {method!r} None does the same")
     names, n = _different(features_by_model, device)
     y, classes = as_labels(labels, n)
     size = _check_size(size, names, features_by_model)
@@ -387,8 +385,7 @@ def _different(features_by_model, device):
     """Names of the networks, less those whose features an earlier one has, too, and N."""
     if not isinstance(features_by_model, Mapping):
         raise ValueError(
-            "features_by_model: expected a mapping from names to features, "
-            f"got {type(features_by_model).__name__}"
+            f"features_by_model: expected a mapping from names to features, got {type(features_by_model).__name__}"
         )
     if not features_by_model:
         raise ValueError("features_by_model: expected at least one network, got none")
@@ -397,8 +394,7 @@ def _different(features_by_model, device):
         x = _numpy(features_by_model, name, device)
         if n not in (None, len(x)):
             raise ValueError(
-                f"features_by_model[{name!r}]: expected the {n} samples of the networks "
-                f"before, got {len(x)} rows"
+                f"features_by_model[{name!r}]: expected the {n} samples of the networks before, got {len(x)} rows"
             )
         n, eps = len(x), _rounding(features_by_model[name])
 
@@ -439,16 +435,13 @@ def _check_size(size, names, given):
     again = [repr(name) for name in given if name not in names]
     why = f" ({', '.join(again)} repeated an earlier one)" if again else ""
     raise ValueError(
-        f"size: expected an integer from 1 to {len(names)}, the number of different "
-        f"networks{why}, got {size!r}"
+        f"size: expected an integer from 1 to {len(names)}, the number of different networks{why}, got {size!r}"
     )
 
 
 def _check_scores(scores, names, given):
     if not isinstance(scores, Mapping):
-        raise ValueError(
-            f"scores: expected a mapping from names to numbers, got {type(scores).__name__}"
-        )
+        raise ValueError(f"scores: expected a mapping from names to numbers, got {type(scores).__name__}")
     for name in scores:
         if name not in given:
             raise ValueError(f"scores: expected names of features_by_model, got {name!r}")

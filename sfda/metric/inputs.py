@@ -319,9 +319,7 @@ def check_shrinkage(shrinkage, strength, *, names=("leave-one-out",)):
     named = isinstance(shrinkage, str) and shrinkage in names
     if not (shrinkage is None or named or (number(shrinkage) and 0 <= shrinkage <= 1)):
         expected = ", ".join(["None", *map(repr, names)])
-        raise ValueError(
-            f"shrinkage: expected {expected} or a number in [0, 1], got {shrinkage!r}"
-        )
+        raise ValueError(f"shrinkage: expected {expected} or a number in [0, 1], got {shrinkage!r}")
     if not (number(strength) and 0 <= strength < math.inf):
         raise ValueError(f"strength: expected a finite number >= 0, got {strength!r}")
 
@@ -332,7 +330,4 @@ def check_leave_one_out(counts, classes):
     if len(small):
         names = ", ".join(repr(c) for c in classes[small[:5]].tolist())
         more = f" and {len(small) - 5} more" if len(small) > 5 else ""
-        raise ValueError(
-            "labels: leave-one-out needs at least 2 samples in every class, "
-            f"found 1 in {names}{more}"
-        )
+        raise ValueError(f"labels: leave-one-out needs at least 2 samples in every class, found 1 in {names}{more}")

@@ -50,9 +50,7 @@ def fisher_features(features, labels, *, frame="classes", shrinkage=None, streng
     return z @ (u @ v).T
 
 
-def nuclear_selection(
-    scores, features, labels, size, *, weight=0.5, level="sample", rule="once", scale="standard"
-):
+def nuclear_selection(scores, features, labels, size, *, weight=0.5, level="sample", rule="once", scale="standard"):
     """Scores mixed with nuclear norms of stacked Fisher features (Eqs. 8 and 9, second-hand).
 
     The complementarity of network m is the nuclear norm of the matrix whose rows are the networks' Fisher features,

@@ -9,7 +9,6 @@ Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6. L
 
 import functools
 import math
-from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -354,8 +353,7 @@ def _sigmoid(logit):
 
 
 def _check_distances(squares):
-    """Raise OutOfPrecision where class means, in units of the scatter, are so far from the mean of all
-    that products of their squared distances overflow."""
+    """Raise OutOfPrecision where products of the class means' squared sizes, in units of the scatter, overflow."""
     if not float(squares.max()) <= np.finfo(np.float64).max ** 0.5:
         raise OutOfPrecision(
             "features: the classes are too far apart for the variation within them, and distances overflow; "
@@ -372,68 +370,3 @@ def _singular(shrinkage):
 def _unit(x):
     x = x / abs(x).max()  # its squares neither overflow nor vanish
     return x / namespace(x).linalg.norm(x)
-
-
-@dataclass(frozen=True, eq=False)
-class ClassMoments:
-    """Counts, means and scatter of labelled samples: what they add up to, chunk by chunk.
-
-    Attributes
-    ----------
-    classes : ndarray of shape (C,)
-        Distinct labels, sorted.
-    counts : array of shape (C,), float64
-    means : array of shape (C, D), float64
-    scatter : array of shape (D, D), float64
-        Sum of the outer products of the residuals from the class means; its lower triangle.
-    """
-
-    classes: np.ndarray
-    counts: object
-    means: object
-    scatter: object
-
-    @classmethod
-    def of(cls, x, y, classes):
-        """Of checked features (n, D) and classes (n,); `x` is not overwritten."""
-        counts = to_float64(namespace(x).bincount(y, minlength=len(classes)))
-        means = class_sums(x, y, len(classes)) / counts.clip(min=1)[:, None]
-        return cls(classes, counts, means, to_float64(gram(class_residuals(x, means, y))))
-
-    def merge(self, other):
-        """Of both sets of samples."""
-        if self.means.shape[1] != other.means.shape[1]:
-            raise ValueError(
-                f"features: expected {self.means.shape[1]} columns as before, got {other.means.shape[1]}"
-            )
-        if (self.classes.dtype.kind in "iufb") != (other.classes.dtype.kind in "iufb"):
-            raise ValueError("labels: expected numbers or strings, got both in different chunks")
-        classes = np.unique(np.concatenate([self.classes, other.classes]))
-        a, b = self._spread(classes), other._spread(classes)
-        counts = a.counts + b.counts
-        # Classes that only one of the two has: nothing lies between its two means.
-        shared = (a.counts > 0) & (b.counts > 0)
-        share = b.counts / counts.clip(min=1)
-        gaps = b.means - a.means
-        scatter = a.scatter + b.scatter
-        if bool(shared.any()):
-            scatter += gram((a.counts * share)[shared, None] ** 0.5 * gaps[shared])
-        return ClassMoments(classes, counts, a.means + share[:, None] * gaps, scatter)
-
-    def _spread(self, classes):
-        """The same, with room for all of `classes`, which hold its own."""
-        at = np.searchsorted(self.classes, classes).clip(max=len(self.classes) - 1)
-        known = like((self.classes[at] == classes).astype(float), self.means)
-        at = like(at, self.means)
-        return replace(self, classes=classes, counts=self.counts[at] * known, means=self.means[at] * known[:, None])
-
-    @property
-    def n(self):
-        """N."""
-        return int(self.counts.sum())
-
-    def pooled(self, dtype, origin=0):
-        """As a discriminant takes them, the means from `origin`; nothing is shared."""
-        varies = lambda: bool((self.scatter.diagonal() != 0).any())  # noqa: E731
-        means, d = self.means - origin, self.means.shape[1]
-        return PooledScatter(means, self.counts, self.scatter / self.n, d, dtype, varies=varies)

@@ -115,10 +115,8 @@ def sfda_score(
     >>> sfda_score(weak, y) < sfda_score(strong, y)
     True
     """
-    log_p, y, shape = _log_posterior(
-        features, labels, posterior, True, shrinkage, strength, dtype=dtype, device=device
-    )
-    # Eq. 1, T = 1/N sum_n p(y_n | x_n), of the challenged samples; the paper has log p, its code leaves the log out.
+    log_p, y, shape = _log_posterior(features, labels, posterior, True, shrinkage, strength, dtype, device)
+    # Eq. 1: T = 1/N sum_n p(y_n | x_n), of the challenged samples. The paper has log p, its code leaves the log out.
     value = _mean_probability(log_p, y)
     if posterior == "resubstitution":
         warn_of_saturation(value, *shape, stacklevel=3)
@@ -157,7 +155,7 @@ def judge(scatter, shrinkage):
     # is needed: one Cholesky factor S = L L' in place of the eigenproblem.
     factor = scatter.factor(shrinkage)  # L, (D, D)
     mu, b = scatter.means, scatter.coefficients(factor)  # mu_c, (C, D); U U'mu_c = inv(S) mu_c, (D, C)
-    # Eq. 5: delta_c(x) = x'U U'mu_c - mu_c'U U'mu_c / 2 + log q_c, here without x'U U'mu_c = r'b_c + mu_y'b_c's r.
+    # Eq. 5: delta_c(x) = x'U U'mu_c - mu_c'U U'mu_c / 2 + log q_c, where x = mu_y + r.
     products = matmul(mu, b)  # (C, C)
     offsets = products - products.diagonal() / 2 + namespace(mu).log(scatter.counts / scatter.n)
     # Eq. 6: p(c | x) = exp(delta_c(x)) / sum_k exp(delta_k(x))
@@ -228,7 +226,7 @@ def _passes(x, y, n_classes, left_out, challenge, shrinkage, strength):
 
 
 @full_precision()
-def _log_posterior(features, labels, posterior, challenge, shrinkage, strength, *, dtype=None, device=None):
+def _log_posterior(features, labels, posterior, challenge, shrinkage, strength, dtype=None, device=None):
     """Log-posterior (N, C) and classes (N,), in one library, and the shape of the features."""
     check_posterior(posterior)
     check_shrinkage(shrinkage, strength, names=() if challenge else ("leave-one-out",))
@@ -302,9 +300,7 @@ def log_posterior(
     ValueError
         As :func:`sfda.sfda_score`.
     """
-    return _log_posterior(
-        features, labels, posterior, challenge, shrinkage, strength, dtype=dtype, device=device
-    )[0]
+    return _log_posterior(features, labels, posterior, challenge, shrinkage, strength, dtype=dtype, device=device)[0]
 
 
 def discriminant_accuracy(features, labels, *, posterior="resubstitution", shrinkage=None, strength=5.0):
@@ -312,17 +308,8 @@ def discriminant_accuracy(features, labels, *, posterior="resubstitution", shrin
 
     Parameters
     ----------
-    features : array-like of shape (N, D)
-        NumPy or torch, any floating dtype; not modified. A tensor on an accelerator is scored there.
-    labels : array-like of shape (N,)
-        Integers (gaps are fine) or strings, at least two classes.
-    posterior : {"resubstitution", "leave-one-out"}, default "resubstitution"
-        Which discriminant judges a sample: the one fitted to all samples, or the one fitted to all others (in
-        closed form, nothing is refitted).
-    shrinkage : None, float in [0, 1] or "leave-one-out", default None
-        As in :class:`sfda.FisherDiscriminant`, except that None means "leave-one-out" where the posterior is that.
-    strength : float, default 5.0
-        a of the adaptive rule lambda = max(exp(-a sigma), 1e-10).
+    features, labels, posterior, shrinkage, strength
+        As in :func:`log_posterior`.
 
     Returns
     -------

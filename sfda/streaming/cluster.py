@@ -146,13 +146,10 @@ def _chunks(features, labels):
         return list(features)
     if not hasattr(features, "to_delayed"):
         raise ValueError(
-            "features: expected a Dask array or a list of delayed chunks, "
-            f"got {type(features).__name__}"
+            f"features: expected a Dask array or a list of delayed chunks, got {type(features).__name__}"
         )
     if len(features.shape) != 2:
-        raise ValueError(
-            f"features: expected 2 dimensions (samples x features), got {len(features.shape)}"
-        )
+        raise ValueError(f"features: expected 2 dimensions (samples x features), got {len(features.shape)}")
     if labels is None:
         raise ValueError("labels: expected one a row of the array, got none")
     n = features.shape[0]
