@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import sfda
 from data_sets import gaussian_classes
 from sfda import METRICS, SaturationWarning, stream_score
-from sfda.metric.scatter import ClassMoments
+from sfda.metric.class_moments import ClassMoments
 from sfda.streaming import chunks, stream
 
 torch = pytest.importorskip("torch")
