@@ -29,7 +29,7 @@ def data_folder(name):
     NeedsRepository
         This package runs from elsewhere.
     """
-    if not DATA.is_dir():
+    if not (DATA / "pocket").is_dir():  # other packages may have brought a folder "data"
         raise NeedsRepository(f"data/{name}: this needs the repository, not the package alone; run it in a clone")
     return DATA / name
 
@@ -98,6 +98,12 @@ def replacing(path):
         part.unlink(missing_ok=True)
 
 
+def in_one_line(error):
+    """The type of an error and what it says, in at most 300 characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
 def say(line):
-    encoding = sys.stdout.encoding or "utf-8"  # which may have no such characters
+    """Print a line at once; characters that the output cannot hold become escapes."""
+    encoding = sys.stdout.encoding or "utf-8"
     print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)

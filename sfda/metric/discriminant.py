@@ -17,10 +17,10 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from sfda.metric.inputs import plain_tensor
-from sfda.metric.linalg import is_torch, log_softmax, matmul, softmax, solve_lower, solve_upper, to_numpy
+from sfda.metric.inputs import as_features, as_labels, plain
+from sfda.metric.linalg import log_softmax, matmul, softmax, solve_lower, solve_upper
 from sfda.metric.scatter import LabelledFeatures, adaptive_shrinkage
 
 
@@ -50,15 +50,6 @@ def check_leave_one_out(counts, classes):
             "labels: leave-one-out needs at least 2 samples in every class, "
             f"found 1 in {names}{more}"
         )
-
-
-def _without_tensors(x, name):
-    """Tensors as arrays, which scikit-learn cannot make of all of them."""
-    if isinstance(x, (list, tuple)):
-        if any(each is np.ma.masked for each in x):
-            raise ValueError(f"{name}: expected a value in every row, found a masked one")
-        return [_without_tensors(each, name) if is_torch(each) else each for each in x]
-    return to_numpy(plain_tensor(x, name)) if is_torch(x) else x
 
 
 class FisherDiscriminant(
@@ -190,8 +181,7 @@ class FisherDiscriminant(
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Project on the Fisher directions; shape (N, min(C - 1, D))."""
         check_is_fitted(self)
-        X = validate_data(self, _without_tensors(X, "X"), dtype=np.float64, reset=False)
-        return matmul(X - self.xbar_, self.scalings_)
+        return matmul(self._features(X, reset=False) - self.xbar_, self.scalings_)
 
     def leave_one_out_proba(
         self, X: ArrayLike, y: ArrayLike, at: ArrayLike | None = None
@@ -234,16 +224,16 @@ class FisherDiscriminant(
         shrinkage = estimator._choose_shrinkage(split, x, own)
         if at is None:
             return np.exp(split.leave_one_out(shrinkage))
-        judged = validate_data(estimator, at, dtype=np.float64, reset=False)
-        if judged.shape != x.shape:
-            raise ValueError(f"at: expected shape {x.shape}, got {judged.shape}")
+        at = as_features(at, name="at")
+        if at.shape != x.shape:
+            raise ValueError(f"at: expected shape {x.shape}, got {at.shape}")
         # The points may lie outside the samples' row space: no reduction here.
         centre = x.mean(0)
         split = LabelledFeatures.from_features(x, own, len(counts), reduce=False)
 
         def points(whiten, m):
             def inner_products(rows, r, rm, rr):
-                z = whiten(judged[rows] - centre)
+                z = whiten(at[rows] - centre)
                 return matmul(z, m.T), np.einsum("nd,nd->n", z, r)
 
             return inner_products
@@ -252,16 +242,19 @@ class FisherDiscriminant(
 
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""
-        X, y = _without_tensors(X, "X"), _without_tensors(y, "y")
-        with np.errstate(over="ignore", invalid="ignore"):  # of sums by which NaN are sought
-            X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
+        X = self._features(X, reset=True)
+        y = column_or_1d(plain(y, "y", "vector"), warn=True)
+        with np.errstate(invalid="ignore"):
             check_classification_targets(y)  # which asks whether 2^63 is an integer
-        self.classes_, y = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"y: expected at least 2 classes, got 1 class ({self.classes_[0]!s})"
-            )
+        y, self.classes_ = as_labels(y, len(X), name="y")
         return X, y
+
+    def _features(self, X, reset):
+        """Checked features (float64), whose names scikit-learn remembers, or compares with those it does."""
+        X = validate_data(
+            self, plain(X, "X"), ensure_all_finite=False, ensure_min_samples=2 if reset else 1, reset=reset
+        )
+        return as_features(X, name="X")
 
     def _choose_shrinkage(self, split, X, y):
         """lambda by the estimator's rule; leaves `split` as it is."""
@@ -276,5 +269,4 @@ class FisherDiscriminant(
 
     def _discriminants(self, X):
         check_is_fitted(self)
-        X = validate_data(self, _without_tensors(X, "X"), dtype=np.float64, reset=False)
-        return matmul(X, self.coef_.T) + self.intercept_
+        return matmul(self._features(X, reset=False), self.coef_.T) + self.intercept_

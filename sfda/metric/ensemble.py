@@ -41,6 +41,10 @@ class Ensemble(NamedTuple):
     scores: list[Step]
 
 
+class TooFewNetworks(ValueError):
+    """Fewer different networks than an ensemble is to have."""
+
+
 def select_ensemble(
     features_by_model: Mapping[str, ArrayLike],
     labels: ArrayLike,
@@ -104,8 +108,8 @@ def select_ensemble(
     ------
     ValueError
         Bad input: the message names the argument, and the network where it is one;
-        more members asked for than there are different networks; a class with one
-        sample where left-out posteriors are used.
+        more members asked for than there are different networks (``TooFewNetworks``); a
+        class with one sample where left-out posteriors are used.
 
     Warns
     -----
@@ -448,7 +452,8 @@ def _check_size(size, names, given):
         return int(size)
     again = [repr(name) for name in given if name not in names]
     why = f" ({', '.join(again)} repeated an earlier one)" if again else ""
-    raise ValueError(
+    kind = TooFewNetworks if whole and size > len(names) else ValueError
+    raise kind(
         f"size: expected an integer from 1 to {len(names)}, the number of different "
         f"networks{why}, got {size!r}"
     )

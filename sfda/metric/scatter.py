@@ -75,7 +75,7 @@ class PooledScatter:
     Raises
     ------
     ValueError
-        No variation within classes; or the scatter over- or underflows.
+        No variation within classes; or the scatter underflows.
     """
 
     def __init__(self, means, counts, scatter, n_features, dtype, *, varies):
@@ -85,9 +85,6 @@ class PooledScatter:
         limits = namespace(means).finfo(dtype)
         self._eps = float(limits.eps)
         trace = float(scatter.diagonal().sum())
-        # The sums that start the power iteration are larger than the scatter, by so much at most.
-        if not trace * self.n * n_features <= float(limits.max):
-            raise OutOfPrecision("features: too large, their scatter overflows; rescale them")
         if trace * self._eps <= float(limits.tiny):
             if varies() or self._eps > 1e-10:
                 raise OutOfPrecision("features: too small, their scatter underflows; rescale them")
@@ -283,16 +280,14 @@ class LabelledFeatures(PooledScatter):
         # The N x D products run in the working precision, the d x d
         # factorisations in float64: they cost little, and a scatter that is
         # nearly singular needs it.
-        with np.errstate(over="ignore", invalid="ignore"):
-            scatter = to_float64(gram(residuals))
-            scatter /= len(residuals)
+        scatter = to_float64(gram(residuals))
+        scatter /= len(residuals)
         super().__init__(
             means, counts, scatter, n_features, residuals.dtype,
             varies=lambda: bool((residuals != 0).any()),
         )
 
     @classmethod
-    @np.errstate(over="ignore", invalid="ignore")  # the scatter is checked
     def from_features(cls, x, y, n_classes, *, reduce=True, basis=False):
         """From features in their own basis, which are not overwritten.
 
@@ -458,7 +453,6 @@ class ClassMoments:
     scatter: object
 
     @classmethod
-    @np.errstate(over="ignore", invalid="ignore")  # what is made of them is checked
     def of(cls, x, y, classes):
         """Of checked features (n, D) and classes (n,); `x` is not overwritten."""
         counts = to_float64(namespace(x).bincount(y, minlength=len(classes)))
@@ -468,7 +462,6 @@ class ClassMoments:
         scatter = to_float64(gram(class_residuals(x, means, y)))
         return cls(classes, counts, means, scatter)
 
-    @np.errstate(over="ignore", invalid="ignore")
     def merge(self, other):
         """Of both sets of samples."""
         if self.means.shape[1] != other.means.shape[1]:

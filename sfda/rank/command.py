@@ -2,13 +2,11 @@
 
 import argparse
 import json
-import os
-import shutil
 import sys
 import time
 from pathlib import Path
 
-from sfda.files import CACHE, say
+from sfda.files import CACHE, replacing, say
 
 RANK = """\
 Rank pre-trained networks for labelled images without fine-tuning any: one forward
@@ -99,6 +97,7 @@ def add_parser(commands):
     output.add_argument("--csv", type=Path, metavar="FILE", help="the table")
     output.add_argument("--json", type=Path, metavar="FILE", help="everything, with options and versions")
     output.add_argument("--figure", type=Path, metavar="FILE", help="scores and intervals: .png, .svg or .pdf")
+    parser.set_defaults(run=_rank)
 
 
 def _whole(least):
@@ -113,17 +112,12 @@ def _whole(least):
 
 
 def _rank(options):
+    """Rank, print and write; the exit code."""
     from sfda.rank import run
     from sfda.rivals.catalogue import find_metric
 
     # What can be wrong without a look at images or networks is said before torch is there.
-    for option, path in (("--csv", options.csv), ("--json", options.json), ("--figure", options.figure)):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"{option}: there is no folder {path.parent}; make it first")
-        if path is not None and path.is_dir():
-            raise ValueError(f"{option}: {path} is a folder; name a file in it")
-    if options.figure is not None and options.figure.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"--figure: expected a name with {', '.join(SUFFIXES)}, got {options.figure}")
+    _check_files(options)
     if not options.models and not options.zoo:
         raise ValueError("name some networks with --models, or a zoo with --zoo")
     find_metric(options.metric)
@@ -132,7 +126,7 @@ def _rank(options):
     from sfda.networks import checkpoints
 
     images = official.load_images(options.images, download=options.download)
-    line = _Line()
+    progress = _Progress()
     try:
         found = run.rank(
             [*options.models, *(checkpoints.ZOOS[options.zoo] if options.zoo else ())], images,
@@ -141,29 +135,48 @@ def _rank(options):
             cache=None if options.no_cache else options.cache or f"{CACHE}/features",
             dtype="float16" if options.half else "float32", device=options.device, batch=options.batch,
             workers="auto" if options.workers is None else options.workers,
-            skip_unreadable=options.skip_unreadable, progress=line,
+            skip_unreadable=options.skip_unreadable, progress=progress,
         )  # fmt: skip
     except KeyboardInterrupt:
         if not options.no_cache:
             raise
-        line.clear()
+        progress.close()
         print("stopped; with --no-cache nothing was kept", file=sys.stderr)
         return 130
     finally:
-        line.clear()
+        progress.close()
     say(str(found))
-    if options.csv:
-        _write(options.csv, lambda part: found.table.to_csv(part, index=False))
-    if options.json:
-        text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        # Names of files may be no text; their odd bytes become escapes, which JSON has, too.
-        _write(options.json, lambda part: part.write_text(text + "\n", "utf-8", "backslashreplace"))
-    if options.figure:
-        _write(options.figure, lambda part: _draw(found, part))
+    _write(found, options)
     return 2 if found.failures else 0
 
 
-def _draw(found, path):
+def _check_files(options):
+    """Raise what would keep the results from being written."""
+    for option, path in (("--csv", options.csv), ("--json", options.json), ("--figure", options.figure)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{option}: there is no folder {path.parent}; make it first")
+        if path is not None and path.is_dir():
+            raise ValueError(f"{option}: {path} is a folder; name a file in it")
+    if options.figure is not None and options.figure.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"--figure: expected a name with {', '.join(SUFFIXES)}, got {options.figure}")
+
+
+def _write(found, options):
+    """The files that were asked for, each whole or not at all."""
+    if options.csv:
+        with replacing(options.csv) as part:
+            found.table.to_csv(part, index=False)
+    if options.json:
+        text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        with replacing(options.json) as part:
+            # Names of files may be no text; their odd bytes become escapes, which JSON has, too.
+            part.write_text(text + "\n", "utf-8", "backslashreplace")
+    if options.figure:
+        with replacing(options.figure) as part:
+            _draw(found, part, options.figure.suffix[1:].lower())
+
+
+def _draw(found, path, kind):
     import textwrap
 
     import matplotlib
@@ -177,36 +190,22 @@ def _draw(found, path):
     fig, ax = plt.subplots(figsize=(8, 1.4 + 0.28 * len(found.table)))
     label = f"{found.metric} with 95 % interval, {found.n} images of {len(found.classes)} classes"
     plots.ranked(found.table, ax=ax, xlabel=label, title=textwrap.fill(found.finding, 64))
-    fig.savefig(path)
+    fig.savefig(path, format=kind)
     plt.close(fig)
 
 
-def _write(path, write):
-    """Whole or not at all: a file beside its place, renamed at the end."""
-    part = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-class _Line:
+class _Progress:
     """Progress on stderr: on a terminal in one line that changes, elsewhere in few lines."""
 
     def __init__(self):
-        self.live, self.shown, self.last = sys.stderr.isatty(), False, time.monotonic()
+        from tqdm import tqdm
+
+        self.line = tqdm(file=sys.stderr, disable=None, leave=False, bar_format="{desc}", dynamic_ncols=True)
+        self.close, self.last = self.line.close, time.monotonic()
 
     def __call__(self, text, last):
-        if self.live:
-            text = text[: shutil.get_terminal_size().columns - 1]
-            print(f"\r\x1b[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
-            self.shown = not last
+        if not last and not self.line.disable:
+            self.line.set_description_str(text)
         elif last or time.monotonic() - self.last > 30:
-            print(text, file=sys.stderr, flush=True)
+            self.line.write(text, file=sys.stderr)
             self.last = time.monotonic()
-
-    def clear(self):
-        if self.shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self.shown = False

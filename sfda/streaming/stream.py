@@ -163,7 +163,7 @@ def score_passes(passes, metric, options):
     """The score by any way of running passes; see :func:`stream_score`."""
     name = _find(metric)
     plan = _Plan.of(name, options)
-    with full_precision(), np.errstate(over="ignore", invalid="ignore"):  # the scatter is checked
+    with full_precision():
         try:
             return _score(passes, name, plan, options)
         except OutOfPrecision:
@@ -266,7 +266,7 @@ class _Plan:
         """Checked features in the working precision; OutOfPrecision where it cannot hold them."""
         x = as_features(features, dtype=self.dtype, device=self.device)
         if x.dtype != self.precision(x):
-            raise OutOfPrecision("features: too large for float32")
+            raise OutOfPrecision
         return x
 
     def precision(self, x):
@@ -408,8 +408,7 @@ def _about_their_mean(moments):
     """Total scatter of the samples, and the means' offsets by the root of the class sizes."""
     offsets = moments.means - moments.counts / moments.n @ moments.means
     offsets *= moments.counts[:, None] ** 0.5
-    with np.errstate(over="ignore", invalid="ignore"):
-        return moments.scatter + gram(offsets), offsets
+    return moments.scatter + gram(offsets), offsets
 
 
 _NOT_THE_SAME = "make_chunks: found {}; it must return the same samples, in a fresh iterator, at each call"

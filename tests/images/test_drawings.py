@@ -68,10 +68,7 @@ def test_bad_seed(task, seed):
 def test_names():
     names = drawings.source(1)[2]
     assert len(names) == len(set(names)) == 128
-    counts = [
-        sum(name.startswith(kind) for name in names)
-        for kind in ("glyph ", "fractal ", "texture ", "shape ")
-    ]
+    counts = [sum(name.startswith(kind) for name in names) for kind in ("glyph ", "fractal ", "texture ", "shape ")]
     assert counts == [40, 40, 24, 24]
     assert "glyph Ж" in names and "fractal 07" in names and "shape disc inside square" in names
 

@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
-from PIL import Image
-from torchvision import transforms
-
 from image_layouts import (
     PARTS,
     archive,
@@ -27,6 +24,9 @@ from image_layouts import (
     told,
     write_folder,
 )
+from PIL import Image
+from torchvision import transforms
+
 from sfda.images import folders, image_sets, official
 from sfda.images.folders import image_archive, image_folder
 from sfda.images.official import load_images
@@ -230,8 +230,7 @@ def test_shares(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shares",
-    [{"validation": 1.0}, {"validation": -0.1}, {"validation": 0.5, "test": 0.5}, {"test": float("nan")}],
+    "shares", [{"validation": 1.0}, {"validation": -0.1}, {"validation": 0.5, "test": 0.5}, {"test": float("nan")}]
 )
 def test_bad_shares(shares, tmp_path):
     with pytest.raises(ValueError, match="shares: expected numbers from 0 to 1 that add up to less than 1"):

@@ -13,8 +13,6 @@ import pytest
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
-from PIL import Image
-
 from image_layouts import (
     CALTECH,
     PARTS,
@@ -32,6 +30,8 @@ from image_layouts import (
     write_pets,
     write_voc2007,
 )
+from PIL import Image
+
 from sfda.benchmark import measures
 from sfda.evidence import published
 from sfda.images import official as datasets
@@ -86,8 +86,7 @@ def test_voc2007_targets(tmp_path):
     images = load_official("voc2007", tmp_path)
     rows = [row for part in PARTS for row in VOC[part]]
     expected = [
-        [1 if name in shown else -1 if name in hard else 0 for name in datasets.VOC_CLASSES]
-        for shown, hard in rows
+        [1 if name in shown else -1 if name in hard else 0 for name in datasets.VOC_CLASSES] for shown, hard in rows
     ]
     assert images.targets.tolist() == expected and images.targets.dtype == np.int8
     # The first by the alphabet that is shown; where only difficult objects are, the first of those.

@@ -46,8 +46,7 @@ def checksum(loaded):
 
 def same(one, other):
     return all(
-        torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
-        for a, b in zip(one.parts, other.parts)
+        torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for a, b in zip(one.parts, other.parts)
     )
 
 

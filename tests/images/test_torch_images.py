@@ -8,17 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
 
+from image_layouts import any_checksum, archive, no_network, square, told, write_cifar10, write_folder
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
-from image_layouts import (
-    any_checksum,
-    archive,
-    no_network,
-    square,
-    told,
-    write_cifar10,
-    write_folder,
-)
 from sfda.images.folders import from_dataset, image_archive, image_folder
 from sfda.images.official import load_official
 

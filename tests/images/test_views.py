@@ -83,8 +83,7 @@ def test_half_of_the_views_are_mirrored():
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.floats(0, 1, exclude_max=True), min_size=5, max_size=5),
-    st.integers(1, 250), st.integers(1, 250),
+    st.lists(st.floats(0, 1, exclude_max=True), min_size=5, max_size=5), st.integers(1, 250), st.integers(1, 250)
 )
 def test_a_crop_lies_in_the_image(draw, width, height):
     image = Places(1, width, height)[0][0]

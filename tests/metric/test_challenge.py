@@ -128,7 +128,7 @@ def test_bad_posterior():
         expected_confmix(np.eye(6), [0, 1] * 3, np.full((5, 2), 0.5))
     with pytest.raises(ValueError, match="^posterior: expected rows of probabilities that sum to 1, found otherwise in row 2$"):
         expected_confmix(np.eye(6), [0, 1] * 3, np.repeat([[0.5, 0.5], [0.5, 0.6]], [2, 4], 0))
-    with pytest.raises(ValueError, match="^features: too large, their sums overflow; rescale them$"):
+    with pytest.raises(ValueError, match=r"^features: expected numbers of at most 1e\+75 in size, found 1\.7e\+308 in row 0; rescale them$"):
         expected_confmix(np.full((6, 2), 1.7e308), [0, 1] * 3, np.full((6, 2), 0.5))
     with pytest.raises(ValueError, match="^confidence: expected one number a row of features$"):
         confmix(np.eye(2), [0, 1], [10**400, 0])

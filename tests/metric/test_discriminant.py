@@ -219,7 +219,7 @@ def test_agrees_with_scikit_learn(N, D, shrinkage):
         ({"shrinkage": "auto"}, "fine", "shrinkage: expected None, 'leave-one-out' or a number in [0, 1], got 'auto'"),
         ({"strength": -1}, "fine", "strength: expected a finite number >= 0, got -1"),
         ({"shrinkage": 0.0}, "wide", "shrinkage: the within-class scatter is singular at 0; expected a larger value"),
-        ({}, "one class", "y: expected at least 2 classes, got 1 class (7)"),
+        ({}, "one class", "y: expected at least 2 classes, got 1 (7) in 20 rows"),
         ({}, "constant", "features: expected variation within classes, found every sample equal to its class mean"),
         ({"shrinkage": "leave-one-out"}, "singleton", "labels: leave-one-out needs at least 2 samples in every class, found 1 in 2"),
     ],

@@ -93,7 +93,7 @@ def test_streams_are_refused_where_the_whole_is(case, metric, rows):
 def test_streams_of_the_largest_numbers_are_refused(metric, rows):
     x = np.where(np.arange(27) % 3, 1.7e308, -1.7e308)[:, None]
     chunks = [(x[i : i + rows], np.arange(i, i + rows) % 2) for i in range(0, 27, rows)]
-    with pytest.raises(ValueError, match="^features: too large, their scatter overflows; rescale them$"):
+    with pytest.raises(ValueError, match=r"^chunk 0: features: expected numbers of at most 1e\+75 in size, found -1.7e\+308 in row 0"):
         sfda.stream_score(lambda: chunks, metric=metric)
 
 
@@ -179,7 +179,7 @@ def test_weighted_tau_of_anything(scores, accuracies):
     try:
         value = sfda.weighted_tau(scores, accuracies)
     except ValueError as error:
-        assert str(error).startswith(("scores ", "accuracies ", "scores and accuracies ")), repr(error)
+        assert str(error).startswith(("scores", "accuracies")), repr(error)
     else:
         assert type(value) is float
         a, b = (np.array([float(k.detach() if isinstance(k, torch.Tensor) else k) for k in v]) for v in (scores, accuracies))
@@ -338,7 +338,7 @@ def objects(*values):
     ([b"1", 1, b"1", 1], "labels: expected numbers or strings, got a mixture of both"),
     (objects({1}, {2}, {1}, {2}), NOT_SORTED), (objects(*[frozenset([k]) for k in (1, 2, 1, 2)]), NOT_SORTED),
     (objects(*[np.array([k, k]) for k in (1, 2, 1, 2)]), NOT_SORTED),
-    ([np.ma.masked, 1, 2, 1], "labels: expected one label a row of features, found a masked one"),
+    ([np.ma.masked, 1, 2, 1], "labels: expected a value in every place, found a masked one; fill it or drop its row"),
     (torch.tensor([1, 2, 1, 2]).to_sparse(), "labels: expected a dense vector, got a sparse one; use .to_dense()"),
     (torch.ones(4, device="meta"), "labels: expected numbers, got a tensor on the meta device"),
     (nested(), "labels: expected one size for all rows, got a nested tensor"),
@@ -357,7 +357,7 @@ class Stubborn:
 
 def test_what_cannot_be_made_an_array():
     for check in (lambda x: as_features(x), lambda x: as_labels(x, 3)):
-        with pytest.raises(ValueError, match=r"got Stubborn, which is no array \(RuntimeError: no\)$"):
+        with pytest.raises(ValueError, match="got Stubborn: no$"):
             check(Stubborn())
     rows = list(torch.ones(3, 2, requires_grad=True))
     assert as_features(rows).tolist() == [[1.0, 1.0]] * 3
@@ -389,12 +389,12 @@ def test_samples_that_equal_their_class_mean_but_for_its_rounding(name, d):
         FisherDiscriminant().fit(x, Y)
 
 
-@pytest.mark.parametrize("name", ["SFDA", "SFDA leave-one-out", "discriminant accuracy", "left-out probability"])
-def test_a_scatter_that_is_finite_but_has_no_sums_is_too_large(name):
-    x, y = np.zeros((11, 2)), np.r_[np.zeros(9, int), 1, 1]
-    x[0], x[-1] = 1e154, 1e150
-    with pytest.raises(ValueError, match="^features: too large, their scatter overflows; rescale them$"):
-        METRICS[name](x, y)
+@pytest.mark.parametrize("name", METRICS)
+def test_numbers_have_one_bound(name):
+    large = 1e75 * WIDE / np.abs(WIDE).max()
+    answer(METRICS[name], large, Y)
+    with pytest.raises(ValueError, match=r"^features: expected numbers of at most 1e\+75 in size, found -?1.*e\+75 in row \d+; rescale"):
+        METRICS[name](1.01 * large, Y)
 
 
 def test_a_constant_column_makes_the_scatter_singular():
@@ -451,7 +451,7 @@ def test_weighted_tau_of_no_numbers(scores):
     if isinstance(scores, list) and isinstance(scores[0], torch.Tensor):
         assert math.isnan(sfda.weighted_tau(scores, [1, 2, 3]))
         return
-    with pytest.raises(ValueError, match="^scores must be"):
+    with pytest.raises(ValueError, match="^scores: expected"):
         sfda.weighted_tau(scores, [1, 2, 3])
 
 
@@ -469,14 +469,14 @@ def test_labels_make_the_classes_that_python_sees(data):
     assert len(classes) == len(set(labels)) and [classes[k] for k in found] == labels
 
 
-@pytest.mark.parametrize("far", [1e99, 1e306])
+@pytest.mark.parametrize("far", [1e75, 1e99])
 @pytest.mark.parametrize("name", ["SFDA", "SFDA leave-one-out", "left-out accuracy", "left-out log-likelihood", "discriminant probability"])
 def test_classes_that_are_infinitely_far_apart(name, far):
     """Beside the variation within them; found by a search."""
     X = np.array([[0.0, -1.3e-101], [far, 1.0e-101], [0.0, 3.6e-101], [far, 9.5e-101]])
     with pytest.raises(ValueError, match="^features: "):
         METRICS[name](X, [0, 1, 0, 1])
-    with pytest.raises(ValueError, match="^features: "):
+    with pytest.raises(ValueError, match="^(features|X): "):
         FisherDiscriminant("leave-one-out").fit(X, [0, 1, 0, 1])
 
 
@@ -485,5 +485,5 @@ def test_sparse_chunks_and_masked_labels_are_refused():
     for chunk in ((sparse, [0, 1, 0, 1]), (np.ones((4, 2)), scipy.sparse.csr_array([[0, 1, 0, 1]]).T)):
         with pytest.raises(ValueError, match="^chunk 0"):
             sfda.stream_score(lambda chunk=chunk: [chunk])
-    with pytest.raises(ValueError, match="^y: expected a value in every row, found a masked one"):
+    with pytest.raises(ValueError, match="^y: expected a value in every place, found a masked one"):
         FisherDiscriminant().fit(np.ones((2, 1)), [0, np.ma.masked])

@@ -333,7 +333,8 @@ BAD_PAIRS = [
     (([1, 2, 3], [-math.inf, 2, 3]), "accuracies must be finite, got -inf at position 0"),
     (
         (["a", "b"], [1, 2]),
-        "scores must be a sequence of numbers: could not convert string to float: 'a'",
+        "scores: expected numbers, got list: dtype='numeric' is not compatible with arrays of bytes/strings."
+        "Convert your data to numeric values explicitly instead.",
     ),
     (
         (pd.Series([1, 2], ["a", "b"]), pd.Series([1, 2], ["b", "a"])),

@@ -12,13 +12,13 @@ timm = pytest.importorskip("timm")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 
 from PIL import Image
+from small_networks import Squares, as_images, equal, old_densenet, untrained
 
 from sfda.benchmark.finetune import features as pocket_features
 from sfda.networks import pocket
 from sfda.networks.backbones import check, load, names_in
 from sfda.networks.checkpoints import ZOOS
 from sfda.networks.extract import checksum, extract
-from small_networks import Squares, as_images, equal, old_densenet, untrained
 
 
 def test_timm_from_a_local_file(tmp_path):

@@ -15,7 +15,8 @@ from torch import nn
 from forks import forkserver
 from sfda.networks import extract as module
 from sfda.networks.backbones import Backbone
-from sfda.networks.extract import checksum, extract
+from sfda.networks.device import memory_errors
+from sfda.networks.extract import UnreadableImages, checksum, extract
 
 
 class Images(torch.utils.data.Dataset):
@@ -150,13 +151,13 @@ def test_bad_input(options, message):
 def test_unreadable_images_are_counted_named_and_skipped_only_when_asked():
     images = Images(bad=(2, 7))
     message = r"2 of 10 cannot be read, the first at position 2 \(OSError: image file 2 is truncated\)"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UnreadableImages, match=message):
         extract(backbone(), images, "x", batch=3)
     found = extract(backbone(), images, "x", batch=3, skip_unreadable=True)
     kept = [i for i in range(10) if i not in (2, 7)]
     assert found.skipped == [2, 7] and found.labels.tolist() == [i % 3 for i in kept]
     np.testing.assert_allclose(found.features, expected(network(), Images())[kept], rtol=1e-5)
-    with pytest.raises(ValueError, match="none of 3 can be read"):
+    with pytest.raises(UnreadableImages, match="none of 3 can be read"):
         extract(backbone(), Images(3, bad=range(3)), "x", skip_unreadable=True)
 
 
@@ -171,26 +172,32 @@ def test_features_that_are_not_finite():
         extract(Backbone("small", net, to_tensor), Images(), "x", dtype="float16")
 
 
-def test_out_of_memory_halves_the_batch(monkeypatch):
-    net, sizes = network(), []
+@pytest.mark.parametrize(
+    "error", [torch.cuda.OutOfMemoryError("CUDA memory"), RuntimeError("DefaultCPUAllocator: can't allocate"), None]
+)
+def test_out_of_memory_halves_the_batch(error, monkeypatch):
+    net, sizes, largest = network(), [], 3
 
     def forward(x):
         sizes.append(len(x))
-        if len(x) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+        if len(x) > largest:
+            if error is None:
+                torch.empty(2**60, dtype=torch.uint8)  # more than any machine has
+            raise error
         return nn.Sequential.forward(net, x)
 
     monkeypatch.setattr(net, "forward", forward)
     found = extract(Backbone("small", net, to_tensor), Images(20), "x", batch=10)
     assert sizes == [10, 5, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]  # learnt once
     np.testing.assert_allclose(found.features, expected(network(), Images(20)), rtol=1e-5)
-
-    def never(x):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(net, "forward", never)
-    with pytest.raises(torch.OutOfMemoryError):
+    largest = 0
+    with pytest.raises(MemoryError):
         extract(Backbone("small", net, to_tensor), Images(), "x")
+
+
+def test_other_errors_of_torch_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="size of tensor"), memory_errors():
+        torch.ones(2) + torch.ones(3)
 
 
 def test_progress_and_workers():

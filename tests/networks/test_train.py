@@ -52,9 +52,7 @@ def test_objective_trains(name, optimizer):
     encoder, images = tiny_encoder(), noise()
     before, copied = copy.deepcopy(encoder), images.clone()
     labels = np.arange(64) % 4
-    record = pretrain(
-        encoder, 16, name, images, labels, epochs=2, batch_size=32, optimizer=optimizer, held_out=0
-    )
+    record = pretrain(encoder, 16, name, images, labels, epochs=2, batch_size=32, optimizer=optimizer, held_out=0)
     assert math.isfinite(record["loss"]) and len(record["curve"]) == record["epochs"] == 2
     assert record["loss"] == record["curve"][-1] and record["seconds"] > 0
     assert all(changed(before, encoder))
@@ -65,9 +63,7 @@ def test_objective_trains(name, optimizer):
     assert OBJECTIVES[name].name == name and 2016 <= OBJECTIVES[name].year <= 2022
 
 
-@pytest.mark.parametrize(
-    "name", ["supervised", "moco_v2", "deepcluster", "instance_discrimination"]
-)
+@pytest.mark.parametrize("name", ["supervised", "moco_v2", "deepcluster", "instance_discrimination"])
 def test_seed_fixes_the_weights(name):
     def train(seed):
         encoder = tiny_encoder()
@@ -91,8 +87,7 @@ def test_supervised_learns_and_returns_its_head():
     encoder = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 16), nn.ReLU())
     lines = []
     record = pretrain(
-        encoder, 16, "supervised", images, labels, epochs=4, batch_size=32, held_out=0.25,
-        progress=lines.append,
+        encoder, 16, "supervised", images, labels, epochs=4, batch_size=32, held_out=0.25, progress=lines.append
     )
     assert record["source_accuracy"] > 0.9 and len(lines) == 4
     assert record["head"].weight.shape == (2, 16)

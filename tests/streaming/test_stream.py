@@ -264,7 +264,7 @@ BAD = {
     "kinds": ([(X, Y), (X, Y.astype(str))], "labels: expected numbers or strings, got both"),
     "fractions": ([(X, Y + 0.5)], "chunk 0: labels: expected classes, found"),
     "no variation": ([(X * 0, Y), (X * 0, Y)], "expected variation"),
-    "too large": ([(X * 1e200, Y)], "features: too large"),
+    "too large": ([(X * 1e200, Y)], "features: expected numbers of at most 1e[+]75 in size"),
 }  # fmt: skip
 
 

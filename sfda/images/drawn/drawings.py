@@ -1,14 +1,12 @@
 """Small images from formulas and a seed: a source to pre-train on, and three targets.
 
-A network can learn to see from pictures nobody took. The source has 128
-classes of 32x32 drawings: letters of four scripts, fractals, textures and
-shapes; there is no end to its samples, and nothing to download. The three
-targets, other fractals, textures that are hard to tell apart and counting,
-are drawn by the same brushes but share no class with it.
+A network can learn to see from pictures nobody took. The source has 128 classes of 32x32 drawings: letters of four
+scripts, fractals, textures and shapes; there is no end to its samples, and nothing to download. The three targets,
+other fractals, textures that are hard to tell apart and counting, are drawn by the same brushes but share no class
+with it.
 
-Sample i depends only on its task, its class, i and the seed, so that a longer
-draw begins with the shorter one. Foregrounds, backgrounds and hues are drawn
-without regard to the class: colour does not give it away.
+Sample i depends only on its task, its class, i and the seed, so that a longer draw begins with the shorter one.
+Foregrounds, backgrounds and hues are drawn without regard to the class: colour does not give it away.
 
 References
 ----------
@@ -27,16 +25,16 @@ from sfda.images.drawn.letters import draw_letter
 from sfda.images.drawn.shapes import KINDS, draw_objects, draw_shape
 from sfda.images.drawn.textures import draw_texture
 
-# Letters that look like no Latin letter, no digit, and not like one another
-# (Cyrillic has its own gamma, pi and phi: they are left to Greek).
+# Letters that look like no Latin letter, no digit, and not like one another (Cyrillic has its own gamma, pi and
+# phi: they are left to Greek).
 GLYPHS = "ΓΔΛΞΠΣΦΨΩλ" + "ДЖИЛЦШЩЮЯЉ" + "ԲԴԹԺԸԽՃՊՌՖ" + "ლთფდღშჭტჟჯ"
 
 # The keys of the random systems; no key is in both.
 SOURCE_FRACTALS = tuple(range(40))
 TARGET_FRACTALS = tuple(range(1000, 1016))
 
-# Generator, its parameters, and how far a sample may be turned (degrees).
-# Frequencies are cycles per image, periods and distances are pixels.
+# Generator, its parameters, and how far a sample may be turned (degrees). Frequencies are cycles per image, periods
+# and distances are pixels.
 SOURCE_TEXTURES = (
     ("grating", (4, 0, "sine"), 9),
     ("grating", (4, 45, "square"), 9),
@@ -88,11 +86,7 @@ PAIRS = (
     ("triangle", "inside", "disc"),
     ("cross", "inside", "square"),
 )
-SHAPES = (
-    *((kind, "filled") for kind in KINDS),
-    *((kind, "outline") for kind in KINDS),
-    *PAIRS,
-)
+SHAPES = (*((kind, "filled") for kind in KINDS), *((kind, "outline") for kind in KINDS), *PAIRS)
 
 # The first number of every sample's seed: no task repeats another's draws. Fractals' systems have the next one.
 _GLYPH, _FRACTAL, _TEXTURE, _SHAPE, _FRACTALS, _TEXTURES, _COUNTING = range(7)
@@ -101,9 +95,8 @@ _GLYPH, _FRACTAL, _TEXTURE, _SHAPE, _FRACTALS, _TEXTURES, _COUNTING = range(7)
 def source(n, *, seed=0):
     """The pre-training source: letters, fractals, textures and shapes in 128 classes.
 
-    Classes 0 to 39 are letters (Greek, Cyrillic, Armenian, Georgian; none looks
-    like a Latin letter or a digit), 40 to 79 fractals, 80 to 103 textures and
-    104 to 127 shapes.
+    Classes 0 to 39 are letters (Greek, Cyrillic, Armenian, Georgian; none looks like a Latin letter or a digit), 40
+    to 79 fractals, 80 to 103 textures and 104 to 127 shapes.
 
     Parameters
     ----------
@@ -128,8 +121,8 @@ def source(n, *, seed=0):
 
     Notes
     -----
-    Letters come from the fonts that Matplotlib brings along; another release
-    of FreeType may draw their edges a little differently.
+    Letters come from the fonts that Matplotlib brings along; another release of FreeType may draw their edges a
+    little differently.
 
     References
     ----------
@@ -191,8 +184,8 @@ def fractals(n, *, seed=0):
 def textures(n, *, seed=0):
     """A target: 12 textures, none of the source's, that are hard to tell apart.
 
-    Neighbouring classes differ in the waveform, the direction or the regularity
-    of the same pattern; samples are turned by any angle.
+    Neighbouring classes differ in the waveform, the direction or the regularity of the same pattern; samples are
+    turned by any angle.
 
     Parameters
     ----------
@@ -225,9 +218,8 @@ def textures(n, *, seed=0):
 def counting(n, *, seed=0):
     """A target: how many objects there are, one to eight.
 
-    The objects differ in shape, size and colour, do not touch and stand before
-    clutter. A few may be large or many small, so that neither the area they
-    cover nor their size alone tells how many there are.
+    The objects differ in shape, size and colour, do not touch and stand before clutter. A few may be large or many
+    small, so that neither the area they cover nor their size alone tells how many there are.
 
     Parameters
     ----------

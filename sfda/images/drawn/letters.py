@@ -52,9 +52,7 @@ def draw_letter(rng, letter):
     if stroke < 0 and name.startswith("DejaVuSans"):
         # Thinner; the hairlines of a serif face would be lost.
         page = page.filter(ImageFilter.MinFilter(3))
-    page = page.transform(
-        page.size, Image.Transform.MESH, _mesh(rng, side), Image.Resampling.BILINEAR
-    )
+    page = page.transform(page.size, Image.Transform.MESH, _mesh(rng, side), Image.Resampling.BILINEAR)
     ink = halved(np.asarray(page) / 255)[..., None]
     if rng.random() < 0.5:
         ink = ink if rng.random() < 0.5 else 1 - ink

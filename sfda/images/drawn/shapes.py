@@ -98,8 +98,7 @@ def _scene(rng, count):
     """`count` objects before clutter: the picture, and the share of each pixel they cover."""
     paper = rng.random(3)
     picture = backdrop(rng, paper)
-    # Between equal total area (1) and equal size (0): the power of the count
-    # by which objects shrink.
+    # Between equal total area (1) and equal size (0): the power of the count by which objects shrink.
     power = rng.uniform(0.1, 1)
     radius = rng.uniform(4, 9.5) * count ** (-power / 2)
     radii = np.sort((radius * rng.uniform(0.75, 1.25, count)).clip(1.9, 11))[::-1].copy()

@@ -1,7 +1,7 @@
 """Images that say what they are, and the paper's data sets in tiny official layouts.
 
-Every image has one colour, which says of which class, part and number it is: an image
-that is exchanged for another, or a label for another, is found out.
+Every image has one colour, which says of which class, part and number it is: an image that is exchanged for
+another, or a label for another, is found out.
 """
 
 import io
