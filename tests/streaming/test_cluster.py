@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_sets import gaussian_classes
-from sfda import METRICS, SaturationWarning, stream_score
+from sfda import METRICS, SaturationWarning
 from sfda.benchmark import cells as benchmark
 from sfda.benchmark import tables
 from sfda.streaming import cluster, stream
@@ -21,18 +21,7 @@ import dask.array as da
 from distributed.utils import get_mp_context
 
 from forks import forkserver
-from small_benchmark import (
-    CELLS,
-    NAMES,
-    SCRIPT,
-    SEEDS,
-    TASK_NAMES,
-    contents,
-    measured,
-    results,
-    small,
-    weights,
-)
+from small_benchmark import CELLS, NAMES, SCRIPT, SEEDS, TASK_NAMES, contents, measured, results, small, weights
 
 __all__ = ["measured", "small", "weights"]  # fixtures
 
@@ -47,8 +36,7 @@ def sample(n=400, d=10, c=4, seed=0):
 
 
 def scored(*args, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SaturationWarning)
+    with warnings.catch_warnings(action="ignore", category=SaturationWarning):
         return cluster.dask_score(*args, **options)
 
 
@@ -69,10 +57,8 @@ def threads():
 
 def local_cluster(**options):
     """Two worker processes."""
-    return distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
-        silence_logs=50, **options,
-    )  # fmt: skip
+    quiet = {"dashboard_address": None, "silence_logs": 50}
+    return distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **quiet, **options)
 
 
 @pytest.fixture
@@ -97,16 +83,12 @@ def test_an_array_in_any_chunks(metric, chunks):
     assert scored(da.from_array(X, chunks=chunks), labels, metric=metric) == found
 
 
-@pytest.mark.parametrize("metric", ["SFDA", "left-out probability"])
-def test_delayed_chunks(metric):
+def test_delayed_and_empty_chunks_options_and_few_samples():
     X, y = sample()
     names = np.array(["ash", "birch", "cedar", "doum palm"])[y]
     chunks = [dask.delayed((X[i : i + 30], names[i : i + 30])) for i in range(0, 400, 30)]
-    assert scored(chunks, metric=metric) == pytest.approx(METRICS[metric](X, y), rel=0, abs=1e-9)
-
-
-def test_options_empty_chunks_and_few_samples():
-    X, y = sample()
+    for metric in ("SFDA", "left-out probability"):
+        assert scored(chunks, metric=metric) == pytest.approx(METRICS[metric](X, y), rel=0, abs=1e-9)
     lazy = da.concatenate([da.from_array(X[:0]), da.from_array(X, chunks=(90, 10))])
     options = {"posterior": "leave-one-out", "shrinkage": 0.2}
     assert scored(lazy, y, **options) == pytest.approx(METRICS["SFDA"](X, y, **options), abs=1e-10)
@@ -130,6 +112,7 @@ BAD = [
     (([dask.delayed((1, 2))], [0, 1]), "labels: expected none beside delayed chunks"),
     (([],), "expected chunks with samples, found none"),
     ((da.full((4, 2), np.nan), [0, 1, 0, 1]), "chunk 0: features: expected finite numbers, found NaN"),
+    ((da.ones((40, 3), chunks=10)[da.ones(40, chunks=10) > 0], np.arange(40) % 2), "features: expected known numbers of rows"),
 ]  # fmt: skip
 
 
@@ -137,12 +120,6 @@ BAD = [
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         cluster.dask_score(*arguments)
-
-
-def test_rows_of_unknown_number():
-    lazy = da.ones((40, 3), chunks=10)
-    with pytest.raises(ValueError, match="features: expected known numbers of rows"):
-        cluster.dask_score(lazy[lazy[:, 0] > 0], np.arange(40) % 2)
 
 
 def test_without_dask(monkeypatch):
@@ -175,9 +152,6 @@ def test_a_worker_that_dies_does_not_change_the_score():
         killer.join()
     assert killed
     assert found == pytest.approx(METRICS["left-out probability"](X, y), rel=0, abs=1e-9)
-    assert found == pytest.approx(
-        stream_score(lambda: [(X, y)], metric="left-out probability"), rel=0, abs=1e-9
-    )
 
 
 def test_statistics_of_many_features_travel_quietly():
@@ -201,18 +175,13 @@ def test_cells_of_a_worker_that_dies_are_measured_again(two_workers, tmp_path, w
         if len(lines) == 1:  # the first is done: its worker, or the other, is at the next
             os.kill(next(iter(two_workers.workers.values())).pid, signal.SIGKILL)
 
-    n = benchmark.run(
-        NAMES, TASK_NAMES, SEEDS, cells=cells, weights=weights, device="cpu",
-        scheduler=two_workers.scheduler_address, progress=kill,
-    )  # fmt: skip
+    options = {"cells": cells, "weights": weights, "device": "cpu", "scheduler": two_workers.scheduler_address}
+    n = benchmark.run(NAMES, TASK_NAMES, SEEDS, progress=kill, **options)
     assert n == len(CELLS) and len(lines) == 4
     assert results(cells) == results(measured[0])
     # Nothing is left to do for anyone.
     before = contents(cells)
-    again = benchmark.run(
-        NAMES, TASK_NAMES, SEEDS, cells=cells, weights=weights, device="cpu",
-        scheduler=two_workers.scheduler_address, progress=lines.append,
-    )  # fmt: skip
+    again = benchmark.run(NAMES, TASK_NAMES, SEEDS, progress=lines.append, **options)
     assert again == 0 and contents(cells) == before
     counts = tables.collect(cells, tmp_path / "tables")
     assert counts == {"accuracy": 8, "probe": 4, "curves": 8}
@@ -265,11 +234,9 @@ def test_a_job_that_ends_its_workers_is_told_apart(tmp_path):
 
 @UNTIDY
 def test_no_scheduler_at_the_address(monkeypatch, tmp_path, weights):
+    options = {"cells": tmp_path, "weights": weights, "scheduler": "tcp://127.0.0.1:9", "progress": print}
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(OSError):
-        benchmark.run(
-            NAMES[:1], TASK_NAMES[:1], [0], cells=tmp_path, weights=weights,
-            scheduler="tcp://127.0.0.1:9", progress=print,
-        )  # fmt: skip
+        benchmark.run(NAMES[:1], TASK_NAMES[:1], [0], **options)
 
 
 def test_jobs_beside_a_scheduler(tmp_path):
