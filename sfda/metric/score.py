@@ -300,7 +300,7 @@ def log_posterior(
     ValueError
         As :func:`sfda.sfda_score`.
     """
-    return _log_posterior(features, labels, posterior, challenge, shrinkage, strength, dtype=dtype, device=device)[0]
+    return _log_posterior(features, labels, posterior, challenge, shrinkage, strength, dtype, device)[0]
 
 
 def discriminant_accuracy(features, labels, *, posterior="resubstitution", shrinkage=None, strength=5.0):
