@@ -3,20 +3,18 @@
     python data/extract_features.py FOLDER out.npz --models torchvision:resnet18 timm:resnet50.a1_in1k
     python data/extract_features.py FOLDER out.npz --manifest weights/manifest.json
 
-FOLDER is laid out as FOLDER/class/image, or as FOLDER/train/class/image and
-FOLDER/test/class/image. Networks are named as `sfda.networks.backbones.load` takes them,
-or by a manifest's file names; the format of a manifest is described there.
+FOLDER is laid out as FOLDER/class/image, or as FOLDER/train/class/image and FOLDER/test/class/image. Networks are
+named as `sfda.networks.backbones.load` takes them, or by a manifest's file names; the format of a manifest is
+described there.
 
-The feature of an image is what `sfda.networks.extract.extract` takes: by default the
-input of the last Linear or Conv2d layer that runs, averaged over height and
-width where it has them. SqueezeNet, whose classifier is a 1x1 convolution,
-applies a ReLU before its own average, so its outputs are not a linear function
-of these features as other networks' are.
+The feature of an image is what `sfda.networks.extract.extract` takes: by default the input of the last Linear or
+Conv2d layer that runs, averaged over height and width where it has them. SqueezeNet, whose classifier is a 1x1
+convolution, applies a ReLU before its own average, so its outputs are not a linear function of these features as
+other networks' are.
 
-The forward pass is float32 on a CPU and of mixed precision on CUDA. The .npz
-holds one float16 array (N, D) per network under its name, and `labels` int16,
-`split` uint8 (0 train, 1 test), `classes` and `images` as text, N rows in the
-order train, test; class; file name.
+The forward pass is float32 on a CPU and of mixed precision on CUDA. The .npz holds one float16 array (N, D) per
+network under its name, and `labels` int16, `split` uint8 (0 train, 1 test), `classes` and `images` as text, N rows
+in the order train, test; class; file name.
 """
 
 import argparse

@@ -13,19 +13,23 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 CACHE = "~/.cache/sfda"
 
 
+class NoSuchTable(FileNotFoundError, ValueError):
+    """A folder has no table of that name."""
+
+
 class NeedsRepository(FileNotFoundError):
     """What is asked for lies in the repository's ``data/``, which an installed package does not bring."""
 
 
 def data_folder(name):
-    """A folder of the repository's ``data/``, such as ``"pocket/weights"``.
+    """A folder or file of the repository's ``data/``, such as ``"pocket/weights"``.
 
     Raises
     ------
     NeedsRepository
         This package runs from elsewhere.
     """
-    if not DATA.is_dir():
+    if not (DATA / "pocket").is_dir():  # other packages may have brought a folder "data"
         raise NeedsRepository(f"data/{name}: this needs the repository, not the package alone; run it in a clone")
     return DATA / name
 
@@ -65,6 +69,21 @@ def read_table(path, columns=()):
     return table
 
 
+def table_of(folder, name, remedy=""):
+    """One of the tables of a folder, by its name without ``.csv``.
+
+    Raises
+    ------
+    NoSuchTable
+        The message lists those that are there, and says the `remedy`.
+    """
+    path = folder / f"{name}.csv"
+    if not path.is_file():
+        there = ", ".join(sorted(each.stem for each in folder.glob("*.csv"))) or "none"
+        raise NoSuchTable(f"{path} is missing{remedy and ': '}{remedy}; tables that are there: {there}")
+    return pd.read_csv(path)
+
+
 @contextmanager
 def replacing(path):
     """Name of a file beside `path`, which takes its place if nothing goes wrong and is removed otherwise."""
@@ -79,6 +98,12 @@ def replacing(path):
         part.unlink(missing_ok=True)
 
 
+def in_one_line(error):
+    """The type of an error and what it says, in at most 300 characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
 def say(line):
-    encoding = sys.stdout.encoding or "utf-8"  # which may have no such characters
+    """Print a line at once; characters that the output cannot hold become escapes."""
+    encoding = sys.stdout.encoding or "utf-8"
     print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)

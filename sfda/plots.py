@@ -1,34 +1,27 @@
 """The book's figures: one style, colours that colour-blind readers can tell apart."""
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
+import seaborn as sns
 
-# Okabe and Ito's palette, without its yellow, which is too pale for lines on white.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"]
+# Of seaborn's palette for the colour-blind: blue, vermilion, green, purple, sky blue, orange. Its others are too pale
+# for lines on white, or too much like these.
+COLOURS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 4, 9, 1)] + ["#000000"]
 # Shapes say the same as the colours, for readers who see no colours at all.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "*"]
 
 
 def use_style():
-    """Set matplotlib's defaults for every figure that follows."""
-    plt.rcParams.update(
-        {
-            "figure.figsize": (7.0, 3.6),
-            "figure.dpi": 100,
-            "figure.constrained_layout.use": True,
-            "savefig.facecolor": "white",
-            "axes.prop_cycle": plt.cycler(color=COLOURS),
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.titlesize": "medium",
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "axes.formatter.limits": (-3, 4),
-            "grid.alpha": 0.3,
-            "legend.frameon": False,
-            "font.size": 10,
-        }
-    )
+    """Set the defaults of matplotlib and seaborn for every figure that follows."""
+    # The font is the one that comes with matplotlib: with another the figures would differ between machines.
+    sns.set_theme("paper", "ticks", COLOURS, font="DejaVu Sans", font_scale=1.04, rc={
+        "figure.figsize": (7.0, 3.6), "figure.dpi": 100, "figure.constrained_layout.use": True,
+        "savefig.facecolor": "white", "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+        "grid.alpha": 0.3, "axes.formatter.limits": (-3, 4), "legend.frameon": False, "lines.linewidth": 1.5,
+        "lines.markersize": 6,
+    })  # fmt: skip
 
 
 def heatmap(table, *, ax=None, decimals=1, label="place in its column (1 = best)"):
@@ -47,21 +40,21 @@ def heatmap(table, *, ax=None, decimals=1, label="place in its column (1 = best)
     Returns
     -------
     matplotlib.axes.Axes
+        Of row i and column j the cell is between i and i + 1, j and j + 1.
     """
-    ax = plt.gca() if ax is None else ax
     ranks = table.rank(ascending=False)
-    image = ax.imshow(ranks, cmap="cividis_r", aspect="auto")
-    ax.set_xticks(range(table.shape[1]), table.columns, rotation=45, ha="right")
-    ax.set_yticks(range(table.shape[0]), table.index)
+    ax = sns.heatmap(
+        ranks, ax=ax, cmap="cividis_r", xticklabels=True, yticklabels=True,
+        annot=table.round(decimals) + 0.0, fmt=f".{decimals}f", annot_kws={"size": 8},  # never -0.0
+        cbar_kws={"label": label, "pad": 0.01},
+    )  # fmt: skip
+    # The dark cells are those of late places. Seaborn would write white on cells of middling brightness, too.
+    for text, rank in zip(ax.texts, ranks.to_numpy()[ranks.notna()]):
+        text.set_color("white" if rank > (1 + len(table)) / 2 else "black")
+    ax.set(xlabel="", ylabel="")
     ax.grid(False)
-    middle = (1 + len(table)) / 2
-    for (i, j), value in np.ndenumerate(table.to_numpy()):
-        if np.isfinite(value):
-            # Dark cells are those of late places, where the text turns white.
-            colour = "white" if ranks.iloc[i, j] > middle else "black"
-            text = f"{round(value, decimals) + 0.0:.{decimals}f}"  # never -0.0
-            ax.text(j, i, text, ha="center", va="center", color=colour, size=8)
-    ax.figure.colorbar(image, ax=ax, label=label, pad=0.01)
+    ax.set_xticklabels(ax.get_xticklabels(), rotation=45, ha="right")
+    ax.tick_params(axis="y", rotation=0)
     return ax
 
 
@@ -81,18 +74,10 @@ def dots(table, *, ax=None, xlabel=""):
     matplotlib.axes.Axes
     """
     ax = plt.gca() if ax is None else ax
-    rows = np.arange(len(table))
-    ax.hlines(rows, table.min(axis=1), table.max(axis=1), color="0.8", lw=2, zorder=1)
-    for i, name in enumerate(table.columns):
-        ax.scatter(
-            table[name], rows, label=name, zorder=2, s=36,
-            color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)],
-        )  # fmt: skip
-    ax.set_yticks(rows, table.index)
-    ax.invert_yaxis()
-    ax.set_xlabel(xlabel)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(table.columns))
-    return ax
+    rows, columns = np.indices(table.shape)
+    ax.hlines(rows[:, 0], table.min(axis=1), table.max(axis=1), color="0.8", lw=2, zorder=1)
+    _points(ax, table.to_numpy(dtype=float).ravel(), rows.ravel(), columns.ravel(), table.columns)
+    return _listed(ax, table.index, xlabel)
 
 
 def scatter_classes(z, y, names, *, ax=None, filled=True):
@@ -175,19 +160,8 @@ def intervals(table, *, ax=None, others=(), xlabel="", labels=("metrics", "yards
     matplotlib.axes.Axes
     """
     ax = plt.gca() if ax is None else ax
-    rows = np.arange(len(table))
-    second = table.index.isin(list(others))
-    for i, chosen in enumerate((~second, second)):
-        if chosen.any():
-            part = table[chosen]
-            ax.hlines(rows[chosen], part["low"], part["high"], color=COLOURS[i], lw=2, alpha=0.5)
-            ax.scatter(part["mean"], rows[chosen], color=COLOURS[i], marker=MARKERS[i], s=36,
-                       label=labels[i], zorder=2)  # fmt: skip
-    ax.set_yticks(rows, table.index)
-    ax.invert_yaxis()
-    ax.set_xlabel(xlabel)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    return ax
+    _bars(ax, table, table["mean"], table.index.isin(list(others)).astype(int), labels)
+    return _listed(ax, table.index, xlabel)
 
 
 def ranked(table, *, ax=None, xlabel="", title=""):
@@ -208,18 +182,38 @@ def ranked(table, *, ax=None, xlabel="", title=""):
     matplotlib.axes.Axes
     """
     ax = plt.gca() if ax is None else ax
-    rows = np.arange(len(table))
-    tied = table["tied"].to_numpy(bool)
-    kinds = {"first": rows == 0, "within noise": tied & (rows > 0), "behind": ~tied}
-    for i, (label, chosen) in enumerate(kinds.items()):
-        if chosen.any():
-            part = table[chosen]
-            ax.hlines(rows[chosen], part["low"], part["high"], color=COLOURS[i], lw=2, alpha=0.5)
-            ax.scatter(part["score"], rows[chosen], color=COLOURS[i], marker=MARKERS[i], s=36,
-                       label=label, zorder=2)  # fmt: skip
-    ax.set_yticks(rows, table["network"])
+    kinds = np.where(table["tied"], 1, 2)
+    kinds[:1] = 0
+    _bars(ax, table, table["score"], kinds, ["first", "within noise", "behind"])
+    _listed(ax, table["network"], xlabel)
     ax.set_ylim(len(table) - 0.4, -0.6)
-    ax.set_xlabel(xlabel)
     ax.set_title(title, loc="left")
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    sns.move_legend(ax, "center left", bbox_to_anchor=(1, 0.5), ncols=1)
+    return ax
+
+
+def _bars(ax, table, values, kinds, names):
+    """Values with their intervals, a line each; `kinds` says which of `names` every row is."""
+    rows = np.arange(len(table))
+    ax.hlines(rows, table["low"], table["high"], color=[COLOURS[kind] for kind in kinds], lw=2, alpha=0.5)
+    _points(ax, values.to_numpy(dtype=float), rows, kinds, names)
+
+
+def _points(ax, x, y, kinds, names):
+    """Points whose colour and shape say which of `names` each is; the legend has those that occur."""
+    names = [str(name) for name in names]
+    shown = [name for i, name in enumerate(names) if i in kinds]
+    each = [names[kind] for kind in kinds]
+    sns.scatterplot(
+        x=x, y=y, hue=each, style=each, hue_order=shown, style_order=shown, palette=dict(zip(names, cycle(COLOURS))),
+        markers=dict(zip(names, cycle(MARKERS))), s=50, linewidth=0, zorder=2, ax=ax,
+    )  # fmt: skip
+
+
+def _listed(ax, names, xlabel):
+    """Names of the rows, the first on top, and the legend above."""
+    ax.set_yticks(range(len(names)), names)
+    ax.yaxis.set_inverted(True)
+    ax.set_xlabel(xlabel)
+    sns.move_legend(ax, "lower center", bbox_to_anchor=(0.5, 1.0), ncols=5)
     return ax

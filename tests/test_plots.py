@@ -1,114 +1,100 @@
 """The figures hold what they were given and say it without colour, too."""
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import colors
+from matplotlib import pyplot as plt
+from scipy.spatial.distance import pdist
 
 from sfda import plots
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+TABLE = pd.DataFrame({"pets": [90.0, 92.5, np.nan], "cars": [-0.04, 70.0, 75.0]}, index=list("abc"))
 
 
 @pytest.fixture(autouse=True)
 def fresh_figure():
+    plt.switch_backend("Agg")
     with plt.rc_context():
         plots.use_style()
         yield
         plt.close("all")
 
 
-TABLE = pd.DataFrame({"pets": [90.0, 92.5, np.nan], "cars": [80.0, 70.0, 75.0]}, index=list("abc"))
+def words(ax):
+    texts = ax.get_legend().get_texts(), ax.get_yticklabels()
+    return *([text.get_text() for text in each] for each in texts), ax.get_xlabel(), ax.yaxis_inverted()
+
+
+def points(ax):
+    """Where the points are, and their colours and shapes."""
+    lines, found = ax.collections
+    kinds = [(tuple(colour), path.vertices.tobytes()) for colour, path in zip(found.get_facecolor(), found.get_paths())]
+    return found.get_offsets().tolist(), kinds, [line[:, 0].tolist() for line in lines.get_segments()]
 
 
 def test_heatmap_writes_every_number_and_ranks_columns():
     ax = plots.heatmap(TABLE)
-    assert sorted(text.get_text() for text in ax.texts) == ["70.0", "75.0", "80.0", "90.0", "92.5"]
-    ranks = np.ma.filled(ax.images[0].get_array().astype(float), np.nan)
-    assert ranks[:, 1].tolist() == [1, 3, 2]
-    assert [label.get_text() for label in ax.get_yticklabels()] == list("abc")
-    ax.figure.canvas.draw()
+    written = {text.get_position(): (text.get_text(), text.get_color()) for text in ax.texts}
+    assert written == {(0.5, 0.5): ("90.0", "black"), (1.5, 0.5): ("0.0", "white"), (0.5, 1.5): ("92.5", "black"),
+                       (1.5, 1.5): ("70.0", "black"), (1.5, 2.5): ("75.0", "black")}  # fmt: skip
+    ranks = np.ma.filled(ax.collections[0].get_array().reshape(3, 2), np.nan)
+    np.testing.assert_array_equal(ranks, [[2, 3], [1, 2], [np.nan, 1]])
+    assert [tick.get_text() for tick in (*ax.get_xticklabels(), *ax.get_yticklabels())] == ["pets", "cars", *"abc"]
 
 
 def test_dots_places_every_number():
     ax = plots.dots(TABLE, xlabel="accuracy (%)")
-    x = [collection.get_offsets()[:, 0] for collection in ax.collections[1:]]
-    assert np.allclose(np.ma.filled(x[1].astype(float), np.nan), TABLE["cars"])
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["pets", "cars"]
-    assert ax.get_xlabel() == "accuracy (%)"
+    places, (pets, cars, *others), _ = points(ax)
+    assert places == [[90.0, 0], [-0.04, 0], [92.5, 1], [70.0, 1], [75.0, 2]] and others == [pets, cars, cars]
+    assert pets[0] != cars[0] and pets[1] != cars[1], "another colour and another shape"
+    assert words(ax) == (["pets", "cars"], list("abc"), "accuracy (%)", True)
 
 
-def test_classes_differ_in_colour_and_in_shape():
-    y = np.arange(30) % 5
-    z = np.random.default_rng(0).standard_normal((30, 2))
-    ax = plots.scatter_classes(z, y, list("abcde"))
-    shapes = {collection.get_paths()[0].vertices.tobytes() for collection in ax.collections}
-    colours = {tuple(collection.get_facecolor()[0]) for collection in ax.collections}
-    assert len(shapes) == len(colours) == 5
-    assert np.vstack([c.get_offsets() for c in ax.collections]).shape == (30, 2)
-
-
-def test_held_out_samples_are_outlines():
-    ax = plots.scatter_classes(np.zeros((4, 2)), np.arange(4) % 2, "ab", filled=False)
-    assert all(collection.get_facecolor().size == 0 for collection in ax.collections)
-    assert all(collection.get_edgecolor().size for collection in ax.collections)
+@pytest.mark.parametrize("filled", [True, False])
+def test_classes_differ_in_colour_and_in_shape(filled):
+    z, y = np.random.default_rng(0).standard_normal((30, 2)), np.arange(30) % 5
+    found = plots.scatter_classes(z, y, list("abcde"), filled=filled).collections
+    assert len({each.get_paths()[0].vertices.tobytes() for each in found}) == 5
+    assert len({tuple(each.get_edgecolor()[0]) for each in found}) == 5
+    assert [len(each.get_facecolor()) for each in found] == [filled] * 5  # samples held out are outlines
+    assert np.vstack([each.get_offsets() for each in found]).shape == (30, 2)
 
 
 def test_colours_stay_apart_without_red_green_vision():
     # Deuteranopia after Vienot et al. (1999), in linear RGB.
-    rgb = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in plots.COLOURS])
+    rgb = colors.to_rgba_array(plots.COLOURS)[:, :3]
     linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
-    lms = linear @ np.array(
-        [[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]]
-    ).T
+    lms = linear @ np.transpose([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.02996, 0.1843, 1.4671]])
     lms[:, 1] = 0.494207 * lms[:, 0] + 1.24827 * lms[:, 2]
-    seen = lms / lms.max(0)
-    gaps = np.linalg.norm(seen[:, None] - seen, axis=-1) + 9 * np.eye(len(seen))
-    assert gaps.min() > 0.05
+    assert pdist(lms / lms.max(0)).min() > 0.05
 
 
 def test_pictures():
     images = np.zeros((5, 3, 4, 6), np.uint8)
     images[3, 0] = 255  # red
-    fig = plots.pictures(images, columns=3, titles=["one", "two"])
-    axes = np.array(fig.axes).reshape(2, 3)
-    shown = [len(ax.images) for ax in axes.flat]
-    assert shown == [1, 1, 1, 1, 1, 0]
-    picture = axes[1, 0].images[0].get_array()
-    assert picture.shape == (4, 6, 3) and (picture == [255, 0, 0]).all()
+    axes = np.array(plots.pictures(images, columns=3, titles=["one", "two"]).axes).reshape(2, 3)
+    assert [len(ax.images) for ax in axes.flat] == [1, 1, 1, 1, 1, 0]
+    np.testing.assert_array_equal(axes[1, 0].images[0].get_array(), np.full((4, 6, 3), [255, 0, 0]))
     assert [ax.get_ylabel() for ax in axes[:, 0]] == ["one", "two"]
-    plt.close(fig)
 
 
 def test_intervals():
     table = pd.DataFrame({"mean": [0.5, 0.1], "low": [0.2, -0.1], "high": [0.7, 0.3]}, index=["a", "b"])
     ax = plots.intervals(table, others=["b"], xlabel="tau")
-    lines = [c for c in ax.collections if hasattr(c, "get_segments")]
-    assert [line.get_segments()[0][:, 0].tolist() for line in lines] == [[0.2, 0.7], [-0.1, 0.3]]
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["metrics", "yardsticks"]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"] and ax.get_xlabel() == "tau"
+    places, kinds, lines = points(ax)
+    assert places == [[0.5, 0], [0.1, 1]] and lines == [[0.2, 0.7], [-0.1, 0.3]] and kinds[0] != kinds[1]
+    assert words(ax) == (["metrics", "yardsticks"], ["a", "b"], "tau", True)
 
 
-def test_ranked_tells_the_tied_from_the_others():
-    table = pd.DataFrame({
-        "network": list("abcd"), "score": [0.9, 0.88, 0.7, 0.6], "low": [0.85, 0.83, 0.66, 0.5],
-        "high": [0.95, 0.92, 0.74, 0.7], "tied": [True, True, False, False],
-    })  # fmt: skip
+@pytest.mark.parametrize("n, kinds", [(4, ["first", "within noise", "behind"]), (1, ["first"])])
+def test_ranked_tells_the_tied_from_the_others(n, kinds):
+    table = pd.DataFrame([["a", 0.9, 0.85, 0.95, True], ["b", 0.88, 0.83, 0.92, True], ["c", 0.7, 0.66, 0.74, False],
+                          ["d", 0.6, 0.5, 0.7, False]], columns=["network", "score", "low", "high", "tied"])[:n]  # fmt: skip
     ax = plots.ranked(table, xlabel="LogME", title="a is first")
-    dots = [c for c in ax.collections if not hasattr(c, "get_segments")]
-    assert [dot.get_offsets().tolist() for dot in dots] == [[[0.9, 0]], [[0.88, 1]], [[0.7, 2], [0.6, 3]]]
-    assert len({tuple(dot.get_facecolor()[0]) for dot in dots}) == 3
-    assert len({dot.get_paths()[0].vertices.tobytes() for dot in dots}) == 3
-    lines = [c.get_segments()[0][:, 0].tolist() for c in ax.collections if hasattr(c, "get_segments")]
-    assert lines == [[0.85, 0.95], [0.83, 0.92], [0.66, 0.74]]
-    assert [t.get_text() for t in ax.get_yticklabels()] == list("abcd") and ax.yaxis_inverted()
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["first", "within noise", "behind"]
-    assert ax.get_xlabel() == "LogME" and ax.get_title(loc="left") == "a is first"
-
-
-def test_ranked_of_one_network():
-    table = pd.DataFrame({"network": ["a"], "score": [0.9], "low": [0.8], "high": [1.0], "tied": [True]})
-    ax = plots.ranked(table)
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["first"]
+    places, found, lines = points(ax)
+    assert places == [[score, row] for row, score in enumerate(table["score"])]
+    assert lines == table[["low", "high"]].to_numpy().tolist()
+    assert found[n - 2] == found[n - 1] and all(len(set(each)) == len(kinds) for each in zip(*found))
+    assert words(ax) == (kinds, list("abcd")[:n], "LogME", True) and ax.get_title(loc="left") == "a is first"
     ax.figure.canvas.draw()

@@ -8,18 +8,22 @@
 
 import re
 import shutil
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
-PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
+from sphinx.ext import autodoc
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # the reference imports the package, which nobody need have installed
 # One file with all of TeX's extensions: the smaller tex-svg.js fetches some of
 # them, \boldsymbol among them, from files that lie beside it.
 MATHJAX = "tex-svg-full.js"
 
 
 def configure(app, config):
-    urls = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["urls"]
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
     config.html_theme_options["repository_url"] = urls["Repository"]
     config.mathjax_path = f"mathjax/{MATHJAX}"
 
@@ -52,6 +56,8 @@ def name_items(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
+    # A class whose base is mocked is called as its own __init__ says, not as the mock's __new__.
+    autodoc._CLASS_NEW_BLACKLIST.append("sphinx.ext.autodoc.mock._MockObject.__new__")
     # After napoleon, which has made sections of the docstrings by then.
     app.connect("autodoc-process-docstring", keep_initials, priority=900)
     app.connect("autodoc-skip-member", skip_fields)

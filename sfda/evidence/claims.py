@@ -1,10 +1,9 @@
 """What the paper and others state of SFDA, and what our numbers say of it."""
 
-from pathlib import Path
-
 import pandas as pd
 
-FILE = Path(__file__).parents[1] / "data" / "claims.csv"
+from sfda.files import data_folder
+
 VERDICTS = ("reproduced", "holds", "not reproduced", "not shown", "contradicted", "cannot be tested here")
 
 
@@ -19,19 +18,18 @@ def claims(path=None):
     Returns
     -------
     pandas.DataFrame
-        One row a statement; texts, and "" where there is nothing. ``statement``; ``who``
-        states it; ``source``, and ``knowledge`` of it, "read" or "second-hand"; ``page``,
-        the chapter that tests it; names of numbers of that chapter: ``ours``, the ends
-        ``low`` and ``high`` of its interval where it has one, and ``against``, what it is
-        compared with; ``published``, the number stated, and the ``tolerance``; the
-        ``rule`` that judges it, "within", "above", "below" or "none"; ``note``.
+        One row a statement; texts, and "" where there is nothing. ``statement``; ``who`` states it; ``source``,
+        and ``knowledge`` of it, "read" or "second-hand"; ``page``, the chapter that tests it; names of numbers of
+        that chapter: ``ours``, the ends ``low`` and ``high`` of its interval where it has one, and ``against``,
+        what it is compared with; ``published``, the number stated, and the ``tolerance``; the ``rule`` that judges
+        it, "within", "above", "below" or "none"; ``note``.
 
     Raises
     ------
     FileNotFoundError
         If the table is not there.
     """
-    return pd.read_csv(path or FILE, dtype=str, keep_default_na=False)
+    return pd.read_csv(path or data_folder("claims.csv"), dtype=str, keep_default_na=False)
 
 
 def verdict_of(claim, numbers):
@@ -47,12 +45,10 @@ def verdict_of(claim, numbers):
     Returns
     -------
     str
-        Of the rule "within": "reproduced", or "not reproduced" where ours differs from the
-        published number by more than the tolerance. Of "above" (or "below"): "holds"
-        where the whole interval is above (below) 0, "contradicted" where it is below
-        (above), "not shown" where it contains 0; without an interval "holds" where ours is
-        above the number it is compared with, else "not shown". Of "none": "cannot be
-        tested here".
+        Of the rule "within": "reproduced", or "not reproduced" where ours differs from the published number by
+        more than the tolerance. Of "above" (or "below"): "holds" where the whole interval is above (below) 0,
+        "contradicted" where it is below (above), "not shown" where it contains 0; without an interval "holds"
+        where ours is above the number it is compared with, else "not shown". Of "none": "cannot be tested here".
 
     Raises
     ------

@@ -1,8 +1,7 @@
 """How good every ensemble of the pocket zoo is, from the stored predictions.
 
-An ensemble's prediction is the mean of its members' test probabilities. Networks
-fine-tuned with the same seed are averaged, so an accuracy is one number a seed.
-Needs no torch.
+An ensemble's prediction is the mean of its members' test probabilities. Networks fine-tuned with the same seed are
+averaged, so an accuracy is one number a seed. Needs no torch.
 """
 
 import hashlib
@@ -154,12 +153,11 @@ def limits(task, pools, *, folder=None):
     Returns
     -------
     pandas.DataFrame
-        A row a pool and size (2 to 5). ``best``, the largest mean accuracy over the seeds
-        (of all ensembles up to 3 networks, of the greedily grown one beyond), and
-        ``members``, whose it is; ``best_other_seed``, the accuracy with one seed of the
-        ensemble that is best with another, a mean over the seeds; ``random``, ``random_5`` and
-        ``random_95``, the mean and two percentiles of random ensembles (of all up to 3
-        networks, of 1,000 drawn ones beyond); ``digest``, of predictions and pools.
+        A row a pool and size (2 to 5). ``best``, the largest mean accuracy over the seeds (of all ensembles up to
+        3 networks, of the greedily grown one beyond), and ``members``, whose it is; ``best_other_seed``, the
+        accuracy with one seed of the ensemble that is best with another, a mean over the seeds; ``random``,
+        ``random_5`` and ``random_95``, the mean and two percentiles of random ensembles (of all up to 3 networks,
+        of 1,000 drawn ones beyond); ``digest``, of predictions and pools.
     """
     found, rows = Predictions(task, folder=folder), []
     seeds, digest = range(len(found.probabilities)), found.digest(pools)
@@ -176,9 +174,7 @@ def limits(task, pools, *, folder=None):
                 drawn = means
             else:
                 best = best_grown[:size]
-                other = [
-                    np.delete(found.accuracy(g[:size]), s).mean() for s, g in zip(seeds, grown)
-                ]
+                other = [np.delete(found.accuracy(g[:size]), s).mean() for s, g in zip(seeds, grown)]
                 drawn = found.random(size, names)
             rows.append((
                 pool, task, size, found.accuracy(best).mean(), " ".join(best), np.mean(other),
@@ -224,17 +220,15 @@ def first_of(scores, pools, size=SIZES[-1]):
     Parameters
     ----------
     scores : pandas.DataFrame
-        Columns ``metric``, ``model``, ``task``, ``score``, larger is better; equal ones in
-        the order of the rows.
+        Columns ``metric``, ``model``, ``task``, ``score``, larger is better; equal ones in the order of the rows.
     pools : dict of str to list of str
     size : int, default 5
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``method`` ("top " and the metric's name), ``pool``, ``task`` and ``members``,
-        names in order with spaces between. Metrics that have not all networks of a pool
-        on a task are left out there.
+        Columns ``method`` ("top " and the metric's name), ``pool``, ``task`` and ``members``, names in order with
+        spaces between. Metrics that have not all networks of a pool on a task are left out there.
     """
     rows = []
     for (metric, task), group in scores.groupby(["metric", "task"], sort=False):
@@ -252,8 +246,8 @@ def evaluate(choices, *, folder=None):
     Parameters
     ----------
     choices : pandas.DataFrame
-        Columns ``method``, ``pool``, ``task`` and ``members``, at least five names in the
-        order of choice, with spaces between.
+        Columns ``method``, ``pool``, ``task`` and ``members``, at least five names in the order of choice, with
+        spaces between.
     folder : path, optional
 
     Returns
@@ -288,10 +282,9 @@ def contest(metrics=("SFDA", "left-out probability"), *, folder=None):
     Returns
     -------
     pandas.DataFrame
-        As :func:`evaluate`. The yardsticks are ``top`` with parameters, features, rank on
-        other tasks and accuracy, which is that of the single networks' fine-tunings with
-        another seed than the one that is looked at; and ``random``, the mean over all
-        ensembles, the same for each seed.
+        As :func:`evaluate`. The yardsticks are ``top`` with parameters, features, rank on other tasks and
+        accuracy, which is that of the single networks' fine-tunings with another seed than the one that is looked
+        at; and ``random``, the mean over all ensembles, the same for each seed.
     """
     chosen, bounds = (verdict.table(n, folder=folder) for n in ("ensembles", "ensemble_limits"))
     measured, facts = (verdict.table(n, folder=folder) for n in ("accuracy", "models"))
@@ -352,19 +345,19 @@ def regrets(accuracies, best, *, over=(), versus=None, level=0.95, resamples=100
     over : collection of str, default ()
         "pool" and "size", or one of them: what the mean is taken over besides the tasks.
     versus : str, optional
-        A method: what is reported is by how much the others' regrets exceed its own,
-        resample by resample; less than 0 is better than it.
+        A method: what is reported is by how much the others' regrets exceed its own, resample by resample; less
+        than 0 is better than it.
     level : float, default 0.95
     resamples, seed : int, default 1000 and 0
-        Every resample draws tasks with replacement, and for differences also the seeds of
-        each task; the same for all rows. (The best ensemble is that of the mean of the
-        seeds, so that a regret of one seed alone would say little.)
+        Every resample draws tasks with replacement, and for differences also the seeds of each task; the same for
+        all rows. (The best ensemble is that of the mean of the seeds, so that a regret of one seed alone would say
+        little.)
 
     Returns
     -------
     pandas.DataFrame
-        One row a method, pool and size, less those of `over`: ``mean``, ``low`` and
-        ``high``, in points. Five tasks make a rough guide, and too narrow a one.
+        One row a method, pool and size, less those of `over`: ``mean``, ``low`` and ``high``, in points. Five
+        tasks make a rough guide, and too narrow a one.
 
     Raises
     ------

@@ -16,8 +16,8 @@ def forecast(metric, *, folder=None):
     metric : str
         Key of ``sfda.METRICS``.
     folder : path, optional
-        Of the pocket benchmark's tables, as in :func:`sfda.evidence.verdict.table`. Where they are
-        missing, as in an installed package, or lack the metric, there are no figures.
+        Of the pocket benchmark's tables, as in :func:`sfda.evidence.verdict.table`. Where they are missing, as in
+        an installed package, or lack the metric, there are no figures.
 
     Returns
     -------

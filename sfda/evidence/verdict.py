@@ -1,7 +1,7 @@
 """What a benchmark says: scores against measured accuracies, with their uncertainty.
 
-Reads the tables of ``data/pocket`` or of any other folder with tables of the same
-columns, as ``data/real``, and needs no torch.
+Reads the tables of ``data/pocket`` or of any other folder with tables of the same columns, as ``data/real``, and
+needs no torch.
 """
 
 import itertools
@@ -10,13 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sfda.files import data_folder
+from sfda.files import data_folder, table_of
 from sfda.metric.ranking import regret, weighted_tau, weighted_taus
-
-TABLES = (
-    "accuracy", "untrained", "probe", "untrained_probe", "curves", "scores", "untrained_scores",
-    "ablations", "ensembles", "ensemble_limits", "models", "tasks",
-)  # fmt: skip
 
 
 def table(name, *, folder=None):
@@ -25,14 +20,11 @@ def table(name, *, folder=None):
     Parameters
     ----------
     name : str
-        One of ``TABLES``: ``accuracy`` (one row a network, task and seed),
-        ``untrained`` (the same of the networks' twins), ``probe`` and
-        ``untrained_probe`` (linear probes on frozen features), ``curves``
-        (training loss), ``scores`` and ``untrained_scores`` (one row a metric,
-        network and task), ``ablations`` (one row a variant of SFDA, choice of
-        images, network and task), ``ensembles`` (one row a method, pool and task),
-        ``ensemble_limits`` (one row a pool, task and size),
-        ``models``, ``tasks``.
+        A file of the folder without ``.csv``: ``accuracy`` (one row a network, task and seed), ``untrained`` (the
+        same of the networks' twins), ``probe`` and ``untrained_probe`` (linear probes on frozen features),
+        ``curves`` (training loss), ``scores`` and ``untrained_scores`` (one row a metric, network and task),
+        ``ablations`` (one row a variant of SFDA, choice of images, network and task), ``ensembles`` (one row a
+        method, pool and task), ``ensemble_limits`` (one row a pool, task and size), ``models``, ``tasks``.
     folder : path, optional
         ``data/pocket`` by default.
 
@@ -42,17 +34,11 @@ def table(name, *, folder=None):
 
     Raises
     ------
-    ValueError
-        No table has that name.
     FileNotFoundError
-        It has not been made.
+        It has not been made, or no table has that name: the message lists those that are there. It is a ValueError
+        too.
     """
-    if name not in TABLES:
-        raise ValueError(f"name: expected one of {', '.join(TABLES)}, got {name!r}")
-    path = Path(folder or data_folder("pocket")) / f"{name}.csv"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: `python -m sfda --help` says how it is made")
-    return pd.read_csv(path)
+    return table_of(Path(folder or data_folder("pocket")), name, "`python -m sfda --help` says how it is made")
 
 
 def predictions(task, *, folder=None):
@@ -91,8 +77,8 @@ def by_seed(accuracies):
     Parameters
     ----------
     accuracies : pandas.DataFrame
-        Columns ``model``, ``task``, ``seed``, ``accuracy``; no two rows for one
-        cell. Networks and tasks keep the order of their first rows.
+        Columns ``model``, ``task``, ``seed``, ``accuracy``; no two rows for one cell. Networks and tasks keep the
+        order of their first rows.
 
     Returns
     -------
@@ -111,9 +97,7 @@ def by_seed(accuracies):
     for row in accuracies.itertuples():
         at = places[0][row.model], places[1][row.task], places[2][row.seed]
         if not np.isnan(values[at]):
-            raise ValueError(
-                f"accuracies: {row.model} on {row.task}, seed {row.seed}, stands there twice"
-            )
+            raise ValueError(f"accuracies: {row.model} on {row.task}, seed {row.seed}, stands there twice")
         values[at] = row.accuracy
     if missing := np.argwhere(np.isnan(values)).tolist():
         model, task, seed = (axis[i] for axis, i in zip(axes, missing[0]))
@@ -135,11 +119,10 @@ def spread(accuracies):
     Returns
     -------
     pandas.DataFrame
-        One row a task: ``networks``, the standard deviation between networks;
-        ``seeds``, that of one seed, pooled over networks; ``ratio`` of the two.
-        In the unit of the accuracies. What the seeds add to the differences of
-        the networks' means has been taken off ``networks``, as in an analysis
-        of variance; where it is all there is, that is 0.
+        One row a task: ``networks``, the standard deviation between networks; ``seeds``, that of one seed, pooled
+        over networks; ``ratio`` of the two. In the unit of the accuracies. What the seeds add to the differences
+        of the networks' means has been taken off ``networks``, as in an analysis of variance; where it is all
+        there is, that is 0.
     """
     values, _, tasks = by_seed(accuracies)
     seeds = np.sqrt(values.var(2, ddof=1).mean(0))
@@ -157,22 +140,19 @@ def judge(scores, accuracies, statistic=weighted_tau):
     Parameters
     ----------
     scores : pandas.DataFrame
-        Columns ``metric``, ``model``, ``task``, ``score``, larger is better. Metrics
-        that do not have all networks of `accuracies` on all its tasks are left
-        out.
+        Columns ``metric``, ``model``, ``task``, ``score``, larger is better. Metrics that do not have all networks
+        of `accuracies` on all its tasks are left out.
     accuracies : pandas.DataFrame
         As in :func:`by_seed`; the mean over seeds is the truth.
     statistic : callable, default :func:`sfda.metric.ranking.weighted_tau`
-        ``statistic(scores, accuracies) -> float``, for example
-        :func:`sfda.metric.ranking.regret`.
+        ``statistic(scores, accuracies) -> float``, for example :func:`sfda.metric.ranking.regret`.
 
     Returns
     -------
     pandas.DataFrame of shape (n_metrics, n_tasks)
-        NaN where the statistic is not defined, as for scores that are all equal.
-        Scores on a task are taken as equal when they differ by less than a
-        millionth of the largest: such differences are rounding, of which another
-        processor makes other ones.
+        NaN where the statistic is not defined, as for scores that are all equal. Scores on a task are taken as
+        equal when they differ by less than a millionth of the largest: such differences are rounding, of which
+        another processor makes other ones.
 
     Raises
     ------
@@ -189,23 +169,19 @@ def judge(scores, accuracies, statistic=weighted_tau):
     return pd.DataFrame(rows, index=tasks).T.rename_axis("metric")
 
 
-def mean_interval(
-    scores, accuracies, statistic=weighted_tau, *, versus=None, level=0.95, resamples=1000, seed=0
-):
+def mean_interval(scores, accuracies, statistic=weighted_tau, *, versus=None, level=0.95, resamples=1000, seed=0):
     """Bootstrap interval of each metric's mean over tasks: other tasks, networks and seeds.
 
-    Every resample draws tasks, networks (the same for all tasks and metrics, so
-    that metrics may be compared) and, for each cell, seeds, all with
-    replacement.
+    Every resample draws tasks, networks (the same for all tasks and metrics, so that metrics may be compared) and,
+    for each cell, seeds, all with replacement.
 
     Parameters
     ----------
     scores, accuracies, statistic
         As in :func:`judge`.
     versus : str, optional
-        A metric: what is reported is by how much the others' means exceed its
-        own, resample by resample. An interval without 0 tells two metrics
-        apart even where their own intervals overlap.
+        A metric: what is reported is by how much the others' means exceed its own, resample by resample. An
+        interval without 0 tells two metrics apart even where their own intervals overlap.
     level : float, default 0.95
     resamples : int, default 1000
     seed : int, default 0
@@ -213,8 +189,8 @@ def mean_interval(
     Returns
     -------
     pandas.DataFrame
-        One row a metric: ``mean`` over tasks of the table as it is, and ``low`` and
-        ``high``, the ends of the percentile interval.
+        One row a metric: ``mean`` over tasks of the table as it is, and ``low`` and ``high``, the ends of the
+        percentile interval.
 
     Raises
     ------
@@ -223,23 +199,16 @@ def mean_interval(
 
     Notes
     -----
-    Where the statistic is undefined, as tau is for scores that are all equal, it
-    counts as 0: left out, it would reward a metric for not answering. The tasks
-    are drawn as if they were independent, the pre-trained networks are taken as
-    they are, and with two seeds a draw of two has half of their variance: the
-    interval is a rough guide and too narrow (see
-    :func:`sfda.metric.ranking.bootstrap_interval`). Networks drawn twice are ties, which
-    pull all taus a little towards 0.
+    Where the statistic is undefined, as tau is for scores that are all equal, it counts as 0: left out, it would
+    reward a metric for not answering. The tasks are drawn as if they were independent, the pre-trained networks
+    are taken as they are, and with two seeds a draw of two has half of their variance: the interval is a rough
+    guide and too narrow. Networks drawn twice are ties, which pull all taus a little towards 0.
     """
     pairs = [(scores, accuracies)]
-    return pooled_interval(
-        pairs, statistic, versus=versus, level=level, resamples=resamples, seed=seed
-    )
+    return pooled_interval(pairs, statistic, versus=versus, level=level, resamples=resamples, seed=seed)
 
 
-def pooled_interval(
-    contests, statistic=weighted_tau, *, versus=None, level=0.95, resamples=1000, seed=0
-):
+def pooled_interval(contests, statistic=weighted_tau, *, versus=None, level=0.95, resamples=1000, seed=0):
     """:func:`mean_interval` of the mean over several groups of networks on the same tasks.
 
     A resample draws the tasks once for all groups, and networks within each.
@@ -247,8 +216,7 @@ def pooled_interval(
     Parameters
     ----------
     contests : list of (scores, accuracies)
-        Of each group, as in :func:`judge`. Only metrics count that have all
-        scores in every group.
+        Of each group, as in :func:`judge`. Only metrics count that have all scores in every group.
     statistic, versus, level, resamples, seed
         As in :func:`mean_interval`.
 
@@ -312,19 +280,16 @@ def yardsticks(models, accuracies):
     Parameters
     ----------
     models : pandas.DataFrame
-        Columns ``model``, ``parameters``, ``dimension`` and, NaN where there is
-        none, ``source_accuracy``.
+        Columns ``model``, ``parameters``, ``dimension`` and, NaN where there is none, ``source_accuracy``.
     accuracies : pandas.DataFrame
         As in :func:`by_seed`.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``metric``, ``model``, ``task``, ``score``, with the metrics
-        ``parameters``; ``features``, their number; ``source accuracy`` if every
-        network has one; and ``rank on other tasks``, the mean over the other tasks
-        of the place from below. The last needs finished fine-tunings: a yardstick,
-        no rival.
+        Columns ``metric``, ``model``, ``task``, ``score``, with the metrics ``parameters``; ``features``, their
+        number; ``source accuracy`` if every network has one; and ``rank on other tasks``, the mean over the other
+        tasks of the place from below. The last needs finished fine-tunings: a yardstick, no rival.
     """
     values, names, tasks = by_seed(accuracies)
     facts = models.set_index("model").loc[names]
@@ -355,10 +320,9 @@ def contest(group, *, folder=None):
     Returns
     -------
     scores : pandas.DataFrame
-        Columns ``metric``, ``model``, ``task``, ``score``: the metrics, and the
-        yardsticks (:func:`yardsticks`, and the plain and the left-out SFDA score
-        of the networks' twins where there are any, 0 where a twin gives the same features
-        to all images).
+        Columns ``metric``, ``model``, ``task``, ``score``: the metrics, and the yardsticks (:func:`yardsticks`,
+        and the plain and the left-out SFDA score of the networks' twins where there are any, 0 where a twin gives
+        the same features to all images).
     accuracies : pandas.DataFrame
         As in :func:`by_seed`.
     yards : list of str
@@ -381,9 +345,7 @@ def _of_twins(accuracies, folder):
     twins = twins.assign(metric=twins["metric"] + " of the twin")
     # One that sees no difference between the images has no score: the least of a probability.
     keys = ["metric", "model", "task"]
-    every = itertools.product(
-        twins["metric"].unique(), accuracies["model"].unique(), accuracies["task"].unique()
-    )
+    every = itertools.product(twins["metric"].unique(), accuracies["model"].unique(), accuracies["task"].unique())
     twins = twins.set_index(keys)["score"].reindex(every, fill_value=0.0)
     return twins.rename_axis(keys).reset_index()
 
@@ -409,12 +371,11 @@ def summary(scores, accuracies, tasks_by_half, **options):
     Returns
     -------
     pandas.DataFrame
-        ``development`` and ``reporting``, the mean weighted tau on these tasks;
-        ``from`` and ``to``, the interval of the second; ``regret``, by how much
-        the network it prefers falls short of the best one, in percentage points,
-        a mean over the reporting tasks. The best on the reporting tasks first. An
-        undefined tau counts as 0, as in :func:`mean_interval`; what has none on any
-        task, as a yardstick that is the same for all networks, is left out.
+        ``development`` and ``reporting``, the mean weighted tau on these tasks; ``from`` and ``to``, the interval
+        of the second; ``regret``, by how much the network it prefers falls short of the best one, in percentage
+        points, a mean over the reporting tasks. The best on the reporting tasks first. An undefined tau counts as
+        0, as in :func:`mean_interval`; what has none on any task, as a yardstick that is the same for all
+        networks, is left out.
     """
     each = judge(scores, accuracies).dropna(how="all").fillna(0.0)
     reported = accuracies[accuracies["task"].isin(tasks_by_half["reporting"])]
@@ -430,14 +391,14 @@ def summary(scores, accuracies, tasks_by_half, **options):
 def chance(*accuracies, level=0.95, orders=5000, seed=0):
     """What random scores reach: the `level` point of a mean weighted tau.
 
-    One random order of the networks is used on all tasks. Tasks resemble each
-    other, so that this is more than what orders drawn for each would reach.
+    One random order of the networks is used on all tasks. Tasks resemble each other, so that this is more than
+    what orders drawn for each would reach.
 
     Parameters
     ----------
     *accuracies : pandas.DataFrame
-        As in :func:`by_seed`. Of several groups of networks each has an order of its
-        own, and it is the mean over the groups that is looked at.
+        As in :func:`by_seed`. Of several groups of networks each has an order of its own, and it is the mean over
+        the groups that is looked at.
     level : float, default 0.95
     orders, seed : int, default 5000 and 0
 
@@ -467,8 +428,7 @@ def below_probe(accuracies, probes):
     Returns
     -------
     pandas.DataFrame
-        Columns ``model``, ``task``, ``accuracy``, ``probe`` and ``gap``, the largest
-        gap first.
+        Columns ``model``, ``task``, ``accuracy``, ``probe`` and ``gap``, the largest gap first.
     """
     means = accuracies.groupby(["model", "task"], sort=False)["accuracy"].mean()
     probe = probes.set_index(["model", "task"])["accuracy"].rename("probe")

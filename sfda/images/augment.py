@@ -1,8 +1,7 @@
 """Random views of square images, made for a whole batch at once.
 
-All geometry is one resampling and all colour one affine map of the three
-channels, so that a view costs less than the network that looks at it. Every
-random number comes from the generator that is passed: a seed fixes the views.
+All geometry is one resampling and all colour one affine map of the three channels, so that a view costs less than
+the network that looks at it. Every random number comes from the generator that is passed: a seed fixes the views.
 """
 
 import math
@@ -45,9 +44,8 @@ def normalise(images):
 def weak(images, generator, *, mirror):
     """Nudge each image: what leaves its class as it is.
 
-    A shift of up to 3/32 of the side, a scale of 0.85 to 1.15 and a rotation of up to
-    10 degrees; brightness and contrast within 10 percent. The border's pixels
-    are repeated outside.
+    A shift of up to 3/32 of the side, a scale of 0.85 to 1.15 and a rotation of up to 10 degrees; brightness and
+    contrast within 10 percent. The border's pixels are repeated outside.
 
     Parameters
     ----------
@@ -56,8 +54,7 @@ def weak(images, generator, *, mirror):
     generator : torch.Generator
         On the device of the images.
     mirror : bool
-        Flip half of the images left to right. Not where left and right are
-        part of the class, as in digits.
+        Flip half of the images left to right. Not where left and right are part of the class, as in digits.
 
     Returns
     -------
@@ -73,9 +70,7 @@ def weak(images, generator, *, mirror):
     draw = _uniform(len(images), 6, generator, images.device)
     shift = draw[:, :2] * 3 / 16
     scale = 1 + 0.15 * draw[:, 2]
-    views = _resample(
-        images, shift, scale, scale, math.radians(10) * draw[:, 3], mirror, generator
-    )
+    views = _resample(images, shift, scale, scale, math.radians(10) * draw[:, 3], mirror, generator)
     mean = views.mean((1, 2, 3), keepdim=True)
     brightness, contrast = (1 + 0.1 * draw[:, 4:, None, None]).split(1, dim=1)
     views = brightness * (contrast * views + (1 - contrast) * mean)
@@ -85,11 +80,9 @@ def weak(images, generator, *, mirror):
 def strong(images, generator, *, mirror=True, strength=1.0):
     """Change each image as much as its content may bear: views for self-supervision.
 
-    A crop of 25 to 100 percent of the area, with sides in a ratio of 3:4 to
-    4:3, turned by up to 15 degrees; for 80 percent of the images brightness,
-    contrast and saturation within 40 percent and the hue turned by up to 36
-    degrees; then grey (20 percent of the images), inverted or solarised (5
-    percent each), and blurred (30 percent).
+    A crop of 25 to 100 percent of the area, with sides in a ratio of 3:4 to 4:3, turned by up to 15 degrees; for 80
+    percent of the images brightness, contrast and saturation within 40 percent and the hue turned by up to 36
+    degrees; then grey (20 percent of the images), inverted or solarised (5 percent each), and blurred (30 percent).
 
     Parameters
     ----------
@@ -100,9 +93,8 @@ def strong(images, generator, *, mirror=True, strength=1.0):
     mirror : bool, default True
         Flip half of the images left to right.
     strength : float, default 1.0
-        Factor of the colour changes, the rotation and the probabilities;
-        divides the smallest crop. Above 1 two views have less in common, as
-        InfoMin asks for.
+        Factor of the colour changes, the rotation and the probabilities; divides the smallest crop. Above 1 two
+        views have less in common, as InfoMin asks for.
 
     Returns
     -------
@@ -116,11 +108,9 @@ def strong(images, generator, *, mirror=True, strength=1.0):
 
     References
     ----------
-    T. Chen et al., *A Simple Framework for Contrastive Learning of Visual
-    Representations*, ICML 2020, Appendix A.
+    T. Chen et al., *A Simple Framework for Contrastive Learning of Visual Representations*, ICML 2020, Appendix A.
 
-    Y. Tian et al., *What Makes for Good Views for Contrastive Learning?*,
-    NeurIPS 2020.
+    Y. Tian et al., *What Makes for Good Views for Contrastive Learning?*, NeurIPS 2020.
     """
     check_images(images)
     if not strength > 0:
@@ -167,9 +157,7 @@ def _resample(images, shift, width, height, angle, mirror, generator):
         flipped = torch.rand(len(images), generator=generator, device=images.device) < 0.5
         theta[flipped, :, 0] *= -1
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    return functional.grid_sample(
-        images.float() / 255, grid, padding_mode="border", align_corners=False
-    )
+    return functional.grid_sample(images.float() / 255, grid, padding_mode="border", align_corners=False)
 
 
 def _recolour(views, draw, strength, generator):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
+from sfda.files import in_one_line
 from sfda.images.image_sets import DatasetImages, EncodedImages, ImageFiles, Images, ImageSet, as_rgb
 from sfda.metric import inputs, linalg
 
@@ -19,11 +20,11 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
     Parameters
     ----------
     path : path
-        ``FOLDER/class/image``, or ``FOLDER/part/class/image`` with the parts train, one of
-        val, valid and validation, and test, in any case of letters; train must be among them.
+        ``FOLDER/class/image``, or ``FOLDER/part/class/image`` with the parts train, one of val, valid and
+        validation, and test, in any case of letters; train must be among them.
     validation, test : float, default 0
-        Shares of the training images to set aside for a part that the folder does not have,
-        the same of each class. Each class keeps one training image at least.
+        Shares of the training images to set aside for a part that the folder does not have, the same of each class.
+        Each class keeps one training image at least.
     seed : int, default SEED
         Of the random choice of those.
 
@@ -35,17 +36,16 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
     Raises
     ------
     ValueError
-        Not a folder, fewer than two classes, a class without images, a class that only
-        another part than train has, or shares that are none.
+        Not a folder, fewer than two classes, a class without images, a class that only another part than train has,
+        or shares that are none.
     FileNotFoundError
         No such folder.
 
     Notes
     -----
-    Files are images if their names end as torchvision's do
-    (``torchvision.datasets.folder.IMG_EXTENSIONS``); others, and all that are hidden, are
-    left. Images may lie deeper inside a class. Files and class folders may be links, to
-    anywhere; links to folders inside a class are not followed, as they may form a circle.
+    Files are images if their names end as torchvision's do (``torchvision.datasets.folder.IMG_EXTENSIONS``);
+    others, and all that are hidden, are left. Images may lie deeper inside a class. Files and class folders may be
+    links, to anywhere; links to folders inside a class are not followed, as they may form a circle.
     """
     root = Path(os.path.abspath(Path(path).expanduser()))
     if not root.exists():
@@ -71,9 +71,9 @@ def image_archive(path, *, validation=0.0, seed=SEED):
     Parameters
     ----------
     path : path
-        An archive of NumPy with ``buf`` (uint8), the files of all N images one after the other;
-        ``off`` (N + 1,), where each begins and ends; ``label`` (N,); ``classes``, names by
-        label; ``split`` (N,), 0 for training and 1 for test; ``name`` (N,), of the images.
+        An archive of NumPy with ``buf`` (uint8), the files of all N images one after the other; ``off`` (N + 1,),
+        where each begins and ends; ``label`` (N,); ``classes``, names by label; ``split`` (N,), 0 for training and
+        1 for test; ``name`` (N,), of the images.
     validation : float, default 0
         Share of the training images of each class to set aside.
     seed : int, default SEED
@@ -92,18 +92,8 @@ def image_archive(path, *, validation=0.0, seed=SEED):
         No such file.
     """
     path = Path(os.path.abspath(Path(path).expanduser()))
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            z = {key: archive[key] for key in ("buf", "off", "label", "classes", "split", "name")}
-    except Exception as error:  # damaged archives make their readers stumble in any way
-        raise ValueError(
-            f"{path}: expected a .npz file with buf, off, label, classes, split and name "
-            f"({type(error).__name__}: {error})"
-        ) from error
-    _check_archive(path, z)
-    images = Images(EncodedImages(path, z["buf"], z["off"].astype(np.int64), z["name"]), z["label"])
+    z = read_archive(path)
+    images = Images(EncodedImages(path, z["buf"], z["off"], z["name"]), z["label"])
     train, test = (images.take(np.flatnonzero(z["split"] == k)) for k in (0, 1))
     if not len(train):
         raise ValueError(f"{path}: split: expected images for training (0), found none")
@@ -118,13 +108,13 @@ def from_dataset(dataset, name="data set", classes=None):
     Parameters
     ----------
     dataset : torch.utils.data.Dataset
-        With a length. Items are (image, label): the image one of PIL, an array (H, W),
-        (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor (H, W) or (channels, H, W); uint8, or
-        real numbers from 0 to 1. Labels are integers, gaps are fine, or strings.
+        With a length. Items are (image, label): the image one of PIL, an array (H, W), (H, W, 1), (H, W, 3) or (H,
+        W, 4), or a tensor (H, W) or (channels, H, W); uint8, or real numbers from 0 to 1. Labels are integers, gaps
+        are fine, or strings.
     name : str, default "data set"
     classes : sequence of str, optional
-        Names of the sorted distinct labels, or names by label. Default: ``dataset.classes``
-        where labels are integers that it names, and else the labels themselves.
+        Names of the sorted distinct labels, or names by label. Default: ``dataset.classes`` where labels are
+        integers that it names, and else the labels themselves.
 
     Returns
     -------
@@ -134,13 +124,13 @@ def from_dataset(dataset, name="data set", classes=None):
     Raises
     ------
     ValueError
-        No length, no images, fewer than two classes, labels that are no classes, names that
-        do not fit them, or images of another kind.
+        No length, no images, fewer than two classes, labels that are no classes, names that do not fit them, or
+        images of another kind.
 
     Notes
     -----
-    Labels come from the data set's ``targets`` or ``labels``, if three images that are looked
-    at confirm them. Otherwise, or if it transforms its targets, all items are read once.
+    Labels come from the data set's ``targets`` or ``labels``, if three images that are looked at confirm them.
+    Otherwise, or if it transforms its targets, all items are read once.
     """
     if not hasattr(dataset, "__len__"):
         raise ValueError(f"{name}: expected a data set with a length, got {type(dataset).__name__}")
@@ -231,7 +221,16 @@ def _set_aside(train, shares, seed):
     return {part: train.take(np.flatnonzero(taken == part)) for part in ("train", *shares)}
 
 
-def _check_archive(path, z):
+def read_archive(path):
+    """The arrays of an archive of images by name, if they are what :func:`image_archive` says of them."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            z = {key: archive[key] for key in ("buf", "off", "label", "classes", "split", "name")}
+    except Exception as error:  # damaged archives make their readers stumble in any way
+        expected = "expected a .npz file with buf, off, label, classes, split and name"
+        raise ValueError(f"{path}: {expected} ({in_one_line(error)})") from error
     for key, array in z.items():
         if array.ndim != 1:
             raise ValueError(f"{path}: {key}: expected 1 dimension, got {array.ndim}")
@@ -250,6 +249,7 @@ def _check_archive(path, z):
         raise ValueError(f"{path}: label: expected integers from 0 to {n_classes - 1}, got others")
     if (z["label"] == z["label"][0]).all():
         raise ValueError(f"{path}: label: expected at least two classes, got one")
+    return z | {"off": off.astype(np.int64)}
 
 
 def _labels_of(dataset):

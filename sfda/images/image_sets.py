@@ -67,8 +67,8 @@ class ImageSet:
     measure : {"accuracy", "mean per-class accuracy", "11-point mAP"}
         What results are judged by; see :func:`sfda.benchmark.measures.measured_by`.
     targets : ndarray of shape (N, C), int8, or None
-        Of images that show several classes, in the order of `everything`: 1 where a class
-        is shown, 0 where not, -1 where it is shown only by objects marked as difficult.
+        Of images that show several classes, in the order of `everything`: 1 where a class is shown, 0 where not, -1
+        where it is shown only by objects marked as difficult.
     """
 
     name: str
@@ -98,9 +98,8 @@ class ImageSet:
     def fingerprint(self):
         """Text that another choice of images, or other images, labels or another order, would change.
 
-        Of `everything`: whoever keeps something of one part must add the part's name. Files
-        are told by name, size and time of change; images of a data set of torch by their
-        pixels, for which all of them are read.
+        Of `everything`: whoever keeps something of one part must add the part's name. Files are told by name, size
+        and time of change; images of a data set of torch by their pixels, for which all of them are read.
         """
         digest = hashlib.sha256()
         for part in self.parts:

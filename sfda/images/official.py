@@ -1,28 +1,28 @@
 """Labelled images to score networks on: the paper's 11 data sets, a folder, any data set of torch.
 
-``OFFICIAL`` describes the paper's data sets; :func:`sfda.images.official.load_images`
-takes their names as well as paths.
+``OFFICIAL`` describes the paper's data sets; :func:`sfda.images.official.load_images` takes their names as well as
+paths.
 
-The splits of the 11 are those of the paper's public code (TencentARC/SFDA,
-get_dataloader.py) as far as it defines them. Aircraft, DTD, Flowers and VOC 2007 have
-validation images of their own. Of the others the code sets a random fifth of the
-training images aside, drawn with NumPy's old generator and the seed 0, as is done here.
-It scores training, validation and test images together. Its classes that read the nine
-data sets beside CIFAR were not published, so training and test images are taken to be
-those of each data set's publisher (DTD and SUN397: the first of ten splits), and the
-fifth is the code's only if they list them in the same order; for Caltech-101 see
+The splits of the 11 are those of the paper's public code (TencentARC/SFDA, get_dataloader.py) as far as it defines
+them. Aircraft, DTD, Flowers and VOC 2007 have validation images of their own. Of the others the code sets a random
+fifth of the training images aside, drawn with NumPy's old generator and the seed 0, as is done here. It scores
+training, validation and test images together. Its classes that read the nine data sets beside CIFAR were not
+published, so training and test images are taken to be those of each data set's publisher (DTD and SUN397: the first
+of ten splits), and the fifth is the code's only if they list them in the same order; for Caltech-101 see
 :func:`sfda.images.official.load_official`.
 """
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from sfda.files import in_one_line
+from sfda.images.downloads import fetch, images_folder
 from sfda.images.folders import image_archive, image_folder, listed
 from sfda.images.image_sets import DatasetImages, ImageFiles, Images, ImageSet
-from sfda.images.task_images import confined, images_folder
 
 HELD_OUT = 0.2  # of the training images, for validation, by the paper's public code
 CALTECH_TRAIN = 30  # training images of each class
@@ -174,9 +174,9 @@ def load_images(path_or_name, folder=None, *, download=False):
     Parameters
     ----------
     path_or_name : str or path
-        A name of ``OFFICIAL``; a folder, as :func:`sfda.images.folders.image_folder` takes it; an
-        ``.npz`` file, as :func:`sfda.images.folders.image_archive` does. A name comes first:
-        write ``./food`` for a folder called food.
+        A name of ``OFFICIAL``; a folder, as :func:`sfda.images.folders.image_folder` takes it; an ``.npz`` file, as
+        :func:`sfda.images.folders.image_archive` does. A name comes first: write ``./food`` for a folder called
+        food.
     folder : path, optional
         As in :func:`sfda.images.official.load_official`; of no use for paths.
     download : bool, default False
@@ -215,8 +215,8 @@ def load_official(name, folder=None, *, download=False):
     name : str
         One of ``OFFICIAL``.
     folder : path, optional
-        Of all data sets, each in the layout of torchvision. Default: the environment variable
-        SFDA_IMAGES and, if it is not set, ``~/.cache/sfda/images``.
+        Of all data sets, each in the layout of torchvision. Default: the environment variable SFDA_IMAGES and, if
+        it is not set, ``~/.cache/sfda/images``.
     download : bool, default False
         Fetch what is missing, with torchvision and into `folder`.
 
@@ -233,22 +233,20 @@ def load_official(name, folder=None, *, download=False):
 
     Notes
     -----
-    *Caltech-101* has no split of its own. Thirty random images of each class are for
-    training (a fifth of them for validation, as elsewhere), the rest for testing: the
-    convention that the paper's kind of experiment follows. Which thirty the paper took is not
-    known. The code that its code descends from (linusericsson/ssl-transfer) drew thirty with
-    replacement, so that its list names 2,416 different images. The background class, which
-    torchvision leaves out, is the first of the 102 where its folder is there.
+    *Caltech-101* has no split of its own. Thirty random images of each class are for training (a fifth of them for
+    validation, as elsewhere), the rest for testing: the convention that the paper's kind of experiment follows.
+    Which thirty the paper took is not known. The code that its code descends from (linusericsson/ssl-transfer) drew
+    thirty with replacement, so that its list names 2,416 different images. The background class, which torchvision
+    leaves out, is the first of the 102 where its folder is there.
 
-    *SUN397* is read by the publisher's first partition, which torchvision does not know. Labels
-    are the folders that images lie in; ssl-transfer takes the first class whose name occurs
-    anywhere in the path, and a barn for a bar. *Aircraft* images keep the strip of 20 pixels
-    that names the photographer, as in that code.
+    *SUN397* is read by the publisher's first partition, which torchvision does not know. Labels are the folders
+    that images lie in; ssl-transfer takes the first class whose name occurs anywhere in the path, and a barn for a
+    bar. *Aircraft* images keep the strip of 20 pixels that names the photographer, as in that code.
 
-    *VOC 2007*: the label that is scored is the first class that an image shows, by the
-    alphabet, as in the paper's public code. Where difficult objects do not count, as in code
-    that came after it (OpenGVLab/Multitask-Model-Selector), an image that shows nothing else
-    becomes an aeroplane; here it takes the first class of those. `targets` has all classes.
+    *VOC 2007*: the label that is scored is the first class that an image shows, by the alphabet, as in the paper's
+    public code. Where difficult objects do not count, as in code that came after it
+    (OpenGVLab/Multitask-Model-Selector), an image that shows nothing else becomes an aeroplane; here it takes the
+    first class of those. `targets` has all classes.
     """
     if name not in OFFICIAL:
         raise ValueError(f"name: expected one of {', '.join(OFFICIAL)}, got {name!r}")
@@ -256,21 +254,23 @@ def load_official(name, folder=None, *, download=False):
     failure = None
     if download and not official.by_hand and _missing(official, folder):
         try:
-            _download(name, folder)
+            data_set, *options = _DOWNLOADS[name]
+            for option in options or ({},):
+                fetch(data_set, folder, **option)
         except Exception as error:  # networks and archives fail in any way
             failure = error
     if missing := _missing(official, folder):
         raise FileNotFoundError(
             f"{name}: {official.title} is not all in {folder}; missing: {', '.join(missing[:3])}"
             + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-            + (f"; the download failed ({_reason(failure)})" if failure else "")
+            + (f"; the download failed ({in_one_line(failure)})" if failure else "")
             + f"; {_remedy(official, folder, download)}"
         ) from failure
     try:
         parts, classes, targets = _READERS[name](folder)
     except Exception as error:  # damaged files make their readers stumble in any way
         raise ValueError(
-            f"{name}: the files in {folder / _top(official)} are not its publisher's ({_reason(error)}); "
+            f"{name}: the files in {folder / _top(official)} are not its publisher's ({in_one_line(error)}); "
             "fetch them again"
         ) from error
     if len(parts) == 2:
@@ -296,20 +296,6 @@ def _top(official):
     return official.files[0].partition("/")[0]
 
 
-def _reason(error):
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
-def _download(name, folder):
-    from torchvision import datasets
-
-    folder.mkdir(parents=True, exist_ok=True)
-    reader, *options = _DOWNLOADS[name]
-    with confined():
-        for option in options or ({},):
-            getattr(datasets, reader)(folder, **option, download=True)
-
-
 def _held_out(part):
     """Training and validation images as the paper's public code divides them."""
     order = np.arange(len(part))
@@ -318,15 +304,8 @@ def _held_out(part):
     return part.take(np.sort(order[n:])), part.take(np.sort(order[:n])) if n else None
 
 
-def _aircraft(folder):
-    from torchvision.datasets import FGVCAircraft
-
-    return _published(folder, [FGVCAircraft(folder, part) for part in _PARTS])
-
-
 def _caltech101(folder):
-    # Not through torchvision's class, which leaves out the background and numbers files
-    # by their count.
+    # Not through torchvision's class, which leaves out the background and numbers files by their count.
     images, classes = listed(folder / "caltech101" / "101_ObjectCategories")
     rng, train = np.random.RandomState(0), np.zeros(len(images), bool)
     for label in range(len(classes)):
@@ -334,60 +313,20 @@ def _caltech101(folder):
     return (images.take(np.flatnonzero(train)), images.take(np.flatnonzero(~train))), classes, None
 
 
-def _cars(folder):
-    from torchvision.datasets import StanfordCars
+def _cifar(name, folder):
+    from torchvision import datasets
 
-    return _published(folder, [StanfordCars(folder, part) for part in ("train", "test")])
-
-
-def _cifar10(folder):
-    from torchvision.datasets import CIFAR10
-
-    return _cifar(folder, CIFAR10, OFFICIAL["cifar10"])
-
-
-def _cifar100(folder):
-    from torchvision.datasets import CIFAR100
-
-    return _cifar(folder, CIFAR100, OFFICIAL["cifar100"])
-
-
-def _cifar(folder, reader, official):
     # Its files are pickles. torchvision opens them only when their md5 sums are the publisher's.
-    both = [reader(folder, train=train) for train in (True, False)]
-    parts = [Images(DatasetImages(part, folder, official.files), part.targets) for part in both]
+    both = [getattr(datasets, name.upper())(folder, train=train) for train in (True, False)]
+    parts = [Images(DatasetImages(part, folder, OFFICIAL[name].files), part.targets) for part in both]
     return parts, both[0].classes, None
 
 
-def _dtd(folder):
-    from torchvision.datasets import DTD
+def _published(data_set, names, folder, **options):
+    """Images of the parts of one of torchvision's data sets, and their classes."""
+    from torchvision import datasets
 
-    return _published(folder, [DTD(folder, part, partition=1) for part in _PARTS])
-
-
-def _flowers(folder):
-    from torchvision.datasets import Flowers102
-
-    parts, _, _ = _published(folder, [Flowers102(folder, part) for part in _PARTS])
-    # Older versions of torchvision do not name them.
-    return parts, list(getattr(Flowers102, "classes", map(str, range(1, 103)))), None
-
-
-def _food(folder):
-    from torchvision.datasets import Food101
-
-    return _published(folder, [Food101(folder, part) for part in ("train", "test")])
-
-
-def _pets(folder):
-    from torchvision.datasets import OxfordIIITPet
-
-    return _published(folder, [OxfordIIITPet(folder, part) for part in ("trainval", "test")])
-
-
-def _published(folder, parts):
-    """Images of torchvision's data sets, and their classes."""
-    found = []
+    parts, found = [getattr(datasets, data_set)(folder, name, **options) for name in names], []
     for part in parts:
         # There is no public way to files and labels, without the images, that all versions have.
         if hasattr(part, "_samples"):
@@ -399,6 +338,11 @@ def _published(folder, parts):
     if any(names != classes[0] for names in classes):
         raise ValueError("its parts name different classes")
     return found, classes[0], None
+
+
+def _flowers(folder):
+    parts, classes, _ = _published("Flowers102", _PARTS, folder)
+    return parts, list(classes or map(str, range(1, 103))), None  # older versions of torchvision do not name them
 
 
 def _sun397(folder):
@@ -442,11 +386,13 @@ def _lines(path):
 
 
 _READERS = {
-    "aircraft": _aircraft, "caltech101": _caltech101, "cars": _cars, "cifar10": _cifar10,
-    "cifar100": _cifar100, "dtd": _dtd, "flowers": _flowers, "food": _food, "pets": _pets,
-    "sun397": _sun397, "voc2007": _voc2007,
+    "aircraft": partial(_published, "FGVCAircraft", _PARTS), "caltech101": _caltech101,
+    "cars": partial(_published, "StanfordCars", ("train", "test")),
+    "cifar10": partial(_cifar, "cifar10"), "cifar100": partial(_cifar, "cifar100"),
+    "dtd": partial(_published, "DTD", _PARTS, partition=1), "flowers": _flowers,
+    "food": partial(_published, "Food101", ("train", "test")),
+    "pets": partial(_published, "OxfordIIITPet", ("trainval", "test")), "sun397": _sun397, "voc2007": _voc2007,
 }  # fmt: skip
-
 
 #: Classes of torchvision, and the options for which they have to be asked.
 _DOWNLOADS = {

@@ -3,20 +3,17 @@
 import gzip
 import io
 import itertools
-import os
-import tarfile
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from sfda.files import CACHE
+from sfda.images.downloads import fetch
+from sfda.images.folders import read_archive
 
 SIDE = 32  # pixels
 
@@ -74,46 +71,34 @@ def _digits(folder, download):
     return [_Pool(data.target, lambda index, side: resized(_enlarged(pixels[index]), side))]
 
 
-def _mnist(folder, download):
-    if download and not complete("mnist", folder):
-        from torchvision.datasets import MNIST
+def _idx_pools(data_set, *parts):
+    """Reader of those parts of a data set in MNIST's format."""
 
-        MNIST(folder, download=True)
-    return [_idx_pool(folder / "MNIST" / "raw", part) for part in ("train", "t10k")]
+    def read(folder, download):
+        if download and not complete(data_set.lower(), folder):
+            fetch(data_set, folder)
+        return [_idx_pool(folder / data_set / "raw", part) for part in parts]
 
-
-def _kmnist(folder, download):
-    if download and not complete("kmnist", folder):
-        from torchvision.datasets import KMNIST
-
-        KMNIST(folder, download=True)
-    return [_idx_pool(folder / "KMNIST" / "raw", "t10k")]
+    return read
 
 
 def _usps(folder, download):
     from torchvision.datasets import USPS
 
     data = USPS(folder / "USPS", train=False, download=download)
-    return [
-        _Pool(
-            np.asarray(data.targets),
-            lambda index, side: resized(_enlarged(data.data[index]), side),
-        )
-    ]
+    return [_Pool(np.asarray(data.targets), lambda index, side: resized(_enlarged(data.data[index]), side))]
 
 
 def _omniglot(folder, download):
     if _is_there(folder / "omniglot_small1.npz"):
-        buffer, offsets, z = _subset(folder / "omniglot_small1.npz")
+        z = read_archive(folder / "omniglot_small1.npz")
         files = {
-            f"{z['classes'][label]}/{name}": buffer[start:stop]
-            for label, name, start, stop in zip(z["label"], z["name"], offsets, offsets[1:])
+            f"{z['classes'][label]}/{name}": z["buf"][start:stop].tobytes()
+            for label, name, start, stop in zip(z["label"], z["name"], z["off"], z["off"][1:])
         }
     else:
         if download and not complete("omniglot", folder):
-            from torchvision.datasets import Omniglot
-
-            Omniglot(folder, background=True, download=True)
+            fetch("Omniglot", folder, background=True)
         root = folder / "omniglot-py" / "images_background"
         files = {
             path.relative_to(root).as_posix(): path
@@ -127,35 +112,32 @@ def _omniglot(folder, download):
     labels = np.array([characters.index(name.rpartition("/")[0]) for name in names], dtype=int)
 
     def images(names, index, side):
-        return _stacked(_white_on_black(_opened(files[names[i]]), side) for i in index)
+        return np.stack([_white_on_black(_opened(files[names[i]]), side) for i in index])
 
-    pools = []
-    for drawn_by in OMNIGLOT_DRAWERS:
-        here = np.flatnonzero(np.isin(drawers, drawn_by))
-        pools.append(_Pool(labels[here], partial(images, [names[i] for i in here])))
-    return pools
+    parts = [np.flatnonzero(np.isin(drawers, drawn_by)) for drawn_by in OMNIGLOT_DRAWERS]
+    return [_Pool(labels[part], partial(images, [names[i] for i in part])) for part in parts]
 
 
-def _cifar10(folder, download):
-    if _is_there(folder / "cifar10_subset.npz"):
-        return _subset_pools(folder / "cifar10_subset.npz")
-    from torchvision.datasets import CIFAR10
+def _cifar(data_set, folder, download):
+    """Pools of the training and the test images, of the subset where it is there."""
+    if _is_there(subset := folder / f"{data_set.lower()}_subset.npz"):
+        return _subset_pools(subset)
+    from torchvision import datasets
 
-    return [_cifar_pool(CIFAR10(folder, train=train, download=download)) for train in (True, False)]
+    found = [getattr(datasets, data_set)(folder, train=train, download=download) for train in (True, False)]
+    return [
+        _Pool(
+            np.asarray(data.targets),
+            lambda index, side, data=data: resized(np.moveaxis(np.asarray(data.data)[index], 3, 1), side),
+        )
+        for data in found
+    ]
 
 
 def _cifar100(folder, download):
-    if _is_there(folder / "cifar100_subset.npz"):
-        pools = _subset_pools(folder / "cifar100_subset.npz")
-    else:
-        from torchvision.datasets import CIFAR100
-
-        pools = [
-            _cifar_pool(CIFAR100(folder, train=train, download=download)) for train in (True, False)
-        ]
-    # Equally many of each of the 100 classes, so also of the 20 superclasses; from the
-    # official training and test images alike, for the subset has few of the latter.
-    pool = _merged(pools)
+    # Equally many of each of the 100 classes, so also of the 20 superclasses; from the official training and test
+    # images alike, for the subset has few of the latter.
+    pool = _merged(_cifar("CIFAR100", folder, download))
     return [_Pool(_coarse_labels()[pool.labels], pool.images, strata=pool.labels)]
 
 
@@ -177,11 +159,7 @@ def _merged(pools):
 
 def _coarse_labels():
     """Superclass of each class of CIFAR-100; both in the official order, the alphabet's."""
-    superclass = {
-        fine: label
-        for label, members in enumerate(CIFAR100_SUPERCLASSES.values())
-        for fine in members
-    }
+    superclass = {fine: label for label, members in enumerate(CIFAR100_SUPERCLASSES.values()) for fine in members}
     return np.array([superclass[fine] for fine in sorted(superclass)])
 
 
@@ -191,32 +169,20 @@ def _flowers(folder, download):
     paths = [sorted((folder / "flower_photos" / flower).glob("*.jpg")) for flower in FLOWERS]
     labels = np.repeat(np.arange(len(FLOWERS)), [len(found) for found in paths])
     paths = list(itertools.chain.from_iterable(paths))
-    return [
-        _Pool(
-            labels,
-            lambda index, side: _stacked(_photograph(_opened(paths[i]), side) for i in index),
-        )
-    ]
+    return [_Pool(labels, lambda index, side: np.stack([_photograph(_opened(paths[i]), side) for i in index]))]
 
 
 READERS = {
-    "digits": _digits,
-    "mnist": _mnist,
-    "usps": _usps,
-    "kmnist": _kmnist,
-    "omniglot": _omniglot,
-    "cifar10": _cifar10,
-    "cifar100": _cifar100,
-    "flowers": _flowers,
-}
+    "digits": _digits, "mnist": _idx_pools("MNIST", "train", "t10k"), "usps": _usps,
+    "kmnist": _idx_pools("KMNIST", "t10k"), "omniglot": _omniglot, "cifar10": partial(_cifar, "CIFAR10"),
+    "cifar100": _cifar100, "flowers": _flowers,
+}  # fmt: skip
 
-# What has to be in the folder: one of these sets of files; those of MNIST's format
-# packed with gzip or not.
+# What has to be in the folder: one of these sets of files; those of MNIST's format packed with gzip or not.
 FILES = {
-    "mnist": [[
-        f"MNIST/raw/{part}-{kind}-ubyte"
-        for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
-    ]],
+    "mnist": [
+        [f"MNIST/raw/{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+    ],
     "usps": [["USPS/usps.t.bz2"]],
     "kmnist": [["KMNIST/raw/t10k-images-idx3-ubyte", "KMNIST/raw/t10k-labels-idx1-ubyte"]],
     "omniglot": [
@@ -225,9 +191,7 @@ FILES = {
     ],
     "cifar10": [["cifar10_subset.npz"], ["cifar-10-batches-py"]],
     "cifar100": [["cifar100_subset.npz"], ["cifar-100-python"]],
-    "flowers": [
-        ["flower_photos_subset.npz"], [f"flower_photos/{flower}" for flower in FLOWERS],
-    ],
+    "flowers": [["flower_photos_subset.npz"], [f"flower_photos/{flower}" for flower in FLOWERS]],
 }
 DOWNLOADS = tuple(name for name in FILES if name != "flowers")
 
@@ -241,19 +205,9 @@ def what_is_missing(name, folder):
     return f"task {name}: no images in {folder}; put {wanted} there, {remedy}"
 
 
-def images_folder(folder=None):
-    """Where images are looked for: `folder`, else $SFDA_IMAGES, else ``~/.cache/sfda/images``."""
-    if folder is None:
-        # An empty variable counts as none, not as the current folder.
-        folder = os.environ.get("SFDA_IMAGES") or f"{CACHE}/images"
-    return Path(folder).expanduser()
-
-
 def complete(name, folder):
     """Whether the files of a task are there; some need none."""
-    return name not in FILES or any(
-        all(_is_there(folder / file) for file in files) for files in FILES[name]
-    )
+    return name not in FILES or any(all(_is_there(folder / file) for file in files) for files in FILES[name])
 
 
 def _is_there(path):
@@ -264,8 +218,7 @@ def _is_there(path):
 def _idx_pool(folder, part):
     """Pool of a pair of files in MNIST's format.
 
-    torchvision's classes want all four files, unpacked; here the folder may be
-    read-only and hold packed ones.
+    torchvision's classes want all four files, unpacked; here the folder may be read-only and hold packed ones.
     """
     labels = _read_idx(folder / f"{part}-labels-idx1-ubyte").astype(np.int64)
     pixels = _read_idx(folder / f"{part}-images-idx3-ubyte")
@@ -277,13 +230,10 @@ def _idx_pool(folder, part):
 def _read_idx(path):
     """Array of an idx file of uint8, packed with gzip or not.
 
-    Four bytes, of which the last is the number of dimensions, then the
-    dimensions as big-endian int32, then the values
-    (http://yann.lecun.com/exdb/mnist).
+    Four bytes, of which the last is the number of dimensions, then the dimensions as big-endian int32, then the
+    values (http://yann.lecun.com/exdb/mnist).
     """
-    data = path.read_bytes() if path.exists() else gzip.decompress(
-        path.with_name(path.name + ".gz").read_bytes()
-    )
+    data = path.read_bytes() if path.exists() else gzip.decompress(path.with_name(path.name + ".gz").read_bytes())
     if len(data) < 4 or data[:3] != b"\0\0\x08":
         raise ValueError(f"{path.name}: expected an idx file of uint8")
     n_dimensions = data[3]
@@ -291,34 +241,16 @@ def _read_idx(path):
     return np.frombuffer(data, np.uint8, offset=4 + 4 * n_dimensions).reshape(shape)
 
 
-def _subset(path):
-    """Encoded images, where each begins, and the whole content of a subset's file."""
-    with np.load(path, allow_pickle=False) as file:
-        z = {key: file[key] for key in ("buf", "off", "label", "split", "classes", "name")}
-    return z["buf"].tobytes(), z["off"], z
-
-
 def _subset_pools(path):
     """Pools of the training and the test images of a subset's file."""
-    buffer, offsets, z = _subset(path)
+    z = read_archive(path)
 
-    def images(here, index, side):
-        return _stacked(
-            _photograph(_opened(buffer[offsets[i] : offsets[i + 1]]), side) for i in here[index]
-        )
+    def images(part, index, side):
+        encoded = (z["buf"][z["off"][i] : z["off"][i + 1]].tobytes() for i in part[index])
+        return np.stack([_photograph(_opened(image), side) for image in encoded])
 
-    pools = []
-    for split in (0, 1):
-        here = np.flatnonzero(z["split"] == split)
-        pools.append(_Pool(z["label"][here].astype(np.int64), partial(images, here)))
-    return pools
-
-
-def _cifar_pool(data):
-    return _Pool(
-        np.asarray(data.targets),
-        lambda index, side: resized(np.moveaxis(np.asarray(data.data)[index], 3, 1), side),
-    )
+    parts = [np.flatnonzero(z["split"] == split) for split in (0, 1)]
+    return [_Pool(z["label"][part].astype(np.int64), partial(images, part)) for part in parts]
 
 
 def _opened(file):
@@ -368,26 +300,3 @@ def resized(images, side):
 def _grey(pixels):
     """Three equal channels before the last two axes."""
     return np.repeat(pixels[..., None, :, :], 3, axis=-3)
-
-
-def _stacked(images):
-    return np.stack(list(images))
-
-
-@contextmanager
-def confined():
-    """Within it, tar files are unpacked without members that lead out of their folder.
-
-    Those, and links and devices that are no data, raise ``tarfile.FilterError`` (PEP 706).
-    Newer torchvision asks for it itself, Python from 3.14 on does it unasked; of zip files
-    Python takes the ``..`` out of the names in every release.
-    """
-    own = tarfile.TarFile.__dict__.get("extraction_filter")
-    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
-    try:
-        yield
-    finally:
-        if own is None:
-            del tarfile.TarFile.extraction_filter
-        else:
-            tarfile.TarFile.extraction_filter = own

@@ -1,24 +1,19 @@
 """Eleven small target tasks: what the networks of the pocket benchmark are fine-tuned on.
 
-Every task is 60 to 1,000 labelled images of 32 x 32 pixels for training, some
-more to choose settings on, and 600 to 2,000 to measure the accuracy with: so few
-of the former, and so many of the latter, that networks differ by more than the
-seeds of their training do.
-``TASKS`` names them; :func:`load_task` reads one.
+Every task is 60 to 1,000 labelled images of 32 x 32 pixels for training, some more to choose settings on, and 600
+to 2,000 to measure the accuracy with: so few of the former, and so many of the latter, that networks differ by more
+than the seeds of their training do. ``TASKS`` names them; :func:`load_task` reads one.
 
-Eight hold real images, of which only the digits come with scikit-learn. The
-others are read from a folder, laid out as torchvision lays it out, or from
-subsets of the public data in single ``.npz`` files. Three are drawn by
-:mod:`sfda.images.drawn.drawings`. Rules for a metric are to be chosen on the tasks of the
-development half and reported on those of the other.
+Eight hold real images, of which only the digits come with scikit-learn. The others are read from a folder, laid out
+as torchvision lays it out, or from subsets of the public data in single ``.npz`` files. Three are drawn by
+:mod:`sfda.images.drawn.drawings`. Rules for a metric are to be chosen on the tasks of the development half and
+reported on those of the other.
 
-The images of each part are fixed: a permutation drawn with
-``numpy.random.default_rng(SEED)`` orders the pool, and each part takes the first
-ones of every class that are left. For MNIST, USPS, KMNIST and Omniglot all
-sources give the same images. For CIFAR-10, CIFAR-100 and the flowers a subset
-gives other images than the public files, a sample of the same size; the subset
-is read where both are there. The parts of CIFAR-100 and of the flowers are drawn
-from all images, whatever part of the publisher's or the subset's they are in.
+The images of each part are fixed: a permutation drawn with ``numpy.random.default_rng(SEED)`` orders the pool, and
+each part takes the first ones of every class that are left. For MNIST, USPS, KMNIST and Omniglot all sources give
+the same images. For CIFAR-10, CIFAR-100 and the flowers a subset gives other images than the public files, a sample
+of the same size; the subset is read where both are there. The parts of CIFAR-100 and of the flowers are drawn from
+all images, whatever part of the publisher's or the subset's they are in.
 """
 
 from collections.abc import Callable
@@ -29,16 +24,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from sfda.images.task_images import (
-    DOWNLOADS,
-    READERS,
-    SIDE,
-    complete,
-    confined,
-    images_folder,
-    resized,
-    what_is_missing,
-)
+from sfda.images.downloads import confined, images_folder
+from sfda.images.task_images import DOWNLOADS, READERS, SIDE, complete, resized, what_is_missing
 
 SEED = 2022  # of the selections
 DRAWING_SEEDS = (7001, 7002, 7003)  # of the drawn images: train, validation, test
@@ -61,8 +48,7 @@ class Task:
     real : bool
         False for images that :mod:`sfda.images.drawn.drawings` draws.
     mirror : bool
-        Whether an image keeps its class when left and right are exchanged, so
-        that training may do so.
+        Whether an image keeps its class when left and right are exchanged, so that training may do so.
     sizes : tuple of three int
         Images for training, validation and test.
     """
@@ -82,56 +68,28 @@ _DEVELOPMENT, _REPORTING = "development", "reporting"
 TASKS = {
     task.name: task
     for task in (
-        Task(
-            "digits", "handwritten digits, 8x8: UCI optical recognition, Alpaydin and Kaynak, "
-            "as scikit-learn has them",
-            10, _REPORTING, True, False, (60, 40, 1500),
-        ),
-        Task(
-            "mnist", "handwritten digits: MNIST, LeCun et al.",
-            10, _DEVELOPMENT, True, False, (60, 40, 2000),
-        ),
-        Task(
-            "usps", "handwritten digits from envelopes: USPS test set, Hull, via LIBSVM",
-            10, _DEVELOPMENT, True, False, (60, 40, 1300),
-        ),
-        Task(
-            "kmnist", "cursive Japanese characters: Kuzushiji-MNIST test set, Clanuwat et al.",
-            10, _REPORTING, True, False, (600, 200, 1000),
-        ),
-        Task(
-            "omniglot", "Balinese and Latin characters by hand: Omniglot, Lake et al.",
-            50, _DEVELOPMENT, True, False, (250, 150, 600),
-        ),
-        Task(
-            "cifar10", "photographs of animals and vehicles: CIFAR-10, Krizhevsky; "
-            "public download: another sample of this size",
-            10, _DEVELOPMENT, True, True, (1000, 300, 2000),
-        ),
-        Task(
-            "cifar100", "superclasses of photographs: CIFAR-100, Krizhevsky; "
-            "public download: another sample of this size",
-            20, _REPORTING, True, True, (1000, 300, 2000),
-        ),
-        Task(
-            "flowers", "photographs of flowers: the TensorFlow team's flower photos; "
-            "public download: another sample of this size",
-            5, _REPORTING, True, True, (300, 100, 600),
-        ),
-        Task(
-            "fractals", "fractals of iterated function systems: drawn by this package",
-            16, _DEVELOPMENT, False, False, (80, 48, 1200),
-        ),
-        Task(
-            "textures", "textures: drawn by this package",
-            12, _REPORTING, False, False, (360, 120, 960),
-        ),
-        Task(
-            "counting", "how many objects there are: drawn by this package",
-            8, _DEVELOPMENT, False, True, (400, 160, 960),
-        ),
+        Task("digits", "handwritten digits, 8x8: UCI optical recognition, Alpaydin and Kaynak, as scikit-learn has "
+             "them", 10, _REPORTING, True, False, (60, 40, 1500)),
+        Task("mnist", "handwritten digits: MNIST, LeCun et al.", 10, _DEVELOPMENT, True, False, (60, 40, 2000)),
+        Task("usps", "handwritten digits from envelopes: USPS test set, Hull, via LIBSVM",
+             10, _DEVELOPMENT, True, False, (60, 40, 1300)),
+        Task("kmnist", "cursive Japanese characters: Kuzushiji-MNIST test set, Clanuwat et al.",
+             10, _REPORTING, True, False, (600, 200, 1000)),
+        Task("omniglot", "Balinese and Latin characters by hand: Omniglot, Lake et al.",
+             50, _DEVELOPMENT, True, False, (250, 150, 600)),
+        Task("cifar10", "photographs of animals and vehicles: CIFAR-10, Krizhevsky; public download: another sample "
+             "of this size", 10, _DEVELOPMENT, True, True, (1000, 300, 2000)),
+        Task("cifar100", "superclasses of photographs: CIFAR-100, Krizhevsky; public download: another sample of "
+             "this size", 20, _REPORTING, True, True, (1000, 300, 2000)),
+        Task("flowers", "photographs of flowers: the TensorFlow team's flower photos; public download: another "
+             "sample of this size", 5, _REPORTING, True, True, (300, 100, 600)),
+        Task("fractals", "fractals of iterated function systems: drawn by this package",
+             16, _DEVELOPMENT, False, False, (80, 48, 1200)),
+        Task("textures", "textures: drawn by this package", 12, _REPORTING, False, False, (360, 120, 960)),
+        Task("counting", "how many objects there are: drawn by this package",
+             8, _DEVELOPMENT, False, True, (400, 160, 960)),
     )
-}
+}  # fmt: skip
 
 
 class Part(Dataset):
@@ -183,8 +141,7 @@ class LoadedTask:
     train, validation, test : Part
         No image of the data set is in two of them.
     measure : callable
-        ``measure(logits, labels)``, by which results are judged: by default
-        :func:`sfda.images.tasks.accuracy`.
+        ``measure(logits, labels)``, by which results are judged: by default :func:`sfda.images.tasks.accuracy`.
     """
 
     task: Task
@@ -208,21 +165,18 @@ def load_task(name, folder=None, *, side=SIDE, download=False):
     name : str
         One of ``TASKS``.
     folder : path-like, optional
-        Where the real images are, or go; default the environment variable
-        SFDA_IMAGES and, if it is not set, ``~/.cache/sfda/images``. digits,
-        fractals, textures and counting need none.
+        Where the real images are, or go; default the environment variable SFDA_IMAGES and, if it is not set,
+        ``~/.cache/sfda/images``. digits, fractals, textures and counting need none.
     side : int, default 32
-        Height and width of the images in pixels, at least 32. Flowers and Omniglot have
-        160 and 105 pixels or more to show; all others are the images of 32 pixels, enlarged.
+        Height and width of the images in pixels, at least 32. Flowers and Omniglot have 160 and 105 pixels or more
+        to show; all others are the images of 32 pixels, enlarged.
     download : bool, default False
-        Fetch what is missing, with torchvision and into `folder`. The flowers
-        have to be fetched by hand.
+        Fetch what is missing, with torchvision and into `folder`. The flowers have to be fetched by hand.
 
     Returns
     -------
     LoadedTask
-        Read once and kept: a second call returns the same object. Do not
-        write to its tensors.
+        Read once and kept: a second call returns the same object. Do not write to its tensors.
 
     Raises
     ------
@@ -233,17 +187,15 @@ def load_task(name, folder=None, *, side=SIDE, download=False):
 
     Notes
     -----
-    Classes are equally frequent in every part, except in the test part of USPS:
-    one class has three images too few, and three others have one more.
+    Classes are equally frequent in every part, except in the test part of USPS: one class has three images too few,
+    and three others have one more.
 
-    28 x 28 pixels are framed with black to 32 x 32, 8 x 8 and 16 x 16 enlarged
-    bilinearly. Omniglot becomes white on black and is averaged over areas. What is
-    enlarged to more than 32 pixels is interpolated bicubically.
+    28 x 28 pixels are framed with black to 32 x 32, 8 x 8 and 16 x 16 enlarged bilinearly. Omniglot becomes white
+    on black and is averaged over areas. What is enlarged to more than 32 pixels is interpolated bicubically.
     Photographs of flowers are cut to the square in their centre.
 
-    Of MNIST and CIFAR, training and validation images come from the training
-    files, test images from the test files; likewise in the subset of the
-    flowers, whose public archive is not divided. Of USPS and KMNIST only the
+    Of MNIST and CIFAR, training and validation images come from the training files, test images from the test
+    files; likewise in the subset of the flowers, whose public archive is not divided. Of USPS and KMNIST only the
     test file is used. Near duplicates within a data set are not removed.
 
     Examples
@@ -329,8 +281,7 @@ def select(labels, sizes, *, n_classes=None, seed=SEED):
     left = np.bincount(labels, minlength=n_classes)
     if len(left) != n_classes or not left.all() or sum(sizes) > len(labels):
         raise ValueError(
-            f"expected {sum(sizes)} images of {n_classes} classes, "
-            f"found {len(labels)} of {np.count_nonzero(left)}"
+            f"expected {sum(sizes)} images of {n_classes} classes, found {len(labels)} of {np.count_nonzero(left)}"
         )
     order = np.random.default_rng(seed).permutation(len(labels))
     # Position of each sample among those of its class, in the order drawn.
@@ -356,8 +307,7 @@ def _even(available, size):
     return counts
 
 
-# Which of the three parts the pools are for: all from one; the test images
-# apart; or each part from its own.
+# Which of the three parts the pools are for: all from one; the test images apart; or each part from its own.
 _PARTS = {1: [(0, 3)], 2: [(0, 2), (2, 3)], 3: [(0, 1), (1, 2), (2, 3)]}
 
 

@@ -1,8 +1,8 @@
 """Photographs that are read when they are needed, and their random crops.
 
-For data sets that do not fit into memory: a stand-in for the tensor of images
-that :mod:`sfda.benchmark.finetune` trains on. Every random number comes from the generator
-that is passed, so that a seed fixes the crops, however many threads read.
+For data sets that do not fit into memory: a stand-in for the tensor of images that :mod:`sfda.benchmark.finetune`
+trains on. Every random number comes from the generator that is passed, so that a seed fixes the crops, however many
+threads read.
 """
 
 import math
@@ -22,9 +22,8 @@ ASPECT = 3 / 4, 4 / 3
 class Photographs:
     """Images of a data set, square and of one size, decoded at each look.
 
-    Indexed by a slice or a tensor of positions it gives the views for testing, uint8
-    (B, 3, side, side), as :func:`sfda.images.views.centre` does; :meth:`views` gives those for
-    training. Two of one size can be added.
+    Indexed by a slice or a tensor of positions it gives the views for testing, uint8 (B, 3, side, side), as
+    :func:`sfda.images.views.centre` does; :meth:`views` gives those for training. Two of one size can be added.
 
     Parameters
     ----------
@@ -85,19 +84,21 @@ class Photographs:
         return centre(self.dataset[position][0], self.side)
 
 
-def centre(image, side=224):
-    """The short side resized to `side` (bicubic), the centre cut out: as the paper's code views images.
+def centre(image, side=224, interpolation="bicubic"):
+    """The short side resized to `side`, the centre cut out: as the paper's code views images.
 
     Parameters
     ----------
     image : PIL image
     side : int, default 224
+    interpolation : str, default "bicubic"
+        A value of torchvision's ``InterpolationMode``.
 
     Returns
     -------
     uint8 tensor of shape (3, side, side)
     """
-    resized = functional.resize(image.convert("RGB"), side, InterpolationMode.BICUBIC)
+    resized = functional.resize(image.convert("RGB"), side, InterpolationMode(interpolation))
     return functional.pil_to_tensor(functional.center_crop(resized, side))
 
 
@@ -112,9 +113,7 @@ def _crop(image, draw, side, mirror):
     height = min(image.height, max(1, round(math.sqrt(area / aspect))))
     left, top = (int((free + 1) * u) for free, u in
                  ((image.width - width, draw[2]), (image.height - height, draw[3])))  # fmt: skip
-    image = functional.resized_crop(
-        image, top, left, height, width, [side, side], InterpolationMode.BICUBIC
-    )
+    image = functional.resized_crop(image, top, left, height, width, [side, side], InterpolationMode.BICUBIC)
     return functional.pil_to_tensor(functional.hflip(image) if mirror and draw[4] < 0.5 else image)
 
 

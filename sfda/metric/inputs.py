@@ -1,21 +1,19 @@
 """Checked input, for NumPy and torch alike: features, labels, vectors and numbers."""
 
+import functools
 import itertools
+import math
 import numbers
 import operator
 
 import numpy as np
-import scipy.linalg
-import scipy.sparse
-import scipy.special
+from sklearn.utils import check_array
 
-from sfda.metric.linalg import is_torch, namespace, to_numpy
+from sfda.metric.linalg import is_torch, namespace, to_dtype, to_numpy
 
 #: Features may be as large as this. In float64 sums of fourth powers are in range then, in float32 (which is
 #: left for float64 beyond) sums of squares.
 LARGEST = {"float64": 1e75, "float32": 1e12}
-
-# --- checked input ---------------------------------------------------------
 
 
 def as_features(features, *, name="features", dtype=None, device=None):
@@ -24,52 +22,41 @@ def as_features(features, *, name="features", dtype=None, device=None):
     Parameters
     ----------
     features : array-like of shape (N, D)
-        NumPy array, torch tensor or nested sequence of real numbers of at most
-        1e75 in size, so that no formula has to fear that squares overflow.
+        NumPy array, torch tensor, data frame or nested sequence of real numbers of at most 1e75 in size, so that no
+        formula has to fear that squares overflow.
     name : str
         What error messages call it.
     dtype : None, "float64" or "float32", or the NumPy or torch dtype
-        Working precision; None means float64. Numbers larger than 1e12 are
-        kept in float64.
+        Working precision; None means float64. Numbers larger than 1e12 are kept in float64.
     device : None, str or torch.device
         Where to compute; None means where the features are.
 
     Returns
     -------
     array of shape (N, D)
-        NumPy, or torch on an accelerator. May share memory with `features`:
-        never write to it.
+        NumPy, or torch on an accelerator. May share memory with `features`: never write to it.
 
     Raises
     ------
     ValueError
-        Not two-dimensional, empty, sparse or masked, not real numbers, NaN,
-        infinite or larger than 1e75.
+        Not two-dimensional, empty, sparse or masked, not real numbers, NaN, infinite or larger than 1e75.
     """
-    dtype, given = working_dtype(dtype), features
+    dtype = working_dtype(dtype)
+    x = given = _matrix(features, name)
     if device is not None:
-        features = _move(features, name, device)
-    if is_torch(features):
-        features = _check_shape(plain_tensor(features, name), name)
-        if features.is_complex():
-            raise ValueError(f"{name}: expected real numbers, got dtype {features.dtype}")
-        # Apple's MPS has no float64, so its tensors are scored on the CPU.
-        if features.device.type in ("cpu", "mps"):
-            features = to_numpy(features.cpu().to(getattr(namespace(features), dtype)))
-        else:
-            features = features.to(getattr(namespace(features), dtype))
-    else:
-        features = _real_numpy(features, name)
-        with np.errstate(over="ignore"):
-            features = _check_shape(features, name).astype(dtype, copy=False)
+        x = _matrix(_move(x, device), name)
+    # Apple's MPS has no float64, so its tensors are scored on the CPU.
+    if is_torch(x) and x.device.type in ("cpu", "mps"):
+        x = to_numpy(x.cpu())
+    with np.errstate(over="ignore"):  # infinity is found below
+        x = to_dtype(x, getattr(namespace(x), dtype))
     largest = LARGEST[dtype]
-    if bool((features.min() >= -largest) & (features.max() <= largest)):  # not of NaN either
-        return features
+    if bool((x.min() >= -largest) & (x.max() <= largest)):  # not of NaN either
+        return x
     if dtype == "float32":
         return as_features(given, name=name, device=device)
-    odd = to_numpy(~((features >= -largest) & (features <= largest)).all(1))
-    row = int(np.flatnonzero(odd)[0])
-    found = to_numpy(features[row])
+    row = int(np.flatnonzero(to_numpy(~((x >= -largest) & (x <= largest)).all(1)))[0])
+    found = to_numpy(x[row])
     if np.isfinite(found).all():
         raise ValueError(
             f"{name}: expected numbers of at most {largest:g} in size, found {found[np.abs(found).argmax()]:g} "
@@ -85,8 +72,7 @@ def as_labels(labels, n_samples, *, name="labels", least=2):
     Parameters
     ----------
     labels : array-like of shape (N,)
-        Integers (gaps are fine), strings, booleans or whole floats; NumPy,
-        torch or a sequence.
+        Integers (gaps are fine), strings, booleans or whole floats; NumPy, torch or a sequence.
     n_samples : int
         N, the number of rows of the features.
     least : int, default 2
@@ -101,58 +87,35 @@ def as_labels(labels, n_samples, *, name="labels", least=2):
     Raises
     ------
     ValueError
-        Wrong shape or length, missing or fractional values, mixed types, or
-        fewer than two classes.
+        Wrong shape or length, missing or fractional values, mixed types, or fewer than two classes.
     """
-    labels = _as_vector(labels, name)
+    labels = _vector(labels, name)
     if labels.ndim != 1:
         hint = "; turn one-hot rows into labels with argmax(1)" if labels.ndim == 2 else ""
-        raise ValueError(
-            f"{name}: expected 1 dimension, got {labels.ndim} (shape {labels.shape}){hint}"
-        )
+        raise ValueError(f"{name}: expected 1 dimension, got {labels.ndim} (shape {labels.shape}){hint}")
     if len(labels) != n_samples:
         raise ValueError(
-            f"{name}: expected one label for each of the {n_samples} rows of features, "
-            f"got {len(labels)}"
+            f"{name}: expected one label for each of the {n_samples} rows of features, got {len(labels)}"
         )
-    if labels.dtype.kind == "f":
-        odd = ~(np.isfinite(labels) & (labels == np.trunc(labels)))
-        if odd.any():
-            row = int(np.flatnonzero(odd)[0])
-            raise ValueError(_not_a_class(name, labels[row], row))
-    elif labels.dtype.kind not in "iubUSO":
-        raise ValueError(f"{name}: expected integers or strings, got dtype {labels.dtype}")
-    if labels.dtype.kind == "O":
-        y, classes = _numbered_objects(labels, name)
-    else:
-        classes, y = np.unique(labels, return_inverse=True)
+    y, classes = _numbered(labels, name)
     if len(classes) < least:
-        raise ValueError(
-            f"{name}: expected at least {least} classes, got 1 ({classes[0]!s}) in {n_samples} rows"
-        )
+        raise ValueError(f"{name}: expected at least {least} classes, got 1 ({classes[0]!s}) in {n_samples} rows")
     return y, classes
 
 
-def _as_vector(labels, name):
+def _vector(labels, name):
     """Labels as a NumPy array in which those that differ still do."""
     if labels is None:
         raise ValueError(f"{name}: expected one label a row of features, got None")
-    if np.ma.is_masked(labels):
-        raise ValueError(f"{name}: expected one label a row of features, got a masked array")
-    if is_torch(labels):
-        return to_numpy(plain_tensor(labels, name, "vector"))
-    as_objects = False
-    if isinstance(labels, (list, tuple)):
-        if any(v is np.ma.masked for v in labels):
-            raise ValueError(f"{name}: expected one label a row of features, found a masked one")
+    labels, as_objects = plain(labels, name, "vector"), False
+    if isinstance(labels, list):
         kinds = {str if isinstance(v, str) else bytes if isinstance(v, bytes) else None for v in labels}
         if len(kinds) > 1:
             raise ValueError(f"{name}: expected numbers or strings, got a mixture of both")
-        labels = [to_numpy(v) if is_torch(v) else v for v in labels]
         # NumPy cuts zeros off the ends of strings, and in floats large integers are rounded.
         zero = {str: "\0", bytes: b"\0"}.get(*kinds) if kinds else None
         as_objects = zero is not None and any(v.endswith(zero) for v in labels)
-    array = _as_array(labels, name, "one label a row")
+    array = _as_array(labels, name, "one label a row", np.asarray)
     if isinstance(labels, list) and array.ndim == 1 and array.dtype.kind == "f":
         as_objects = any(isinstance(v, numbers.Integral) and abs(int(v)) > 2**53 for v in labels)
     if as_objects:
@@ -161,31 +124,31 @@ def _as_vector(labels, name):
     return array.astype(object) if array.dtype.kind == "T" else array
 
 
-def _numbered_objects(labels, name):
-    """Numbers 0..C-1, and the classes, of Python objects."""
+def _numbered(labels, name):
+    """Numbers 0..C-1, and the classes, of a vector of labels."""
+    if labels.dtype.kind not in "fiubUSO":
+        raise ValueError(f"{name}: expected integers or strings, got dtype {labels.dtype}")
+    fractional = np.zeros(len(labels), bool)
+    if labels.dtype.kind == "f":
+        fractional = ~(np.isfinite(labels) & (labels == np.trunc(labels)))
     try:
-        with np.errstate(invalid="ignore"):
-            if any(v is None or v != v for v in labels):
-                raise TypeError
-            fractional = [isinstance(v, numbers.Number) and v % 1 != 0 for v in labels]
-        if not any(fractional):
+        if labels.dtype.kind == "O":
+            with np.errstate(invalid="ignore"):
+                if any(v is None or v != v for v in labels):
+                    raise TypeError
+                fractional = np.array([isinstance(v, numbers.Number) and v % 1 != 0 for v in labels])
+        if not fractional.any():
             classes, y = np.unique(labels, return_inverse=True)
-            if not all(a < b for a, b in itertools.pairwise(classes)):  # sets have an order, of a kind
-                raise TypeError
+            if labels.dtype.kind == "O" and not all(a < b for a, b in itertools.pairwise(classes)):
+                raise TypeError  # sets have an order, of a kind
+            return y, classes
     except Exception:  # what objects that are no labels do when compared is up to them
         raise ValueError(
-            f"{name}: expected integers or strings without missing values, "
-            "got objects that cannot be sorted"
+            f"{name}: expected integers or strings without missing values, got objects that cannot be sorted"
         ) from None
-    if any(fractional):
-        row = fractional.index(True)
-        raise ValueError(_not_a_class(name, labels[row], row))
-    return y, classes
-
-
-def _not_a_class(name, value, row):
-    return (
-        f"{name}: expected classes, found {value} in row {row}; a regression target cannot be scored"
+    row = int(np.flatnonzero(fractional)[0])
+    raise ValueError(
+        f"{name}: expected classes, found {labels[row]} in row {row}; a regression target cannot be scored"
     )
 
 
@@ -202,16 +165,16 @@ def working_dtype(dtype):
     return name
 
 
-def _move(features, name, device):
-    if not is_torch(features):
+def _move(x, device):
+    if not is_torch(x):
         if str(device).split(":")[0] in ("cpu", "mps"):  # computed by NumPy in either case
-            return features
+            return x
         # torch takes no reversed, foreign-endian or read-only arrays.
-        features = _check_shape(_real_numpy(features, name), name).astype(np.float64, order="C")
+        x = x.astype(np.float64, order="C")
     try:
         import torch
 
-        return torch.as_tensor(features, device=device)
+        return torch.as_tensor(x, device=device)
     except ImportError:
         raise ValueError(f"device: {device!s} needs torch, which is not installed") from None
     except (RuntimeError, AssertionError, TypeError) as error:
@@ -219,29 +182,49 @@ def _move(features, name, device):
         raise ValueError(f"device: cannot compute on {device!s}: {reason}") from None
 
 
-def _real_numpy(features, name):
-    if np.ma.is_masked(features):
-        raise ValueError(f"{name}: expected all numbers, got a masked array; fill it or drop its rows")
-    if scipy.sparse.issparse(features):
-        raise ValueError(f"{name}: expected a dense matrix, got a sparse one; use .toarray()")
-    if isinstance(features, (list, tuple)):
-        features = [to_numpy(plain_tensor(row, name)) if is_torch(row) else row for row in features]
-    features = _as_array(features, name, "a matrix")
-    if features.dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected real numbers, got dtype {features.dtype}")
-    return features
-
-
-def _as_array(values, name, expected):
-    try:
-        return np.asarray(values)
-    except ValueError:
-        raise ValueError(f"{name}: expected {expected}, got a ragged sequence") from None
-    except Exception as error:  # an object's own conversion may fail in any way
+def _matrix(features, name):
+    """A plain tensor or array of real numbers with two dimensions."""
+    x = plain_tensor(features, name) if is_torch(features) else numeric(features, name)
+    if is_torch(x) and x.is_complex():
+        raise ValueError(f"{name}: expected real numbers, got dtype {x.dtype}")
+    shape = tuple(x.shape)
+    if len(shape) != 2:
+        hint = "; average over the image positions first" if len(shape) == 4 else ""
         raise ValueError(
-            f"{name}: expected {expected}, got {type(values).__name__}, which is no array "
-            f"({type(error).__name__}: {error})"
-        ) from error
+            f"{name}: expected 2 dimensions (samples x features), got {len(shape)} (shape {shape}){hint}"
+        )
+    if 0 in shape:
+        raise ValueError(f"{name}: expected at least one row and one column, got shape {shape}")
+    return x
+
+
+def numeric(values, name):
+    """What :func:`sklearn.utils.check_array` makes of numbers in any container, of any shape and size."""
+    anything = {"ensure_2d": False, "allow_nd": True, "ensure_all_finite": False}
+    check = functools.partial(check_array, **anything, ensure_min_samples=0, ensure_min_features=0)
+    x = _as_array(plain(values, name), name, "numbers", check)
+    if x.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected real numbers, got dtype {x.dtype}")
+    return x
+
+
+def _as_array(values, name, expected, make):
+    try:
+        return make(values)
+    except Exception as error:  # an object's own conversion may fail in any way
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"{name}: expected {expected}, got {type(values).__name__}: {reason}") from error
+
+
+def plain(values, name, kind="matrix"):
+    """`values` with arrays in the place of tensors, and of a list's tensors; ValueError where some are masked."""
+    if is_torch(values):
+        return to_numpy(plain_tensor(values, name, kind))
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name}: expected a value in every place, found a masked one; fill it or drop its row")
+    if isinstance(values, (list, tuple)):
+        return [plain(v, name, kind) if is_torch(v) or isinstance(v, np.ma.MaskedArray) else v for v in values]
+    return np.asarray(values) if isinstance(values, np.ndarray) else values  # of np.matrix, too
 
 
 def plain_tensor(x, name, kind="matrix"):
@@ -258,19 +241,6 @@ def plain_tensor(x, name, kind="matrix"):
     return x
 
 
-def _check_shape(features, name):
-    shape = tuple(features.shape)
-    if len(shape) != 2:
-        hint = "; average over the image positions first" if len(shape) == 4 else ""
-        raise ValueError(
-            f"{name}: expected 2 dimensions (samples x features), "
-            f"got {len(shape)} (shape {shape}){hint}"
-        )
-    if 0 in shape:
-        raise ValueError(f"{name}: expected at least one row and one column, got shape {shape}")
-    return features
-
-
 def as_given(result, features):
     """`result` as the caller gave `features`: library, device, floating dtype."""
     if is_torch(features):
@@ -281,11 +251,17 @@ def as_given(result, features):
     return result.astype(dtype, copy=False) if getattr(dtype, "kind", "") == "f" else result
 
 
-def check_pair(scores, accuracies, least=2):
-    """Return both arguments as float arrays, one number per network."""
-    _check_same_order(scores, accuracies)
-    scores = check_vector(scores, "scores", least)
-    accuracies = check_vector(accuracies, "accuracies", least)
+def check_pair(scores, accuracies):
+    """Return both arguments as float arrays, one number per network; Series must list them in one order."""
+    if hasattr(scores, "iloc") and hasattr(accuracies, "iloc"):
+        labels, others = list(scores.index), list(accuracies.index)
+        apart = [i for i, (label, other) in enumerate(zip(labels, others)) if label != other]
+        if apart and set(labels) == set(others):
+            raise ValueError(
+                "scores and accuracies must list the networks in the same order, "
+                f"got {labels[apart[0]]!r} and {others[apart[0]]!r} at position {apart[0]}"
+            )
+    scores, accuracies = check_vector(scores, "scores"), check_vector(accuracies, "accuracies")
     if scores.size != accuracies.size:
         raise ValueError(
             "scores and accuracies must have the same length, one number per network, "
@@ -294,45 +270,15 @@ def check_pair(scores, accuracies, least=2):
     return scores, accuracies
 
 
-def _check_same_order(scores, accuracies):
-    """Refuse two pandas Series whose labels show that their rows do not match."""
-    if not (hasattr(scores, "iloc") and hasattr(accuracies, "iloc")):
-        return
-    labels, others = list(scores.index), list(accuracies.index)
-    rows = [i for i, (label, other) in enumerate(zip(labels, others)) if label != other]
-    if rows and set(labels) == set(others):
-        row = rows[0]
-        raise ValueError(
-            "scores and accuracies must list the networks in the same order, "
-            f"got {labels[row]!r} and {others[row]!r} at position {row}"
-        )
-
-
-def check_vector(values, name, least=2):
-    """Return `values` as a one-dimensional float array of finite numbers."""
-    if np.ma.is_masked(values):
-        raise ValueError(f"{name} must be a sequence of numbers: some are masked")
-    try:
-        if isinstance(values, (list, tuple)):
-            values = [to_numpy(v) if is_torch(v) else v for v in values]
-        vector = to_numpy(values)
-        given = vector.dtype.kind
-        if given not in "fiubOUS":
-            raise TypeError(f"got dtype {vector.dtype}")
-        if given == "O" and any(isinstance(v, (str, bytes)) for v in vector.ravel()):
-            raise TypeError("some are strings")
-        if given in "US":
-            for text in vector.ravel().tolist():
-                float(text)  # of one that is no number Python says which
-            raise TypeError("they are strings")
-        with np.errstate(over="ignore"):  # infinity is found below
-            vector = vector.astype(float)
-    except Exception as error:  # objects may fail to be numbers in any way
-        raise ValueError(f"{name} must be a sequence of numbers: {error}") from error
+def check_vector(values, name):
+    """Return `values` as a one-dimensional float array of two finite numbers or more."""
+    vector = numeric(values, name)
+    with np.errstate(over="ignore"):  # infinity is found below
+        vector = vector.astype(float)
     if vector.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {vector.shape}")
-    if vector.size < least:
-        raise ValueError(f"{name} must hold at least {least} numbers, got {vector.size}")
+    if vector.size < 2:
+        raise ValueError(f"{name} must hold at least 2 numbers, got {vector.size}")
     if not np.isfinite(vector).all():
         first = int(np.flatnonzero(~np.isfinite(vector))[0])
         raise ValueError(f"{name} must be finite, got {vector[first]} at position {first}")
@@ -352,6 +298,36 @@ def check_integer(value, name, low, high=None):
 
 
 def check_level(level):
+    """Return `level`, which must lie between 0 and 1."""
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, both excluded, got {level!r}")
     return level
+
+
+def check_posterior(posterior):
+    """Raise ValueError unless `posterior` names one."""
+    if not isinstance(posterior, str) or posterior not in ("resubstitution", "leave-one-out"):
+        raise ValueError(f"posterior: expected 'resubstitution' or 'leave-one-out', got {posterior!r}")
+
+
+def check_shrinkage(shrinkage, strength, *, names=("leave-one-out",)):
+    """Raise ValueError unless `shrinkage` is None, a number in [0, 1] or one of `names`."""
+
+    def number(value):
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+    named = isinstance(shrinkage, str) and shrinkage in names
+    if not (shrinkage is None or named or (number(shrinkage) and 0 <= shrinkage <= 1)):
+        expected = ", ".join(["None", *map(repr, names)])
+        raise ValueError(f"shrinkage: expected {expected} or a number in [0, 1], got {shrinkage!r}")
+    if not (number(strength) and 0 <= strength < math.inf):
+        raise ValueError(f"strength: expected a finite number >= 0, got {strength!r}")
+
+
+def check_leave_one_out(counts, classes):
+    """Raise ValueError naming the classes that would vanish with a sample."""
+    small = np.flatnonzero(np.asarray(counts) < 2)
+    if len(small):
+        names = ", ".join(repr(c) for c in classes[small[:5]].tolist())
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        raise ValueError(f"labels: leave-one-out needs at least 2 samples in every class, found 1 in {names}{more}")

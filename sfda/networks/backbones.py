@@ -1,7 +1,7 @@
 """Pre-trained networks of any size, by name: from a library, a local file or the pocket zoo.
 
-Weights are looked for on this machine first and downloaded second, from where their
-authors publish them; pickles are never read in full.
+Weights are looked for on this machine first and downloaded second, from where their authors publish them; pickles
+are never read in full.
 """
 
 import contextlib
@@ -21,10 +21,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from sfda.files import in_one_line
 from sfda.images.augment import normalise
 from sfda.networks import pocket
-from sfda.networks.checkpoints import SELF_SUPERVISED, TRANSFORMERS, timm_network
-from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifier, read_state, why_unreadable
+from sfda.networks.checkpoints import SELF_SUPERVISED, TRANSFORMERS, file_of, timm_network
+from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifier, read_state
 
 LIBRARIES = ("torchvision", "timm")
 BUILDERS = [["torchvision", "models"], ["timm", "models"]]  # where they are defined
@@ -44,12 +45,12 @@ class Backbone:
     transform : callable
         Turns one image of the data set into a tensor (3, H, W).
     layer : str, default ""
-        Name of the module whose input is taken as features. By default the last linear or
-        convolutional layer that runs: the classifier.
+        Name of the module whose input is taken as features. By default the last linear or convolutional layer that
+        runs: the classifier.
     pool : {"average", "channels-last average", "class token", "token mean"}, default "average"
-        What is done with an input that is no vector: mean over height and width of
-        (B, D, H, W) or, channels last, of (B, H, W, D); the first token or the mean of all
-        of (B, T, D). A map that the layer does not read in this order is refused.
+        What is done with an input that is no vector: mean over height and width of (B, D, H, W) or, channels last,
+        of (B, H, W, D); the first token or the mean of all of (B, T, D). A map that the layer does not read in this
+        order is refused.
     input_size : tuple of int, optional
         Height and width of the tensors that `transform` makes, where they are known.
 
@@ -99,47 +100,41 @@ def load(name, *, folder=None):
     Parameters
     ----------
     name : str
-        ``torchvision:resnet50`` or ``torchvision:resnet50:IMAGENET1K_V1``, by default
-        the library's newest weights; ``timm:NAME``; ``self-supervised:NAME``, a key of
-        ``SELF_SUPERVISED``; ``transformer:NAME``, one of ``TRANSFORMERS``;
-        ``pocket:NAME``, of the pocket zoo; ``PATH.json:NAME``, an entry of a manifest;
-        ``PATH.json``, where it has only one; ``torchvision:NAME=PATH`` or
-        ``timm:NAME=PATH``, weights of one's own for a network of the library.
+        ``torchvision:resnet50`` or ``torchvision:resnet50:IMAGENET1K_V1``, by default the library's newest weights;
+        ``timm:NAME``; ``self-supervised:NAME``, a key of ``SELF_SUPERVISED``; ``transformer:NAME``, one of
+        ``TRANSFORMERS``; ``pocket:NAME``, of the pocket zoo; ``PATH.json:NAME``, an entry of a manifest;
+        ``PATH.json``, where it has only one; ``torchvision:NAME=PATH`` or ``timm:NAME=PATH``, weights of one's own
+        for a network of the library.
     folder : path, optional
-        Where weights may lie: timm's and the pocket zoo's as ``NAME.safetensors``, others under the names
-        that their files are published under (``resnet50-0676ba61.pth``); those of
-        ``SELF_SUPERVISED`` and ``TRANSFORMERS`` also as ``NAME.pth``, a state dict in the
-        names of torchvision or timm. They are looked for there first, and downloaded to
-        there; by default to torch.hub's folder.
+        Where weights may lie: timm's and the pocket zoo's as ``NAME.safetensors``, others under the names that
+        their files are published under (``resnet50-0676ba61.pth``); those of ``SELF_SUPERVISED`` and
+        ``TRANSFORMERS`` also as ``NAME.pth``, a state dict in the names of torchvision or timm. They are looked for
+        there first, and downloaded to there; by default to torch.hub's folder.
 
     Returns
     -------
     Backbone
-        With the library's own preprocessing, or that of the authors' evaluation: short side
-        256 pixels, the central 224 x 224, ImageNet's mean and standard deviation. Of a
-        network of a library the input of its last linear layer is taken, which is pooled
-        already.
+        With the library's own preprocessing, or that of the authors' evaluation: short side 256 pixels, the central
+        224 x 224, ImageNet's mean and standard deviation. Of a network of a library the input of its last linear
+        layer is taken, which is pooled already.
 
     Raises
     ------
     ValueError
-        No such network, weights that do not fit it, or a download of another checksum than
-        its authors state.
+        No such network, weights that do not fit it, or a download of another checksum than its authors state.
     FileNotFoundError
         A local file is missing, or a file can neither be found nor downloaded.
 
     Notes
     -----
-    A manifest is JSON: ``{"models": [{"file": "net.safetensors", "builder": {"callable":
-    "timm.create_model", "args": [...], "kwargs": {...}}, "input_size": [3, H, W],
-    "normalisation": {"mean": [...], "std": [...]}}]}``, the weights beside it. Its images
-    have their short side resized to the input size (bicubic) and their centre cropped.
-    Only builders of torchvision and timm are called.
+    A manifest is JSON: ``{"models": [{"file": "net.safetensors", "builder": {"callable": "timm.create_model",
+    "args": [...], "kwargs": {...}}, "input_size": [3, H, W], "normalisation": {"mean": [...], "std": [...]}}]}``,
+    the weights beside it. Its images have their short side resized to the input size (bicubic) and their centre
+    cropped. Only builders of torchvision and timm are called.
 
-    Weights of one's own are a state dict in the library's names, as ``.safetensors`` or as
-    torch.save writes it, alone or under "state_dict" or "model", with or without the
-    ``module.`` of parallel training. The classifier may have any number of classes, or
-    be missing. GoogLeNet and Inception v3 turn their inputs into the range that
+    Weights of one's own are a state dict in the library's names, as ``.safetensors`` or as torch.save writes it,
+    alone or under "state_dict" or "model", with or without the ``module.`` of parallel training. The classifier may
+    have any number of classes, or be missing. GoogLeNet and Inception v3 turn their inputs into the range that
     torchvision's own weights want.
     """
     return _found(name)(None if folder is None else Path(folder))
@@ -195,10 +190,8 @@ def _found(name):
     path, _, entry = name.rpartition(".json:") if ".json:" in name else (name, "", "")
     if name.endswith(".json") or entry:
         return _manifest(Path(path if name.endswith(".json") else path + ".json"), entry)
-    raise ValueError(
-        "name: expected torchvision:NAME, timm:NAME, self-supervised:NAME, transformer:NAME, "
-        f"pocket:NAME or MANIFEST.json:NAME, got {name!r}"
-    )
+    kinds = ", ".join(f"{kind}:NAME" for kind in _KINDS)
+    raise ValueError(f"name: expected {kinds} or MANIFEST.json:NAME, got {name!r}")
 
 
 def _torchvision(name, rest):
@@ -226,9 +219,9 @@ def _load_torchvision(name, architecture, weights, folder):
     except pickle.UnpicklingError as error:
         raise ValueError(f"{name}: {UNREADABLE}") from error
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"{name}: {why_unreadable(error)}") from error
+        raise ValueError(f"{name}: {in_one_line(error)}") from error
     except OSError as error:
-        raise FileNotFoundError(_offline(name, weights.url, folder, error)) from error
+        raise _offline(name, weights.url, folder, error) from error
     return _with_preset(name, network, weights)
 
 
@@ -257,21 +250,28 @@ def _with_preset(name, network, weights, layer=""):
 @contextlib.contextmanager
 def _checkpoints(folder):
     """torch.hub reads from, and downloads to, `folder`, and runs no code from pickles."""
-    before, safe = torch.hub._hub_dir, os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-    try:
-        with tempfile.TemporaryDirectory() as hub:
-            if folder:
-                folder.mkdir(parents=True, exist_ok=True)
-                os.symlink(folder.resolve(), Path(hub) / "checkpoints")
-                torch.hub.set_dir(hub)
-            yield
-    finally:
-        torch.hub._hub_dir = before  # set_dir would hide what TORCH_HOME says later
-        if safe is None:
-            del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
-        else:
-            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = safe
+    with contextlib.ExitStack() as stack:
+        variables = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
+        if folder:
+            hub = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "hub"
+            hub.mkdir()
+            folder.mkdir(parents=True, exist_ok=True)
+            os.symlink(folder.resolve(), hub / "checkpoints")
+            variables["TORCH_HOME"] = str(hub.parent)
+        for name, value in variables.items():
+            stack.callback(_set_variable, name, os.environ.get(name))
+            os.environ[name] = value
+        if folder and (chosen := torch.hub.get_dir()) != str(hub):  # set_dir was called, which the variable yields to
+            stack.callback(torch.hub.set_dir, chosen)
+            torch.hub.set_dir(hub)
+        yield
+
+
+def _set_variable(name, value):
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def _timm(name, rest):
@@ -296,12 +296,9 @@ def _load_timm(name, rest, folder):
     try:
         network = timm.create_model(rest, pretrained=True, **local)
     except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{name}: {why_unreadable(error)}") from error
+        raise ValueError(f"{name}: {in_one_line(error)}") from error
     except OSError as error:
-        raise FileNotFoundError(
-            f"{name}: {file.name} is not in {folder or 'a folder'} and cannot be downloaded "
-            f"({why_unreadable(error)}): put it there"
-        ) from error
+        raise _offline(name, file.name, folder or "a folder", error) from error
     return _with_config(name, network)
 
 
@@ -363,7 +360,7 @@ def _renamed(name, network, state):
     try:
         return importlib.import_module(type(network).__module__).checkpoint_filter_fn(state, network)
     except (AttributeError, LookupError, RuntimeError) as error:  # layers that the network has not
-        raise ValueError(f"{name}: these are not its weights ({why_unreadable(error)})") from error
+        raise ValueError(f"{name}: these are not its weights ({in_one_line(error)})") from error
 
 
 def _fetched(name, entry, folder):
@@ -377,24 +374,24 @@ def _fetched(name, entry, folder):
         try:
             torch.hub.download_url_to_file(entry.url, str(part), progress=False)
         except OSError as error:
-            raise FileNotFoundError(_offline(name, entry.url, folder, error)) from error
+            raise _offline(name, entry.url, folder, error) from error
         for algorithm, expected in (("sha256", entry.sha256), ("md5", entry.md5)):
             with open(part, "rb") as opened:
                 digits = hashlib.file_digest(opened, algorithm).hexdigest() if expected else ""
             if not digits.startswith(expected):
-                raise ValueError(
-                    f"{name}: expected a file whose {algorithm} begins with {expected}, got "
-                    f"{digits[:len(expected)]} from {entry.url}: it was not kept, try again"
-                )
+                found = f"got {digits[: len(expected)]} from {entry.url}: it was not kept, try again"
+                raise ValueError(f"{name}: expected a file whose {algorithm} begins with {expected}, {found}")
         state = read_state(name, part)
         part.replace(file)
     return state
 
 
 def _offline(name, url, folder, error):
-    file = url.rpartition("/")[2].partition("?")[0]
-    folder = folder or Path(torch.hub.get_dir()) / "checkpoints"
-    return f"{name}: {file} is not in {folder} and cannot be downloaded ({why_unreadable(error)}): put {url} there"
+    folder, file = folder or Path(torch.hub.get_dir()) / "checkpoints", file_of(url)
+    what = "it" if file == url else url
+    return FileNotFoundError(
+        f"{name}: {file} is not in {folder} and cannot be downloaded ({in_one_line(error)}): put {what} there"
+    )
 
 
 def _pocket(name, rest):
@@ -410,10 +407,9 @@ def _pocket(name, rest):
 
 def _small(image):
     """Any image as the pocket zoo wants it: RGB, 32 x 32, normalised."""
-    from torchvision.transforms import functional
+    from sfda.images.views import centre
 
-    image = functional.center_crop(functional.resize(image.convert("RGB"), pocket.SIZE), pocket.SIZE)
-    return normalise(functional.pil_to_tensor(image)[None])[0]
+    return normalise(centre(image, pocket.SIZE, "bilinear")[None])[0]
 
 
 _KINDS = {
@@ -430,15 +426,12 @@ _KINDS = {
 
 def _entries(path):
     """The entries of a manifest by name."""
+    existing_file(path)
     try:
         return {Path(e["file"]).stem: e for e in json.loads(path.read_text("utf-8"))["models"]}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: expected JSON with a list 'models' whose entries name their 'file' "
-            f"({type(error).__name__}: {error})"
-        ) from None
+        expected = "expected JSON with a list 'models' whose entries name their 'file'"
+        raise ValueError(f"{path}: {expected} ({in_one_line(error)})") from None
 
 
 def _manifest(path, name):
@@ -470,10 +463,8 @@ def _load_entry(name, path, entry, folder):
             raise ValueError(f"{builder['callable']} made no network")
         transform = _transform(max(size), size, "bicubic", **entry["normalisation"])
     except (LookupError, AttributeError, ImportError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {name} cannot be built ({why_unreadable(error)})") from error
-    if not weights.is_file():
-        raise FileNotFoundError(f"{weights} is missing")
-    fill(name, network, read_state(name, weights))
+        raise ValueError(f"{path}: {name} cannot be built ({in_one_line(error)})") from error
+    fill(name, network, read_state(name, existing_file(weights)))
     return Backbone(name, network.eval(), transform, input_size=tuple(size))
 
 

@@ -10,6 +10,11 @@ from torch import nn
 from sfda.networks import pocket
 
 
+def file_of(url):
+    """The name of the file at an address."""
+    return url.rpartition("/")[2].partition("?")[0]
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A published file of weights, and how a network of ours is made of it.
@@ -21,14 +26,14 @@ class Checkpoint:
     licence : str
         What they state in the repository that leads there; "not stated" where they do not.
     prefix : str, default ""
-        Of the encoder's weights, after the ``module.`` of parallel training; others
-        (projections, momentum encoders) are left.
+        Of the encoder's weights, after the ``module.`` of parallel training; others (projections, momentum
+        encoders) are left.
     md5 : str, default ""
         First digits of the file's MD5, where the authors state them.
     readable : bool, default True
-        False for a format that cannot be read safely (BYOL's is a pickle of other
-        classes) or not by torch (SimCLR's are TensorFlow's). Then a converted file,
-        ``NAME.pth`` with a state dict of torchvision's ResNet-50, is wanted.
+        False for a format that cannot be read safely (BYOL's is a pickle of other classes) or not by torch
+        (SimCLR's are TensorFlow's). Then a converted file, ``NAME.pth`` with a state dict of torchvision's
+        ResNet-50, is wanted.
     build : callable, optional
         Makes the network without weights; not for those that torchvision makes and fills.
     renamed : bool, default False
@@ -53,7 +58,7 @@ class Checkpoint:
     @property
     def file(self):
         """The file's name."""
-        return self.url.rpartition("/")[2].partition("?")[0]
+        return file_of(self.url)
 
     @property
     def sha256(self):
@@ -71,6 +76,7 @@ def _resnet50():
 
 
 def timm_network(name, **options):
+    """A network of timm without weights."""
     import timm
 
     return timm.create_model(name, pretrained=False, **options)
@@ -88,24 +94,19 @@ _APACHE, _NOT_COMMERCIAL, _BSD = "Apache-2.0", "CC-BY-NC-4.0", "BSD-2-Clause"
 _SWAV_LICENCE = "see LICENSE of github.com/facebookresearch/swav"
 
 _TORCHVISION = "https://download.pytorch.org/models/"
-#: The paper's supervised networks, with the weights that it used (confirmed by its code).
-#: torchvision, itself BSD-3-Clause, says that weights may have terms of their own.
+#: The paper's supervised networks, with the weights that it used (confirmed by its code). torchvision, itself
+#: BSD-3-Clause, says that weights may have terms of their own.
 SUPERVISED = {
     f"torchvision:{name}:IMAGENET1K_V1": Checkpoint(_TORCHVISION + file, "not stated")
     for name, file in {
-        "resnet34": "resnet34-b627a593.pth",
-        "resnet50": "resnet50-0676ba61.pth",
-        "resnet101": "resnet101-63fe2227.pth",
-        "resnet152": "resnet152-394f9c45.pth",
-        "densenet121": "densenet121-a639ec97.pth",
-        "densenet169": "densenet169-b2777c0a.pth",
-        "densenet201": "densenet201-c1103571.pth",
-        "mnasnet1_0": "mnasnet1.0_top1_73.512-f206786ef8.pth",
-        "mobilenet_v2": "mobilenet_v2-b0353104.pth",
-        "googlenet": "googlenet-1378be20.pth",
+        "resnet34": "resnet34-b627a593.pth", "resnet50": "resnet50-0676ba61.pth",
+        "resnet101": "resnet101-63fe2227.pth", "resnet152": "resnet152-394f9c45.pth",
+        "densenet121": "densenet121-a639ec97.pth", "densenet169": "densenet169-b2777c0a.pth",
+        "densenet201": "densenet201-c1103571.pth", "mnasnet1_0": "mnasnet1.0_top1_73.512-f206786ef8.pth",
+        "mobilenet_v2": "mobilenet_v2-b0353104.pth", "googlenet": "googlenet-1378be20.pth",
         "inception_v3": "inception_v3_google-0cc3c7bd.pth",
     }.items()
-}
+}  # fmt: skip
 
 _BYOL = "https://storage.googleapis.com/deepmind-byol/checkpoints/"
 _MOCO = "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/"
@@ -114,22 +115,18 @@ _PCL = "https://storage.googleapis.com/sfr-pcl-data-research/PCL_checkpoint/"
 _PYCONTRAST = "https://www.dropbox.com/sh/87d24jqsl6ra7t2/"
 _SIMCLR = "https://storage.cloud.google.com/simclr-gcs/checkpoints/"
 _SIMCLR_V2 = "https://console.cloud.google.com/storage/browser/simclr-checkpoints/simclrv2/pretrained/"
-#: The paper's self-supervised networks; the places as L. Ericsson, H. Gouk and T. Hospedales
-#: (*How well do self-supervised models transfer?*, CVPR 2021) list them.
+#: The paper's self-supervised networks; the places as L. Ericsson, H. Gouk and T. Hospedales (*How well do
+#: self-supervised models transfer?*, CVPR 2021) list them.
 SELF_SUPERVISED = {
     "byol": _resnet(_BYOL + "pretrain_res50x1.pkl", _APACHE, readable=False),
     "deepcluster-v2": _resnet(_SWAV + "deepclusterv2_800ep_pretrain.pth.tar", _SWAV_LICENCE),
-    "infomin": _resnet(
-        _PYCONTRAST + "AAAzMTynP3Qc8mIE4XWkgILUa/InfoMin_800.pth?dl=1", _BSD, "encoder."
-    ),
+    "infomin": _resnet(_PYCONTRAST + "AAAzMTynP3Qc8mIE4XWkgILUa/InfoMin_800.pth?dl=1", _BSD, "encoder."),
     "insdis": _resnet(_PYCONTRAST + "AACcsSIt1_Njv7GsmsuzZ6Sta/InsDis.pth?dl=1", _BSD, "encoder."),
     "moco-v1": _resnet(
-        _MOCO + "moco_v1_200ep/moco_v1_200ep_pretrain.pth.tar", _NOT_COMMERCIAL, "encoder_q.",
-        md5="b251726a",
+        _MOCO + "moco_v1_200ep/moco_v1_200ep_pretrain.pth.tar", _NOT_COMMERCIAL, "encoder_q.", md5="b251726a"
     ),
     "moco-v2": _resnet(
-        _MOCO + "moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar", _NOT_COMMERCIAL, "encoder_q.",
-        md5="a04e12f8",
+        _MOCO + "moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar", _NOT_COMMERCIAL, "encoder_q.", md5="a04e12f8"
     ),
     "pcl-v1": _resnet(_PCL + "PCL_v1_epoch200.pth.tar", "MIT", "encoder_q."),
     "pcl-v2": _resnet(_PCL + "PCL_v2_epoch200.pth.tar", "MIT", "encoder_q."),
@@ -137,28 +134,23 @@ SELF_SUPERVISED = {
     "simclr-v1": _resnet(_SIMCLR + "ResNet50_1x.zip", _APACHE, readable=False),
     "simclr-v2": _resnet(_SIMCLR_V2 + "r50_1x_sk0", _APACHE, readable=False),
     "swav": _resnet(_SWAV + "swav_800ep_pretrain.pth.tar", _SWAV_LICENCE),
-}  # fmt: skip
+}
 
 _FACEBOOK = "https://dl.fbaipublicfiles.com/"
 _PVT = "https://github.com/whai362/PVT/releases/download/v2/"
 _SWIN = "https://github.com/SwinTransformer/storage/releases/download/v1.0.0/"
-#: Ten vision transformers, with the weights and the features for which F. Meng et al.
-#: (*Foundation Model is Efficient Multimodal Multitask Model Selector*, NeurIPS 2023) publish
-#: accuracies. What enters the last normalisation is taken: the class token, of PVT v2 the
-#: mean of the tokens, of Swin the average of the map.
+#: Ten vision transformers, with the weights and the features for which F. Meng et al. (*Foundation Model is
+#: Efficient Multimodal Multitask Model Selector*, NeurIPS 2023) publish accuracies. What enters the last
+#: normalisation is taken: the class token, of PVT v2 the mean of the tokens, of Swin the average of the map.
 TRANSFORMERS = {
-    "deit_tiny": _transformer(
-        _FACEBOOK + "deit/deit_tiny_patch16_224-a1311bcf.pth", _APACHE,
-        build=partial(timm_network, "deit_tiny_patch16_224"),
-    ),
-    "deit_small": _transformer(
-        _FACEBOOK + "deit/deit_small_patch16_224-cd65a155.pth", _APACHE,
-        build=partial(timm_network, "deit_small_patch16_224"),
-    ),
-    "deit_base": _transformer(
-        _FACEBOOK + "deit/deit_base_patch16_224-b5f2ef4d.pth", _APACHE,
-        build=partial(timm_network, "deit_base_patch16_224"),
-    ),
+    **{
+        name: _transformer(f"{_FACEBOOK}deit/{file}", _APACHE, build=partial(timm_network, f"{name}_patch16_224"))
+        for name, file in {
+            "deit_tiny": "deit_tiny_patch16_224-a1311bcf.pth",
+            "deit_small": "deit_small_patch16_224-cd65a155.pth",
+            "deit_base": "deit_base_patch16_224-b5f2ef4d.pth",
+        }.items()
+    },
     "dino_small": _transformer(
         _FACEBOOK + "dino/dino_deitsmall16_pretrain/dino_deitsmall16_pretrain.pth", _APACHE,
         build=partial(timm_network, "vit_small_patch16_224", num_classes=0),

@@ -2,6 +2,9 @@
 
 import importlib.metadata
 import platform
+from contextlib import contextmanager
+
+from sfda.files import in_one_line
 
 
 def resolve_device(device="auto"):
@@ -11,6 +14,38 @@ def resolve_device(device="auto"):
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return str(torch.device(device))
+
+
+def usable_device(device="auto"):
+    """Name of a torch device, as :func:`resolve_device` gives it, that something can be put on; else ValueError.
+
+    This starts CUDA in the process, whose forks then cannot use it.
+    """
+    import torch
+
+    try:
+        device = resolve_device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # no such device, no such card, or no CUDA in this torch
+        raise ValueError(f"device: cannot compute on {device} ({in_one_line(error)})") from None
+    return device
+
+
+@contextmanager
+def memory_errors():
+    """Within it, a device whose memory does not suffice raises MemoryError, as Python and NumPy do.
+
+    torch has a type for it on CUDA alone; on the CPU its allocator raises RuntimeError, which only its own words
+    tell from others.
+    """
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.cuda.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate" in str(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def device_name(device):

@@ -1,7 +1,7 @@
 """Networks of any library as encoders: what :mod:`sfda.benchmark.finetune` trains and measures.
 
-An encoder maps images, normalised as :func:`sfda.images.augment.normalise` does it for every
-network, to features (B, D).
+An encoder maps images, normalised as :func:`sfda.images.augment.normalise` does it for every network, to features
+(B, D).
 """
 
 import torch
@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from sfda.images import augment
-from sfda.networks import pocket
 from sfda.networks.backbones import Backbone
 from sfda.networks.extract import Hook
+from sfda.networks.weights import set_layer
 
 
 class Encoder(nn.Module):
@@ -20,8 +20,8 @@ class Encoder(nn.Module):
     Parameters
     ----------
     backbone : sfda.networks.backbones.Backbone
-        Its network becomes a part of the encoder and is trained with it. Of its
-        preprocessing only the normalisation is kept: images come at the size they have.
+        Its network becomes a part of the encoder and is trained with it. Of its preprocessing only the
+        normalisation is kept: images come at the size they have.
 
     Raises
     ------
@@ -69,9 +69,9 @@ def normalisation(backbone):
 def fold_batch_norm(network):
     """Join each batch normalisation that normalises nothing any more to the convolution before it.
 
-    Some published weights hold means of 0 and variances of 1: their statistics were
-    folded into the convolutions. Trained, such layers would collect statistics that
-    their convolutions already contain. A network with other statistics is left as it is.
+    Some published weights hold means of 0 and variances of 1: their statistics were folded into the convolutions.
+    Trained, such layers would collect statistics that their convolutions already contain. A network with other
+    statistics is left as it is.
 
     Parameters
     ----------
@@ -92,14 +92,12 @@ def fold_batch_norm(network):
         if not list(module.children()) or isinstance(module, nn.BatchNorm2d):
             before = (path, module) if isinstance(module, nn.Conv2d) else None
     for (at, convolution), (place, norm) in pairs:
-        pocket.set_layer(network, at, fuse_conv_bn_eval(convolution, norm))
+        set_layer(network, at, fuse_conv_bn_eval(convolution, norm))
         # timm's batch normalisation has its activation inside.
-        pocket.set_layer(network, place, getattr(norm, "act", None) or nn.Identity())
+        set_layer(network, place, getattr(norm, "act", None) or nn.Identity())
     return network
 
 
 def _identity(norm):
     scale = (norm.running_var + norm.eps).sqrt()
-    return bool(
-        norm.running_mean.abs().max() == 0 and torch.allclose(scale, torch.ones_like(scale), atol=1e-3)
-    )
+    return bool(norm.running_mean.abs().max() == 0 and torch.allclose(scale, torch.ones_like(scale), atol=1e-3))

@@ -1,13 +1,13 @@
 """Features of images: one forward pass of a network, kept in a cache.
 
-A cache entry is a folder of its own, named by a fingerprint of everything the features
-depend on: weights, images, layer, preprocessing, precision and libraries. It is
-written beside its place and renamed when it is whole, and read only when its
-checksum is right: what was interrupted or damaged is made again.
+A cache entry is a folder of its own, named by a fingerprint of everything the features depend on: weights, images,
+layer, preprocessing, precision and libraries. It is written beside its place and renamed when it is whole, and read
+only when its checksum is right: what was interrupted or damaged is made again.
 """
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -20,17 +20,21 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from sfda.networks.device import versions
+from sfda.networks.device import memory_errors, resolve_device, versions
 
 MAPPED = 2**28  # bytes from which on features are left on the disk and mapped into memory
+
+
+class UnreadableImages(ValueError):
+    """Images that no network can read: whatever goes over several networks may stop at the first."""
 
 
 class Features(NamedTuple):
     """What a network says of a data set.
 
-    ``features`` is (N, D), mapped from the cache's file where it is large; ``labels`` (N,)
-    int64; ``skipped`` the positions of unreadable images, which have no row; ``layer`` the
-    module whose input was taken; ``cached`` whether nothing had to be computed.
+    ``features`` is (N, D), mapped from the cache's file where it is large; ``labels`` (N,) int64; ``skipped`` the
+    positions of unreadable images, which have no row; ``layer`` the module whose input was taken; ``cached``
+    whether nothing had to be computed.
     """
 
     features: np.ndarray
@@ -41,18 +45,9 @@ class Features(NamedTuple):
 
 
 def extract(
-    backbone,
-    dataset,
-    fingerprint,
-    *,
-    cache=None,
-    dtype="float32",
-    device="auto",
-    batch=64,
-    workers=0,
-    skip_unreadable=False,
-    progress=None,
-):
+    backbone, dataset, fingerprint, *, cache=None, dtype="float32", device="auto", batch=64, workers=0,
+    skip_unreadable=False, progress=None,
+):  # fmt: skip
     """Features of all images of a data set, computed once.
 
     Parameters
@@ -61,13 +56,12 @@ def extract(
     dataset : torch.utils.data.Dataset
         Items (image, label): whatever the backbone's transform takes, and an int.
     fingerprint : str
-        Of the images and their labels, as :attr:`sfda.images.image_sets.ImageSet.fingerprint`. Another
-        one is another cache entry.
+        Of the images and their labels, as :attr:`sfda.images.image_sets.ImageSet.fingerprint`. Another one is
+        another cache entry.
     cache : path, optional
         Folder of the entries; nothing is kept without it.
     dtype : {"float32", "float16"}, default "float32"
-        As what they are stored. The forward pass runs in float32 on the CPU, in mixed
-        precision on CUDA.
+        As what they are stored. The forward pass runs in float32 on the CPU, in mixed precision on CUDA.
     device : str, default "auto"
         "auto" is "cuda" where there is one.
     batch : int, default 64
@@ -85,25 +79,26 @@ def extract(
 
     Raises
     ------
+    UnreadableImages
+        A ValueError: an image cannot be read (the message says how many and which first), or none can.
     ValueError
-        An image cannot be read (the message says how many and which first); the layer was
-        not reached or its input cannot be pooled; features that are not finite; an empty
-        data set, or no such dtype.
+        The layer was not reached or its input cannot be pooled; features that are not finite; an empty data set, or
+        no such dtype.
+    MemoryError
+        The device's memory does not suffice for one image.
     """
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
     if not len(dataset):
         raise ValueError("dataset: expected at least one image, found none")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device(device)
     entry = None
     if cache is not None:
         entry = Path(cache) / _key(backbone, fingerprint, dtype, skip_unreadable, device)
         if (found := _read(entry)) is not None:
             return found
-    result = _compute(
-        backbone, dataset, dtype, torch.device(device), batch, workers, skip_unreadable, progress
-    )
+    with memory_errors():
+        result = _compute(backbone, dataset, dtype, torch.device(device), batch, workers, skip_unreadable, progress)
     if entry is None:
         return result
     _write(entry, result)
@@ -139,9 +134,7 @@ def _collate(items):
 
 
 def _compute(backbone, dataset, dtype, device, batch, workers, skip_unreadable, progress):
-    loader = DataLoader(
-        _Readable(dataset, backbone.transform), batch, num_workers=workers, collate_fn=_collate
-    )
+    loader = DataLoader(_Readable(dataset, backbone.transform), batch, num_workers=workers, collate_fn=_collate)
     rows, labels, failed, done, layer = [], [], [], 0, ""
     backbone.network.eval().to(device)
     with Hook(backbone) as hook, torch.inference_mode():
@@ -161,12 +154,10 @@ def _compute(backbone, dataset, dtype, device, batch, workers, skip_unreadable, 
                 progress(done, len(dataset))
     if failed and not skip_unreadable:
         i, reason = failed[0]
-        raise ValueError(
-            f"images: {len(failed)} of {len(dataset)} cannot be read, the first at position {i} "
-            f"({reason}); mend or remove them, or skip them"
-        )
+        which = f"{len(failed)} of {len(dataset)} cannot be read, the first at position {i} ({reason})"
+        raise UnreadableImages(f"images: {which}; mend or remove them, or skip them")
     if not rows:
-        raise ValueError(f"images: none of {len(dataset)} can be read")
+        raise UnreadableImages(f"images: none of {len(dataset)} can be read")
     features = np.concatenate(rows)
     if not np.isfinite(features).all():
         raise ValueError(f"{backbone.name}: its features exceed float16; use dtype='float32'")
@@ -177,17 +168,19 @@ def _in_pieces(network, hook, x, device, batch):
     """Features of one batch, in pieces that fit the memory, and their size."""
     while True:
         try:
-            parts = []
-            for piece in x.split(batch):
-                with torch.autocast(device.type, enabled=device.type == "cuda"):
-                    network(piece.to(device, non_blocking=True))
-                parts.append(hook.taken().float())
-            return torch.cat(parts), batch
-        except torch.cuda.OutOfMemoryError:
+            with memory_errors():
+                parts = []
+                for piece in x.split(batch):
+                    with torch.autocast(device.type, enabled=device.type == "cuda"):
+                        network(piece.to(device, non_blocking=True))
+                    parts.append(hook.taken().float())
+                return torch.cat(parts), batch
+        except MemoryError:
             if batch == 1:
                 raise
             batch //= 2
-            torch.cuda.empty_cache()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
 
 
 class Hook:
@@ -198,11 +191,9 @@ class Hook:
         self.inputs, self.name, self.module = None, "", None
 
     def __enter__(self):
+        layer = self.backbone.layer
         for name, module in self.backbone.network.named_modules():
-            wanted = name == self.backbone.layer if self.backbone.layer else isinstance(
-                module, (nn.Linear, nn.Conv2d)
-            )  # fmt: skip
-            if wanted:
+            if name == layer if layer else isinstance(module, (nn.Linear, nn.Conv2d)):
                 self.handles.append(module.register_forward_pre_hook(self._keeper(name)))
         return self
 
@@ -221,15 +212,11 @@ class Hook:
         """Features (B, D) of the batch that has just run."""
         name, x, self.inputs = self.name, self.inputs, None
         if x is None:
-            raise ValueError(
-                f"{self.backbone.name}: {self.backbone.layer or 'no linear layer'} did not run"
-            )
+            raise ValueError(f"{self.backbone.name}: {self.backbone.layer or 'no linear layer'} did not run")
         pooled = _pooled(x, self.backbone.pool, self.module)
         if pooled is None:
-            raise ValueError(
-                f"{self.backbone.name}: the input of {name} has shape {tuple(x.shape)}, "
-                f"which pool={self.backbone.pool!r} does not turn into vectors"
-            )
+            why = f"which pool={self.backbone.pool!r} does not turn into vectors"
+            raise ValueError(f"{self.backbone.name}: the input of {name} has shape {tuple(x.shape)}, {why}")
         return pooled
 
 
@@ -249,8 +236,8 @@ def _pooled(x, pool, layer):
 def _reads_channels(layer, x, at):
     """Whether the layer takes dimension `at` of a map for its channels, where that can be told.
 
-    The shape alone does not tell: averaged over the wrong two dimensions a map gives
-    vectors just as well, of numbers that are no features.
+    The shape alone does not tell: averaged over the wrong two dimensions a map gives vectors just as well, of
+    numbers that are no features.
     """
     if isinstance(layer, nn.Linear):
         return at == 3
@@ -290,9 +277,8 @@ def _key(backbone, fingerprint, dtype, skip_unreadable, device):
 def _described(transform):
     """Text that two transforms share only if they do the same, in any process.
 
-    Those of the libraries print their parameters. A function is told by its code; of
-    an object that says nothing of itself the address stays in the text, so that its
-    features are found in the same process at most.
+    Those of the libraries print their parameters. A function is told by its code; of an object that says nothing of
+    itself the address stays in the text, so that its features are found in the same process at most.
     """
     code = getattr(transform, "__code__", None)
     if code is None or transform.__closure__:
@@ -346,8 +332,5 @@ def _read(entry):
 
 
 def _crc(path):
-    crc = 0
-    with open(path, "rb") as file:
-        while block := file.read(2**24):
-            crc = zlib.crc32(block, crc)
-    return crc
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return zlib.crc32(content)

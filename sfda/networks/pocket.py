@@ -1,12 +1,12 @@
 """The pocket zoo: 33 small networks for 32 x 32 images, in the families of the paper's three tables.
 
-Eleven supervised convolutional networks, twelve self-supervised ones of one
-architecture, ten transformers; built from torchvision's and timm's own classes
-with small widths and depths. Every network maps normalised images (B, 3, 32, 32)
-to logits through a last linear layer, its *head*; what enters the head are its
-*features*. Without the head it is an *encoder*.
+Eleven supervised convolutional networks, twelve self-supervised ones of one architecture, ten transformers; built
+from torchvision's and timm's own classes with small widths and depths. Every network maps normalised images (B, 3,
+32, 32) to logits through a last linear layer, its *head*; what enters the head are its *features*. Without the head
+it is an *encoder*.
 """
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sfda.files import data_folder
+from sfda.files import data_folder, replacing
+from sfda.networks.weights import fill, read_state, set_layer
 
 SIZE = 32  # height and width of the images
 SOURCE_CLASSES = 128
@@ -77,24 +78,27 @@ def _resnet(block, layers, channels):
     def build(n_classes):
         from timm.models import resnet
 
-        return resnet.ResNet(
-            getattr(resnet, block), layers, num_classes=n_classes, channels=channels
-        )
+        return resnet.ResNet(getattr(resnet, block), layers, num_classes=n_classes, channels=channels)
+
+    return build
+
+
+def _made(path, *arguments, **options):
+    """What builds a class of a library, which is imported no sooner than that."""
+
+    def build(n_classes):
+        module, _, name = path.rpartition(".")
+        return getattr(importlib.import_module(module), name)(*arguments, num_classes=n_classes, **options)
 
     return build
 
 
 def _densenet(growth, blocks, start):
-    def build(n_classes):
-        from torchvision.models import DenseNet
-
-        return DenseNet(growth, blocks, start, num_classes=n_classes)
-
-    return build
+    return _made("torchvision.models.DenseNet", growth, blocks, start)
 
 
-# Both end in 1,280 channels at any width, which would be most of so small a
-# network: fewer here, but still more features than most tasks have images.
+# Both end in 1,280 channels at any width, which would be most of so small a network: fewer here, but still more
+# features than most tasks have images.
 def _mobilenet(n_classes):
     from torchvision.models import MobileNetV2
     from torchvision.ops.misc import Conv2dNormActivation
@@ -114,58 +118,32 @@ def _mnasnet(n_classes):
     network.layers[15] = nn.BatchNorm2d(320)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            # torchvision's 0.0003 is for hundreds of thousands of steps: the
-            # statistics would still be those of the start after all of ours.
+            # torchvision's 0.0003 is for hundreds of thousands of steps: the statistics would still be those of the
+            # start after all of ours.
             module.momentum = 0.1
     network.classifier[1] = nn.Linear(320, n_classes)
     return network
 
 
 def _vit(dim, depth, heads, patch=8):
-    def build(n_classes):
-        from timm.models.vision_transformer import VisionTransformer
-
-        return VisionTransformer(
-            img_size=SIZE, patch_size=patch, embed_dim=dim, depth=depth, num_heads=heads,
-            mlp_ratio=3, num_classes=n_classes,
-        )  # fmt: skip
-
-    return build
-
-
-def _pvt(dims, depths):
-    def build(n_classes):
-        from timm.models.twins import Twins
-
-        return Twins(
-            img_size=SIZE, patch_size=4, num_classes=n_classes, embed_dims=dims,
-            num_heads=(2, 4), mlp_ratios=(3, 3), depths=depths, sr_ratios=(2, 1), wss=None,
-        )  # fmt: skip
-
-    return build
-
-
-def _pvt_v2(dims):
-    def build(n_classes):
-        from timm.models.pvt_v2 import PyramidVisionTransformerV2
-
-        return PyramidVisionTransformerV2(
-            num_classes=n_classes, depths=(1, 1, 1, 1), embed_dims=dims,
-            num_heads=(1, 2, 4, 4), mlp_ratios=(3, 3, 3, 3),
-        )  # fmt: skip
-
-    return build
-
-
-def _swin(n_classes):
-    from timm.models.swin_transformer import SwinTransformer
-
-    return SwinTransformer(
-        img_size=SIZE, patch_size=4, num_classes=n_classes, embed_dim=32, depths=(2, 2),
-        num_heads=(2, 4), window_size=4, mlp_ratio=3,
+    return _made(
+        "timm.models.vision_transformer.VisionTransformer",
+        img_size=SIZE, patch_size=patch, embed_dim=dim, depth=depth, num_heads=heads, mlp_ratio=3,
     )  # fmt: skip
 
 
+_pvt = _made(
+    "timm.models.twins.Twins", img_size=SIZE, patch_size=4, embed_dims=(32, 64), num_heads=(2, 4), mlp_ratios=(3, 3),
+    depths=(1, 2), sr_ratios=(2, 1), wss=None,
+)  # fmt: skip
+_pvt_v2 = _made(
+    "timm.models.pvt_v2.PyramidVisionTransformerV2",
+    depths=(1, 1, 1, 1), embed_dims=(16, 32, 48, 80), num_heads=(1, 2, 4, 4), mlp_ratios=(3, 3, 3, 3),
+)  # fmt: skip
+_swin = _made(
+    "timm.models.swin_transformer.SwinTransformer",
+    img_size=SIZE, patch_size=4, embed_dim=32, depths=(2, 2), num_heads=(2, 4), window_size=4, mlp_ratio=3,
+)  # fmt: skip
 _SUPERVISED, _SELF, _TRANSFORMER = "supervised", "self-supervised", "transformer"
 # One architecture for all objectives, as the paper's twelve are all ResNet-50.
 _SHARED = _resnet("Bottleneck", [1, 1, 1, 1], (16, 32, 48, 56))
@@ -182,40 +160,29 @@ POCKET = {
                 _resnet("Bottleneck", [2, 2, 2, 2], (8, 16, 24, 40)), "fc"),
         Network("resnet_34", _SUPERVISED, "ResNet", "supervised",
                 _resnet("BasicBlock", [3, 4, 6, 3], (8, 16, 24, 32)), "fc"),
-        Network("densenet_26", _SUPERVISED, "DenseNet", "supervised",
-                _densenet(8, (3, 3, 3, 3), 16), "classifier"),
+        Network("densenet_26", _SUPERVISED, "DenseNet", "supervised", _densenet(8, (3, 3, 3, 3), 16), "classifier"),
         Network("densenet_26_wide", _SUPERVISED, "DenseNet", "supervised",
                 _densenet(16, (3, 3, 3, 3), 32), "classifier"),
-        Network("densenet_42", _SUPERVISED, "DenseNet", "supervised",
-                _densenet(8, (4, 5, 6, 5), 16), "classifier"),
-        Network("mobilenet_v2", _SUPERVISED, "MobileNetV2", "supervised",
-                _mobilenet, "classifier.1"),
+        Network("densenet_42", _SUPERVISED, "DenseNet", "supervised", _densenet(8, (4, 5, 6, 5), 16), "classifier"),
+        Network("mobilenet_v2", _SUPERVISED, "MobileNetV2", "supervised", _mobilenet, "classifier.1"),
         Network("mnasnet", _SUPERVISED, "MNASNet", "supervised", _mnasnet, "classifier.1"),
-        Network("googlenet", _SUPERVISED, "GoogLeNet", "supervised",
-                lambda n: GoogLeNet(n, 8, (1, 1, 1)), "fc"),
+        Network("googlenet", _SUPERVISED, "GoogLeNet", "supervised", lambda n: GoogLeNet(n, 8, (1, 1, 1)), "fc"),
         Network("googlenet_wide", _SUPERVISED, "GoogLeNet", "supervised",
                 lambda n: GoogLeNet(n, 12, (1, 2, 2)), "fc"),
         *(
             Network(objective, _SELF, "ResNet", objective, _SHARED, "fc")
-            for objective in (
-                "simclr", "moco_v1", "moco_v2", "byol", "swav", "deepcluster", "simsiam",
-                "barlow_twins", "vicreg", "rotation", "instance_discrimination", "infomin",
-            )
+            for objective in ("simclr", "moco_v1", "moco_v2", "byol", "swav", "deepcluster", "simsiam", "barlow_twins",
+                              "vicreg", "rotation", "instance_discrimination", "infomin")
         ),
         Network("vit_tiny", _TRANSFORMER, "ViT", "supervised", _vit(48, 4, 3), "head"),
         Network("vit_small", _TRANSFORMER, "ViT", "supervised", _vit(64, 4, 4), "head"),
-        Network("vit_small_patch4", _TRANSFORMER, "ViT", "supervised",
-                _vit(48, 3, 3, patch=4), "head"),
-        Network("deit_tiny", _TRANSFORMER, "DeiT", "supervised",
-                _vit(48, 4, 3), "head", "strong"),
-        Network("deit_small", _TRANSFORMER, "DeiT", "supervised",
-                _vit(64, 4, 4), "head", "strong"),
+        Network("vit_small_patch4", _TRANSFORMER, "ViT", "supervised", _vit(48, 3, 3, patch=4), "head"),
+        Network("deit_tiny", _TRANSFORMER, "DeiT", "supervised", _vit(48, 4, 3), "head", "strong"),
+        Network("deit_small", _TRANSFORMER, "DeiT", "supervised", _vit(64, 4, 4), "head", "strong"),
         Network("dino_small", _TRANSFORMER, "DINO", "dino", _vit(64, 4, 4), "head"),
         Network("moco_v3_small", _TRANSFORMER, "MoCo v3", "moco_v3", _vit(64, 4, 4), "head"),
-        Network("pvt_small", _TRANSFORMER, "PVT", "supervised",
-                _pvt((32, 64), (1, 2)), "head"),
-        Network("pvt_v2", _TRANSFORMER, "PVTv2", "supervised",
-                _pvt_v2((16, 32, 48, 80)), "head"),
+        Network("pvt_small", _TRANSFORMER, "PVT", "supervised", _pvt, "head"),
+        Network("pvt_v2", _TRANSFORMER, "PVTv2", "supervised", _pvt_v2, "head"),
         Network("swin_tiny", _TRANSFORMER, "Swin", "supervised", _swin, "head.fc"),
     )
 }  # fmt: skip
@@ -271,8 +238,8 @@ def pretrained(name, *, folder=None):
     Returns
     -------
     torch.nn.Module
-        float32, in evaluation mode. The head of a self-supervised network,
-        which has learnt nothing, is that of the twin.
+        float32, in evaluation mode. The head of a self-supervised network, which has learnt nothing, is that of the
+        twin.
 
     Raises
     ------
@@ -281,29 +248,15 @@ def pretrained(name, *, folder=None):
     FileNotFoundError
         Its weights are not in the folder.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    network = untrained(name)
-    path = Path(folder or data_folder("pocket/weights")) / f"{name}.safetensors"
+    network, entry = untrained(name), find(name)
+    own, folder = f" --weights {folder}" if folder else "", Path(folder or data_folder("pocket/weights"))
+    path, label = folder / f"{name}.safetensors", f"{name} of {folder}"
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: `python -m sfda pretrain --models {name}` makes it")
-    state = network.state_dict()  # for its metadata, which MNASNet asks for
-    state.clear()
-    try:
-        loaded = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read ({' '.join(str(error).split())[:300]})") from error
-    for key, value in loaded.items():
-        state[key] = value.float() if value.is_floating_point() else value
-    own = network.state_dict()
-    if find(name).objective != "supervised":  # only then may the head be left out
-        state = {key: own[key] for key in own if key.startswith(find(name).head + ".")} | state
-    wrong = [key for key in own | state
-             if key not in own or key not in state or own[key].shape != state[key].shape]  # fmt: skip
-    if wrong:
-        raise ValueError(f"{path}: not the weights of {name}: {', '.join(wrong[:3])}")
-    network.load_state_dict(state)
+        raise FileNotFoundError(f"{path} is missing: `python -m sfda pretrain --models {name}{own}` makes it")
+    state = read_state(label, path)
+    if entry.objective != "supervised":  # only then may the head be left out
+        state = {key: twin for key, twin in network.state_dict().items() if key.startswith(entry.head + ".")} | state
+    fill(label, network, state)
     return network
 
 
@@ -324,9 +277,8 @@ def save(network, path, *, without=""):
             raise ValueError(f"{key} holds numbers that float16 cannot, NaN or above 65504")
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file(state, part)
-    part.replace(path)
+    with replacing(path) as part:
+        save_file(state, part)
 
 
 def head(name, network):
@@ -337,18 +289,11 @@ def head(name, network):
 def replace_head(name, network, layer):
     """Put `layer` in the place of the head; return the head that was there.
 
-    With ``nn.Identity()`` the network becomes its encoder, which maps images to
-    features (B, D).
+    With ``nn.Identity()`` the network becomes its encoder, which maps images to features (B, D).
     """
     old = head(name, network)
     set_layer(network, find(name).head, layer)
     return old
-
-
-def set_layer(network, name, layer):
-    """Put `layer` in the place of the module called `name`."""
-    path, _, last = name.rpartition(".")
-    setattr(network.get_submodule(path), last, layer)
 
 
 def parameters(network):
@@ -359,8 +304,8 @@ def parameters(network):
 def multiplications(network, *, size=32):
     """How many multiplications one image of `size` x `size` pixels takes, in millions.
 
-    Those of convolutions and matrix products, as torch counts them: attention as the two
-    products it is, since some releases do not count what a fused kernel does on the CPU.
+    Those of convolutions and matrix products, as torch counts them: attention as the two products it is, since some
+    releases do not count what a fused kernel does on the CPU.
     """
     from torch.utils.flop_counter import FlopCounterMode  # takes a third of a second
 

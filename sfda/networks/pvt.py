@@ -1,7 +1,7 @@
 """The first Pyramid Vision Transformer, of timm's blocks: timm itself has only the second.
 
-W. Wang et al., *Pyramid Vision Transformer: A Versatile Backbone for Dense Prediction
-without Convolutions*, ICCV 2021. Modules are named as in the authors' files of weights.
+W. Wang et al., *Pyramid Vision Transformer: A Versatile Backbone for Dense Prediction without Convolutions*, ICCV
+2021. Modules are named as in the authors' files of weights.
 """
 
 from functools import partial
@@ -26,8 +26,7 @@ class PyramidVisionTransformer(nn.Module):
         Blocks in each stage: a value of ``DEPTHS``.
     n_classes : int, default 1000
     size : int, default 224
-        Height and width of the images, a multiple of 32. Position embeddings are of this
-        size.
+        Height and width of the images, a multiple of 32. Position embeddings are of this size.
 
     Raises
     ------
@@ -36,8 +35,8 @@ class PyramidVisionTransformer(nn.Module):
 
     Notes
     -----
-    The blocks are those of Twins (X. Chu et al., NeurIPS 2021), which took them from PVT:
-    ``ws=1`` is attention to keys and values that a strided convolution has reduced.
+    The blocks are those of Twins (X. Chu et al., NeurIPS 2021), which took them from PVT: ``ws=1`` is attention to
+    keys and values that a strided convolution has reduced.
     """
 
     def __init__(self, depths, *, n_classes=1000, size=224):

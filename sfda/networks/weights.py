@@ -9,14 +9,13 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from sfda.networks import pocket
-
-# --- files of weights -------------------------------------------------------------
+from sfda.files import in_one_line
 
 UNREADABLE = "it is damaged, or holds more than weights and could run code; save the state dict alone"
 
 
 def existing_file(path):
+    """The path, of a file that is there; FileNotFoundError otherwise."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path or 'the file after ='} is missing")
     return Path(path)
@@ -34,7 +33,7 @@ def read_state(name, file):
             with _settings_are_safe():
                 state = torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise ValueError(f"{name}: {file.name} cannot be read ({why_unreadable(error)})") from error
+        raise ValueError(f"{name}: {file.name} cannot be read ({in_one_line(error)})") from error
     except Exception as error:  # damaged bytes make the unpickler stumble in any way
         raise ValueError(f"{name}: {file.name} cannot be read: {UNREADABLE}") from error
     for box in ("state_dict", "model"):
@@ -42,10 +41,8 @@ def read_state(name, file):
             state = state[box]
     if not isinstance(state, Mapping) or not all(map(torch.is_tensor, state.values())):
         found = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
-        raise ValueError(
-            f"{name}: expected {file.name} to hold a state dict, alone or as 'state_dict' or 'model', "
-            f"found {found[:100]}"
-        )
+        expected = f"expected {file.name} to hold a state dict, alone or as 'state_dict' or 'model'"
+        raise ValueError(f"{name}: {expected}, found {found[:100]}")
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 
@@ -61,9 +58,10 @@ def _settings_are_safe():
         torch.serialization.add_safe_globals(before)
 
 
-def why_unreadable(error):
-    """What went wrong, in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+def set_layer(network, name, layer):
+    """Put `layer` in the place of the module called `name`."""
+    path, _, last = name.rpartition(".")
+    setattr(network.get_submodule(path), last, layer)
 
 
 def fit_classifier(network, layer, state):
@@ -78,9 +76,9 @@ def fit_classifier(network, layer, state):
     elif weight is not None and weight.ndim == 4:
         classifier = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2:], bias=biased)
     else:  # none, or one of several layers
-        pocket.set_layer(network, layer, nn.Identity())
+        set_layer(network, layer, nn.Identity())
         return {key: value for key, value in state.items() if key not in keys}
-    pocket.set_layer(network, layer, classifier)
+    set_layer(network, layer, classifier)
     return state
 
 
@@ -94,7 +92,6 @@ def fill(name, network, state):
         if key in state or not key.endswith(".num_batches_tracked")
     ]  # fmt: skip
     if wrong:
-        some = ", ".join(wrong[:3])
-        raise ValueError(f"{name}: these are not its weights: {some} and {len(wrong)} in all")
+        raise ValueError(f"{name}: these are not its weights: {', '.join(wrong[:3])} and {len(wrong)} in all")
     filled.update(state)
     network.load_state_dict(filled)

@@ -2,13 +2,11 @@
 
 import argparse
 import json
-import os
-import shutil
 import sys
 import time
 from pathlib import Path
 
-from sfda.files import CACHE, say
+from sfda.files import CACHE, replacing, say
 
 RANK = """\
 Rank pre-trained networks for labelled images without fine-tuning any: one forward
@@ -49,56 +47,48 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 def add_parser(commands):
     """Add the subparser; its parsed result has its function as ``run``."""
-    parser = commands.add_parser(
-        "rank",
-        help="rank networks for your images",
-        description=RANK, epilog=RANK_MORE, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    # fmt: off
+    parser = commands.add_parser("rank", help="rank networks for your images", description=RANK, epilog=RANK_MORE,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(run=_rank)
     parser.add_argument("images", metavar="IMAGES",
                         help="a folder with one subfolder a class (or train/CLASS, val/CLASS, test/CLASS), an "
-                        ".npz archive of encoded images, or the name of one of the paper's data sets")  # fmt: skip
-    networks = parser.add_argument_group("networks (at least one of the first two)")
-    networks.add_argument("--models", nargs="+", metavar="NAME", default=[],
-                          help="torchvision:NAME[:WEIGHTS], timm:NAME, self-supervised:NAME, "
-                          "transformer:NAME, pocket:NAME, MANIFEST.json[:NAME] (alone: all in it); "
-                          "torchvision:NAME=FILE and timm:NAME=FILE are weights of your own")  # fmt: skip
-    networks.add_argument("--zoo", choices=["supervised", "self-supervised", "transformers", "pocket"],
-                          help="a whole zoo: the paper's 11 supervised or 12 self-supervised networks, ten "
-                          "transformers, or the 33 small ones of the pocket benchmark")  # fmt: skip
-    networks.add_argument("--weights", type=Path, metavar="FOLDER",
-                          help="where weights lie, or are downloaded to; default: torch.hub's folder")  # fmt: skip
-    score = parser.add_argument_group("score")
-    score.add_argument("--metric", default="left-out probability", metavar="NAME",
-                       help="any of sfda.METRICS, such as SFDA or LogME (a wrong name lists them all); "
-                       "default: %(default)s")  # fmt: skip
-    score.add_argument("--part", choices=["train", "all"], default="train",
-                       help="train leaves the test part out; all takes it too, as the paper's public code "
-                       "does; default: train")  # fmt: skip
-    score.add_argument("--per-class", type=_whole(1), metavar="N",
-                       help="at most N images of each class, the same for all networks")  # fmt: skip
-    score.add_argument("--seed", type=_whole(0), default=0, metavar="N",
-                       help="of that choice, of the shuffle and of the intervals; default: 0")  # fmt: skip
-    score.add_argument("--shuffle", action="store_true",
-                       help="deal the labels to the images at random: scores that are high all the same "
-                       "cannot be trusted")  # fmt: skip
-    score.add_argument("--skip-unreadable", action="store_true",
-                       help="leave out images that cannot be read, instead of stopping")  # fmt: skip
-    score.add_argument("--download", action="store_true",
-                       help="fetch the data set, if it is one of the paper's and not there")  # fmt: skip
-    work = parser.add_argument_group("forward pass")
-    work.add_argument("--cache", type=Path, metavar="FOLDER",
-                      help="of features; default: ~/.cache/sfda/features")  # fmt: skip
-    work.add_argument("--no-cache", action="store_true", help="keep no features")
-    work.add_argument("--half", action="store_true", help="keep features in 16 bits: half the disk")
-    work.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
-    work.add_argument("--batch", type=_whole(1), default=64, metavar="N",
-                      help="images at a time, fewer where memory does not suffice; default: 64")  # fmt: skip
-    work.add_argument("--workers", type=_whole(0), metavar="N",
-                      help="processes that read images; default: none on the CPU, else up to 8")  # fmt: skip
-    output = parser.add_argument_group("output, beside the table on the screen")
-    output.add_argument("--csv", type=Path, metavar="FILE", help="the table")
-    output.add_argument("--json", type=Path, metavar="FILE", help="everything, with options and versions")
-    output.add_argument("--figure", type=Path, metavar="FILE", help="scores and intervals: .png, .svg or .pdf")
+                        ".npz archive of encoded images, or the name of one of the paper's data sets")
+    add = parser.add_argument_group("networks (at least one of the first two)").add_argument
+    add("--models", nargs="+", metavar="NAME", default=[],
+        help="torchvision:NAME[:WEIGHTS], timm:NAME, self-supervised:NAME, transformer:NAME, pocket:NAME, "
+        "MANIFEST.json[:NAME] (alone: all in it); torchvision:NAME=FILE and timm:NAME=FILE are weights of your own")
+    add("--zoo", choices=["supervised", "self-supervised", "transformers", "pocket"],
+        help="a whole zoo: the paper's 11 supervised or 12 self-supervised networks, ten transformers, or the 33 "
+        "small ones of the pocket benchmark")
+    add("--weights", type=Path, metavar="FOLDER",
+        help="where weights lie, or are downloaded to; default: torch.hub's folder")
+    add = parser.add_argument_group("score").add_argument
+    add("--metric", default="left-out probability", metavar="NAME",
+        help="any of sfda.METRICS, such as SFDA or LogME (a wrong name lists them all); default: %(default)s")
+    add("--part", choices=["train", "all"], default="train",
+        help="train leaves the test part out; all takes it too, as the paper's public code does; default: train")
+    add("--per-class", type=_whole(1), metavar="N", help="at most N images of each class, the same for all networks")
+    add("--seed", type=_whole(0), default=0, metavar="N",
+        help="of that choice, of the shuffle and of the intervals; default: 0")
+    add("--shuffle", action="store_true",
+        help="deal the labels to the images at random: scores that are high all the same cannot be trusted")
+    add("--skip-unreadable", action="store_true", help="leave out images that cannot be read, instead of stopping")
+    add("--download", action="store_true", help="fetch the data set, if it is one of the paper's and not there")
+    add = parser.add_argument_group("forward pass").add_argument
+    add("--cache", type=Path, metavar="FOLDER", help="of features; default: ~/.cache/sfda/features")
+    add("--no-cache", action="store_true", help="keep no features")
+    add("--half", action="store_true", help="keep features in 16 bits: half the disk")
+    add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
+    add("--batch", type=_whole(1), default=64, metavar="N",
+        help="images at a time, fewer where memory does not suffice; default: 64")
+    add("--workers", type=_whole(0), metavar="N",
+        help="processes that read images; default: none on the CPU, else up to 8")
+    add = parser.add_argument_group("output, beside the table on the screen").add_argument
+    add("--csv", type=Path, metavar="FILE", help="the table")
+    add("--json", type=Path, metavar="FILE", help="everything, with options and versions")
+    add("--figure", type=Path, metavar="FILE", help="scores and intervals: .png, .svg or .pdf")
+    # fmt: on
 
 
 def _whole(least):
@@ -113,17 +103,12 @@ def _whole(least):
 
 
 def _rank(options):
+    """Rank, print and write; the exit code."""
     from sfda.rank import run
     from sfda.rivals.catalogue import find_metric
 
     # What can be wrong without a look at images or networks is said before torch is there.
-    for option, path in (("--csv", options.csv), ("--json", options.json), ("--figure", options.figure)):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"{option}: there is no folder {path.parent}; make it first")
-        if path is not None and path.is_dir():
-            raise ValueError(f"{option}: {path} is a folder; name a file in it")
-    if options.figure is not None and options.figure.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"--figure: expected a name with {', '.join(SUFFIXES)}, got {options.figure}")
+    _check_files(options)
     if not options.models and not options.zoo:
         raise ValueError("name some networks with --models, or a zoo with --zoo")
     find_metric(options.metric)
@@ -132,7 +117,7 @@ def _rank(options):
     from sfda.networks import checkpoints
 
     images = official.load_images(options.images, download=options.download)
-    line = _Line()
+    progress = _Progress()
     try:
         found = run.rank(
             [*options.models, *(checkpoints.ZOOS[options.zoo] if options.zoo else ())], images,
@@ -141,29 +126,48 @@ def _rank(options):
             cache=None if options.no_cache else options.cache or f"{CACHE}/features",
             dtype="float16" if options.half else "float32", device=options.device, batch=options.batch,
             workers="auto" if options.workers is None else options.workers,
-            skip_unreadable=options.skip_unreadable, progress=line,
+            skip_unreadable=options.skip_unreadable, progress=progress,
         )  # fmt: skip
     except KeyboardInterrupt:
         if not options.no_cache:
             raise
-        line.clear()
+        progress.close()
         print("stopped; with --no-cache nothing was kept", file=sys.stderr)
         return 130
     finally:
-        line.clear()
+        progress.close()
     say(str(found))
-    if options.csv:
-        _write(options.csv, lambda part: found.table.to_csv(part, index=False))
-    if options.json:
-        text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        # Names of files may be no text; their odd bytes become escapes, which JSON has, too.
-        _write(options.json, lambda part: part.write_text(text + "\n", "utf-8", "backslashreplace"))
-    if options.figure:
-        _write(options.figure, lambda part: _draw(found, part))
+    _write(found, options)
     return 2 if found.failures else 0
 
 
-def _draw(found, path):
+def _check_files(options):
+    """Raise what would keep the results from being written."""
+    for option, path in (("--csv", options.csv), ("--json", options.json), ("--figure", options.figure)):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise FileNotFoundError(f"{option}: there is no folder {path.parent}; make it first")
+        if path is not None and path.is_dir():
+            raise ValueError(f"{option}: {path} is a folder; name a file in it")
+    if options.figure is not None and options.figure.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"--figure: expected a name with {', '.join(SUFFIXES)}, got {options.figure}")
+
+
+def _write(found, options):
+    """The files that were asked for, each whole or not at all."""
+    if options.csv:
+        with replacing(options.csv) as part:
+            found.table.to_csv(part, index=False)
+    if options.json:
+        text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        with replacing(options.json) as part:
+            # Names of files may be no text; their odd bytes become escapes, which JSON has, too.
+            part.write_text(text + "\n", "utf-8", "backslashreplace")
+    if options.figure:
+        with replacing(options.figure) as part:
+            _draw(found, part, options.figure.suffix[1:].lower())
+
+
+def _draw(found, path, kind):
     import textwrap
 
     import matplotlib
@@ -177,36 +181,22 @@ def _draw(found, path):
     fig, ax = plt.subplots(figsize=(8, 1.4 + 0.28 * len(found.table)))
     label = f"{found.metric} with 95 % interval, {found.n} images of {len(found.classes)} classes"
     plots.ranked(found.table, ax=ax, xlabel=label, title=textwrap.fill(found.finding, 64))
-    fig.savefig(path)
+    fig.savefig(path, format=kind)
     plt.close(fig)
 
 
-def _write(path, write):
-    """Whole or not at all: a file beside its place, renamed at the end."""
-    part = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-class _Line:
+class _Progress:
     """Progress on stderr: on a terminal in one line that changes, elsewhere in few lines."""
 
     def __init__(self):
-        self.live, self.shown, self.last = sys.stderr.isatty(), False, time.monotonic()
+        from tqdm import tqdm
+
+        self.line = tqdm(file=sys.stderr, disable=None, leave=False, bar_format="{desc}", dynamic_ncols=True)
+        self.close, self.last = self.line.close, time.monotonic()
 
     def __call__(self, text, last):
-        if self.live:
-            text = text[: shutil.get_terminal_size().columns - 1]
-            print(f"\r\x1b[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
-            self.shown = not last
+        if not last and not self.line.disable:
+            self.line.set_description_str(text)
         elif last or time.monotonic() - self.last > 30:
-            print(text, file=sys.stderr, flush=True)
+            self.line.write(text, file=sys.stderr)
             self.last = time.monotonic()
-
-    def clear(self):
-        if self.shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self.shown = False

@@ -7,14 +7,16 @@ import numpy as np
 import pandas as pd
 
 WIDTH = 88  # columns of the report's sentences
+_NUMBERS = {2: "two", 3: "three"}
 
 
 def report(found):
+    """The text of a :class:`sfda.rank.result.Ranking`: what was scored, a table, sentences of at most 88 columns."""
     about = found.about
     of = f"{about['images']}, " if about["images"] else ""
     which = f" ({about['part']})" if about["part"] else ""
     head = [f"{of}{found.n} images of {len(found.classes)} classes{which}",
-            f"by {found.metric}; larger is better", "", *_rows(found), ""]  # fmt: skip
+            f"by {found.metric}; larger is better", "", _table(found.table), ""]  # fmt: skip
     lines = [f"{found.finding}."]
     if found.tied and not found.table["saturated"].iloc[0]:
         smallest = ""
@@ -42,60 +44,50 @@ def _wrapped(line):
     return textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def _rows(found):
-    table = found.table
-    size = max(table["score"].abs().max(), 1e-300)
-    digits = max(0, 3 - math.floor(math.log10(size)))
-    cells = {
-        "rank": [str(r) for r in table["rank"]],
-        "network": list(map(str, table["network"])),
-        "score": [f"{s:.{digits}f}" for s in table["score"]],
+def _table(table):
+    """The table as text; columns of which nothing is known are left out."""
+    digits = max(0, 3 - math.floor(math.log10(max(table["score"].abs().max(), 1e-300))))
+    names = table["network"].astype(str)
+    width, words = max(len("network"), names.str.len().max()), {True: "yes", False: "no"}
+    shown = pd.DataFrame({
+        "rank": table["rank"].astype(str),
+        "network".ljust(width): names.str.ljust(width),
+        "score": table["score"].map(f"{{:.{digits}f}}".format),
         "95 % interval": [f"{a:.{digits}f} to {b:.{digits}f}" for a, b in zip(table["low"], table["high"])],
-        "tied with first": ["", *("yes" if tied else "no" for tied in table["tied"][1:])],
-        "saturated": [""] * len(table) if not table["saturated"].any() else [
-            "yes" if saturated else "no" for saturated in table["saturated"]
-        ],
-        "features": [str(d) for d in table["features"]],
+        "tied with first": table["tied"].map(words).where(table.index > 0, ""),
+        "saturated": table["saturated"].map(words) if table["saturated"].any() else "",
+        "features": table["features"].astype(str),
         "parameters": ["" if pd.isna(p) else f"{p / 1e6:.2f} M" for p in table["parameters"]],
-        "forward": [
-            "cached" if c else "" if np.isnan(s) else f"{s:.1f} s"
-            for s, c in zip(table["forward_seconds"], table["cached"])
-        ],
-        "scoring": [f"{s:.1f} s" for s in table["scoring_seconds"]],
-    }  # fmt: skip
-    lines = []
-    for i in range(-1, len(table)):
-        line = []
-        for title, column in cells.items():
-            if not any(column):  # nothing is known
-                continue
-            width, cell = max(len(title), *map(len, column)), title if i < 0 else column[i]
-            line.append(cell.ljust(width) if title == "network" else cell.rjust(width))
-        lines.append("  ".join(line).rstrip())
-    return lines
-
-
-_NUMBERS = {2: "two", 3: "three"}
+        "forward": ["cached" if c else "" if np.isnan(s) else f"{s:.1f} s"
+                    for s, c in zip(table["forward_seconds"], table["cached"])],
+        "scoring": table["scoring_seconds"].map("{:.1f} s".format),
+    })  # fmt: skip
+    shown = shown.loc[:, (shown != "").any()]
+    others = {f" {name}": " " + shown[name] for name in shown.columns[1:]}  # two spaces between columns
+    return pd.DataFrame({"rank": shown["rank"]} | others).to_string(index=False)
 
 
 def are(n):
+    """The verb of so many."""
     return "is" if n == 1 else "are"
 
 
 def duration(seconds):
+    """A duration in words of one unit: seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def reason(error, n):
-    words = str(error).lower()
-    if isinstance(error, MemoryError) or "out of memory" in words or "can't allocate" in words:
+    """Why a network could not be ranked by `n` images, in one line."""
+    if isinstance(error, MemoryError):
         return f"not enough memory for {n} images: score fewer with per_class (--per-class), or halve the batch"
     return one_line(error)
 
 
 def one_line(error):
+    """The message of an error in at most 300 characters, with its type where that is not said by the context."""
     text = " ".join(str(error).split())[:300]
     plain = isinstance(error, (ValueError, OSError)) and text
     return text if plain else f"{type(error).__name__}: {text}"

@@ -10,14 +10,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from sfda.evidence.forecast import forecast
-from sfda.metric.ensemble import select_ensemble
+from sfda.metric.ensemble import TooFewNetworks, select_ensemble
 from sfda.metric.inputs import as_features, as_labels
 from sfda.networks.device import versions
 from sfda.rank.jackknife import ROUNDING, Judge, half_width
 from sfda.rank.report import are, reason, report
 from sfda.rivals.catalogue import METRIC, find_metric
-
-LIBRARIES = ("numpy", "scipy", "sfda", "timm", "torch", "torchvision")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +25,12 @@ class Ranking:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a network, the best first: ``rank``, ``network``, ``score``; ``low`` and
-        ``high``, the ends of its 95 % interval; ``behind``, how much less it has than the
-        first, with its 95 % interval ``behind_low`` to ``behind_high``;
-        ``tied``, whether that contains 0, True of the first itself; ``saturated``,
-        whether the score is at its maximum of 1, or can be for any labels; ``features``,
-        D; ``parameters``, missing where they are not known; ``forward_seconds``, missing for
-        features that were given; ``cached``, whether they came from the cache;
-        ``scoring_seconds``, with the interval.
+        One row a network, the best first: ``rank``, ``network``, ``score``; ``low`` and ``high``, the ends of its 95
+        % interval; ``behind``, how much less it has than the first, with its 95 % interval ``behind_low`` to
+        ``behind_high``; ``tied``, whether that contains 0, True of the first itself; ``saturated``, whether the score
+        is at its maximum of 1, or can be for any labels; ``features``, D; ``parameters``, missing where they are not
+        known; ``forward_seconds``, missing for features that were given; ``cached``, whether they came from the
+        cache; ``scoring_seconds``, with the interval.
     metric : str
         Key of ``sfda.METRICS``.
     best : str
@@ -42,11 +38,10 @@ class Ranking:
     cheapest : str
         Of those tied with the best, the one with the fewest parameters.
     ensembles : dict of int to list of str
-        Two and three networks whose averaged predictions should be best; without entries
-        where there are not as many different ones.
+        Two and three networks whose averaged predictions should be best; without entries where there are not as many
+        different ones.
     likelihoods : dict of int to float
-        Mean left-out log-likelihood of those averaged predictions, in nats an image; 1 is
-        the best network alone.
+        Mean left-out log-likelihood of those averaged predictions, in nats an image; 1 is the best network alone.
     n : int
         How many images were scored.
     classes : dict of str to int
@@ -101,31 +96,24 @@ class Ranking:
         return {
             "metric": self.metric, "n": self.n, "classes": self.classes, "best": self.best,
             "cheapest": self.cheapest, "finding": self.finding,
-            "table": [{key: _plain(value) for key, value in row.items()} for row in rows],
+            "table": [{k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()} for row in rows],
             "ensembles": {str(size): members for size, members in self.ensembles.items()},
             "likelihoods": {str(size): value for size, value in self.likelihoods.items()},
             "notes": self.notes, "failures": self.failures, "about": self.about,
         }  # fmt: skip
 
 
-# --- features ---------------------------------------------------------------------
-
-
 def rank_features(
-    features_by_model: Mapping[str, ArrayLike],
-    labels: ArrayLike,
-    *,
-    metric: str = METRIC,
-    parameters: Mapping[str, int] | None = None,
-    seed: int = 0,
-) -> Ranking:
+    features_by_model: Mapping[str, ArrayLike], labels: ArrayLike, *, metric: str = METRIC,
+    parameters: Mapping[str, int] | None = None, seed: int = 0,
+) -> Ranking:  # fmt: skip
     """Rank networks by features that exist already.
 
     Parameters
     ----------
     features_by_model : mapping of name to array-like of shape (N, D)
-        Features of the same N samples, of any number of networks, each with its own D:
-        NumPy or torch, any floating dtype; not modified.
+        Features of the same N samples, of any number of networks, each with its own D: NumPy or torch, any floating
+        dtype; not modified.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
     metric : str, default "left-out probability"
@@ -142,35 +130,31 @@ def rank_features(
     Raises
     ------
     ValueError
-        Bad input, or an unknown metric: the message names the argument, and the network
-        where it is one.
+        Bad input, or an unknown metric: the message names the argument, and the network where it is one.
 
     Notes
     -----
-    *Intervals* are those of the delete-a-group jackknife. The samples of every class are
-    dealt to 20 groups (10 for the slowest metrics), and the score is computed again without
-    each group in turn; of the left-out metrics with the lambda of all samples. The variance
-    is (G - 1)/G times the sum of squared deviations, the interval the score plus and minus
-    2.09 (2.26) standard deviations, Student's quantile for G - 1.
+    *Intervals* are those of the delete-a-group jackknife. The samples of every class are dealt to 20 groups (10 for
+    the slowest metrics), and the score is computed again without each group in turn; of the left-out metrics with the
+    lambda of all samples. The variance is (G - 1)/G times the sum of squared deviations, the interval the score plus
+    and minus 2.09 (2.26) standard deviations, Student's quantile for G - 1.
 
-    It tends to be too wide rather than too narrow, as B. Efron and C. Stein (*The jackknife
-    estimate of variance*, Annals of Statistics 1981) prove of the kind. In simulations of
-    50 to 300 samples with 12 to 200 features the standard deviation of the left-out
-    probability came out 1.0 to 1.6 times as large as it was, that of accuracies up to twice,
-    and 95 % intervals held the mean left-out probability in 92 to 100 % of cases. What looks
-    simpler is too narrow: resampling each sample's value with the fit held fixed held it in
-    78 to 90 %, and halves of the samples may miss it altogether where they are fewer than D.
+    It tends to be too wide rather than too narrow, as B. Efron and C. Stein (*The jackknife estimate of variance*,
+    Annals of Statistics 1981) prove of the kind. In simulations of 50 to 300 samples with 12 to 200 features the
+    standard deviation of the left-out probability came out 1.0 to 1.6 times as large as it was, that of accuracies up
+    to twice, and 95 % intervals held the mean left-out probability in 92 to 100 % of cases. What looks simpler is too
+    narrow: resampling each sample's value with the fit held fixed held it in 78 to 90 %, and halves of the samples
+    may miss it altogether where they are fewer than D.
 
-    Groups are the same for all networks, and a difference is judged by its own deviations:
-    networks see the same samples, and their errors go together. Each network is compared
-    with the first by itself. The first has been picked as the largest, which favours it a little.
+    Groups are the same for all networks, and a difference is judged by its own deviations: networks see the same
+    samples, and their errors go together. Each network is compared with the first by itself. The first has been
+    picked as the largest, which favours it a little.
 
     Adding networks, or another order of them, changes no score and no interval.
 
     References
     ----------
-    J. Shao and C. F. J. Wu, *A general theory for jackknife variance estimation*, Annals of
-    Statistics 17, 1989.
+    J. Shao and C. F. J. Wu, *A general theory for jackknife variance estimation*, Annals of Statistics 17, 1989.
 
     Examples
     --------
@@ -206,10 +190,13 @@ def rank_features(
     return made_of(judge, scored, features_by_model, sizes, {}, [], {}, about)
 
 
-# --- the ranking ------------------------------------------------------------------
-
-
 def made_of(judge, scored, features, parameters, seconds, notes, failures, about):
+    """The :class:`Ranking` that follows from what `judge`, a :class:`sfda.rank.jackknife.Judge`, has scored.
+
+    All but `about` go by network: `scored` has at least one :class:`sfda.rank.jackknife.Scored`; `features` (N, D),
+    for the ensembles; `parameters` are numbers or None; `seconds` of the forward pass, and whether it was spared by
+    the cache, without entries of features that were given; `failures` say why a network could not be ranked.
+    """
     order = sorted(scored, key=lambda name: (-scored[name].score, str(name)))
     best, rows = scored[order[0]], []
     for place, name in enumerate(order, 1):
@@ -229,9 +216,9 @@ def made_of(judge, scored, features, parameters, seconds, notes, failures, about
     cheapest = sized.loc[sized["parameters"].idxmin(), "network"] if len(sized) else order[0]
     # In the order of the table, so that equal criteria do not depend on that of the arguments.
     ensembles, likelihoods, why_not = _ensembles({name: features[name] for name in order}, judge)
-    notes = [judge.words, *notes, *warnings_about(judge, table), *why_not]
-    libraries = {"python": platform.python_version()} | versions(*LIBRARIES)
-    about = about | {"groups": len(judge.kept), "versions": libraries}
+    notes = [judge.words, *notes, *_warnings(judge, table), *why_not]
+    libraries = versions("numpy", "scipy", "sfda", "timm", "torch", "torchvision")
+    about = about | {"groups": len(judge.kept), "versions": {"python": platform.python_version()} | libraries}
     return Ranking(
         table, judge.metric, order[0], cheapest, ensembles, likelihoods, len(judge.y), judge.classes,
         [*notes, forecast(judge.metric)], failures, about,
@@ -247,9 +234,9 @@ def _ensembles(features, judge):
         try:
             found = select_ensemble(features, judge.y, size)
             alone = select_ensemble({best: features[best]}, judge.y, 1).scores[0].criterion
+        except TooFewNetworks:  # some have the same features
+            continue
         except (ValueError, MemoryError) as error:
-            if str(error).startswith("size: "):  # fewer different ones than that
-                continue
             return {}, {}, [f"no ensembles: {reason(error, len(judge.y))}"]
         sizes = range(2, size + 1)
         likelihoods = {1: alone} | {k: found.scores[k - 1].criterion for k in sizes}
@@ -257,7 +244,8 @@ def _ensembles(features, judge):
     return {}, {}, ["no ensembles: all networks have the same features"]
 
 
-def warnings_about(judge, table):
+def _warnings(judge, table):
+    """What the table alone does not say of its scores and intervals."""
     found, full = [], int(table["saturated"].sum())
     if full:
         found.append(
@@ -265,11 +253,5 @@ def warnings_about(judge, table):
             f"separated whatever their labels; take {METRIC}, or more images"
         )
     if few := int((judge.counts < 3).sum()):
-        found.append(
-            f"the intervals may be too narrow: classes of one or two images always stay whole, here {few}"
-        )
+        found.append(f"the intervals may be too narrow: classes of one or two images always stay whole, here {few}")
     return found
-
-
-def _plain(value):
-    return value.item() if isinstance(value, np.generic) else value

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from sfda.files import CACHE
+from sfda.files import CACHE, data_folder
+from sfda.networks.device import resolve_device
 from sfda.rank.jackknife import Judge, Scored
 from sfda.rank.report import duration, one_line, reason
 from sfda.rank.result import Ranking, made_of
@@ -27,49 +28,34 @@ if TYPE_CHECKING:
     from sfda.networks.backbones import Backbone
 
 
-PARTS = ("train", "all")
-
-
-# --- networks and images ----------------------------------------------------------
-
-
 def rank(
     networks: "str | Backbone | Sequence[str | Backbone]",
-    images: "str | Path | ImageSet | torch.utils.data.Dataset",
-    *,
-    metric: str = METRIC,
-    part: Literal["train", "all"] = "train",
-    per_class: int | None = None,
-    shuffle: bool = False,
-    seed: int = 0,
-    weights: str | PathLike[str] | None = None,
-    cache: str | PathLike[str] | None = f"{CACHE}/features",
-    dtype: Literal["float32", "float16"] = "float32",
-    device: "str | torch.device" = "auto",
-    batch: int = 64,
-    workers: int | Literal["auto"] = "auto",
-    skip_unreadable: bool = False,
-    progress: Callable[[str, bool], object] | None = None,
-) -> Ranking:
+    images: "str | Path | ImageSet | torch.utils.data.Dataset", *,
+    metric: str = METRIC, part: Literal["train", "all"] = "train", per_class: int | None = None,
+    shuffle: bool = False, seed: int = 0, weights: str | PathLike[str] | None = None,
+    cache: str | PathLike[str] | None = f"{CACHE}/features", dtype: Literal["float32", "float16"] = "float32",
+    device: "str | torch.device" = "auto", batch: int = 64, workers: int | Literal["auto"] = "auto",
+    skip_unreadable: bool = False, progress: Callable[[str, bool], object] | None = None,
+) -> Ranking:  # fmt: skip
     """Rank networks for labelled images.
 
     Parameters
     ----------
     networks : str, sfda.networks.backbones.Backbone, or a sequence of them
-        Names as :func:`sfda.networks.backbones.load` takes them; a manifest stands for all its
-        networks. ``sfda.networks.checkpoints.ZOOS`` has whole zoos.
+        Names as :func:`sfda.networks.backbones.load` takes them; a manifest stands for all its networks.
+        ``sfda.networks.checkpoints.ZOOS`` has whole zoos.
     images : str, path, sfda.images.image_sets.ImageSet or torch.utils.data.Dataset
         As :func:`sfda.images.official.load_images` or :func:`sfda.images.folders.from_dataset` take them.
     metric : str, default "left-out probability"
         Key of ``sfda.METRICS``, in any case of letters.
     part : {"train", "all"}, default "train"
-        "train" leaves the test part out, whose labels a benchmark may not use; "all"
-        takes it too, as the paper's public code does.
+        "train" leaves the test part out, whose labels a benchmark may not use; "all" takes it too, as the paper's
+        public code does.
     per_class : int, optional
         Score at most so many images of each class, the same for all networks.
     shuffle : bool, default False
-        Deal the labels to the images at random. No network can know such classes: a
-        score that is high all the same cannot be trusted.
+        Deal the labels to the images at random. No network can know such classes: a score that is high all the same
+        cannot be trusted.
     seed : int, default 0
         Of the choice of these images, of the shuffle, and of the groups behind the intervals.
     weights : path, optional
@@ -77,11 +63,11 @@ def rank(
     cache : path or None, default "~/.cache/sfda/features"
         Folder of features; None keeps nothing.
     dtype, device, batch, skip_unreadable
-        As in :func:`sfda.networks.extract.extract`. Images that cannot be read are left out of the
-        scores of all networks.
+        As in :func:`sfda.networks.extract.extract`. Images that cannot be read are left out of the scores of all
+        networks.
     workers : int or "auto", default "auto"
-        Processes that read images. "auto": none on the CPU, whose cores the forward pass
-        needs, and up to eight beside an accelerator.
+        Processes that read images. "auto": none on the CPU, whose cores the forward pass needs, and up to eight
+        beside an accelerator.
     progress : callable, optional
         Called with one line of text, and True if no later line is to take its place.
 
@@ -92,19 +78,19 @@ def rank(
     Raises
     ------
     ValueError
-        Before anything is computed: an unknown metric, network, part or data set, one
-        class only, a class with one image where the metric leaves images out. Later:
-        images that cannot be read; no network at all could be ranked.
+        Before anything is computed: an unknown metric, network, part or data set, one class only, a class with one
+        image where the metric leaves images out. Later: images that cannot be read; no network at all could be
+        ranked.
     FileNotFoundError
-        Images or weights are missing. All weights are looked for, and downloaded, before the
-        first forward pass.
+        Images or weights are missing. All weights are looked for, and downloaded, before the first forward pass.
+        ``sfda.files.NeedsRepository``: pocket networks, outside a clone.
     OSError
         The cache cannot be written.
 
     Notes
     -----
-    What goes wrong with one network only, in its forward pass or its score, does not stop
-    the others: it is reported in ``failures``.
+    What goes wrong with one network only, in its forward pass or its score, does not stop the others: it is reported
+    in ``failures``.
 
     Examples
     --------
@@ -113,7 +99,7 @@ def rank(
     >>> print(found)  # doctest: +SKIP
     """
     from sfda.images import folders, image_sets, official
-    from sfda.networks import extract
+    from sfda.networks.extract import UnreadableImages, extract
 
     metric = find_metric(metric)
     if dtype not in ("float32", "float16"):
@@ -121,10 +107,13 @@ def rank(
     if batch < 1:
         raise ValueError(f"batch: expected 1 or more, got {batch}")
     named = _named(networks)
+    if weights is None and any(isinstance(each, str) and each.startswith("pocket:") for each in named.values()):
+        data_folder("pocket/weights")  # or NeedsRepository, before any network is tried
     if not isinstance(images, image_sets.ImageSet):
         known = isinstance(images, (str, Path))
         images = official.load_images(images) if known else folders.from_dataset(images)
     chosen = _chosen(images, part, per_class, seed)
+
     def judge_of(labels):
         if shuffle:
             labels = np.random.default_rng(seed).permutation(labels)
@@ -144,7 +133,7 @@ def rank(
             say("loading", last=False)
             backbone = _backbone(network, weights)
             start = time.perf_counter()
-            taken = extract.extract(
+            taken = extract(
                 backbone, chosen.dataset, chosen.fingerprint, cache=cache, dtype=dtype, device=device,
                 batch=batch, workers=workers, skip_unreadable=skip_unreadable, progress=say.images,
             )  # fmt: skip
@@ -156,26 +145,24 @@ def rank(
             say("scoring", last=False)
             scored[name] = judge(taken.features)
         except OSError:
-            raise  # the disk is full, which would be so for every network
+            raise  # a full disk stops every network
+        except UnreadableImages as error:  # so do images that no network can read
+            skip = "; skip_unreadable=True (--skip-unreadable) leaves them out"
+            raise UnreadableImages(f"{error}{skip}") from error
         except Exception as error:  # whatever one network does, the others are wanted
-            if str(error).startswith("images: "):  # which would be so for every network
-                skip = "; skip_unreadable=True (--skip-unreadable) leaves them out"
-                raise ValueError(f"{error}{skip}") from error
             failures[name] = reason(error, len(chosen.labels))
             say(f"failed: {failures[name]}", last=True)
             continue
         found[name], seconds[name] = taken.features, (0.0 if taken.cached else elapsed, taken.cached)
         say.done(taken, elapsed, scored[name].score)
     if not found:
-        raise ValueError(
-            f"networks: none of {len(named)} could be ranked; "
-            + "; ".join(f"{name}: {reason}" for name, reason in failures.items())
-        )
+        why = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise ValueError(f"networks: none of {len(named)} could be ranked; {why}")
     _Speaker(progress, "all networks")("choosing ensembles", last=False)
     about = {
-        "images": images.name, "part": chosen.words, "fingerprint": chosen.fingerprint,
-        "seed": seed, "per_class": per_class, "shuffled": bool(shuffle), "skipped": len(skipped),
-        "dtype": dtype, "device": device, "cache": None if cache is None else str(cache),
+        "images": images.name, "part": chosen.words, "fingerprint": chosen.fingerprint, "seed": seed,
+        "per_class": per_class, "shuffled": bool(shuffle), "skipped": len(skipped), "dtype": dtype, "device": device,
+        "cache": None if cache is None else str(cache),
     }  # fmt: skip
     notes = []
     if shuffle:
@@ -198,15 +185,13 @@ def _chosen(images, part, per_class, seed):
     """The images to score, and in words which they are."""
     from torch.utils.data import ConcatDataset, Subset
 
-    if part not in PARTS:
-        raise ValueError(f"part: expected {' or '.join(map(repr, PARTS))}, got {part!r}")
+    if part not in ("train", "all"):
+        raise ValueError(f"part: expected 'train' or 'all', got {part!r}")
     if per_class is not None and per_class < 1:
         raise ValueError(f"per_class: expected 1 or more, got {per_class}")
     kept = [p for p in images.parts if part == "all" or p is not images.test]
     dataset, labels = ConcatDataset(kept), np.concatenate([p.labels for p in kept])
-    fingerprint = images.fingerprint
-    if len(labels) < len(images.labels):
-        fingerprint += " without test"
+    fingerprint = images.fingerprint + (" without test" if len(labels) < len(images.labels) else "")
     words = _words(images, part)
     if per_class is not None:
         rng = np.random.default_rng(seed)
@@ -251,10 +236,7 @@ def _named(networks):
             backbones.check(each)
         by_full[full] = each
     short = [full.rpartition(".json:")[2] for full in by_full]
-    return {
-        (full if short.count(name) > 1 else name): each
-        for name, (full, each) in zip(short, by_full.items())
-    }
+    return {full if short.count(name) > 1 else name: each for name, (full, each) in zip(short, by_full.items())}
 
 
 def _backbone(network, weights):
@@ -290,17 +272,16 @@ def _writable(cache):
         probe.touch()
         probe.unlink()
     except OSError as error:
-        why = one_line(error)
-        raise OSError(f"cache: {cache} cannot be written ({why}); name another folder") from error
+        raise OSError(f"cache: {cache} cannot be written ({one_line(error)}); name another folder") from error
     return cache
 
 
 def _device(device, workers):
+    """The torch device, which must be there, and how many processes read images."""
     import torch
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
+        device = resolve_device(device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device: cannot compute on {device} ({one_line(error)})") from None
@@ -320,13 +301,12 @@ class _Speaker:
             self.progress(f"{self.name}: {text}", last)
 
     def images(self, done, total):
-        rate = done / max(1e-9, time.perf_counter() - self.start)
-        left = (total - done) / max(1e-9, rate)
-        self(f"{done} of {total} images, {rate:.0f} a second, {duration(left)} left", last=False)
+        from tqdm import tqdm
+
+        elapsed = time.perf_counter() - self.start
+        self(tqdm.format_meter(done, total, elapsed, unit="image", ascii=True), last=False)
 
     def done(self, taken, elapsed, score):
         n = len(taken.labels) + len(taken.skipped)
-        how = "from the cache"
-        if not taken.cached:
-            how = f"in {duration(elapsed)}, {n / max(1e-9, elapsed):.0f} a second"
+        how = "from the cache" if taken.cached else f"in {duration(elapsed)}, {n / max(1e-9, elapsed):.0f} a second"
         self(f"{n} images {how}; score {score:.4g}", last=True)

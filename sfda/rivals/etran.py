@@ -6,7 +6,7 @@ import numpy as np
 
 from sfda.metric.inputs import as_features
 from sfda.metric.linalg import log_softmax, matmul, namespace, row_blocks, to_numpy
-from sfda.metric.scatter import LabelledFeatures, adaptive_shrinkage
+from sfda.metric.score import discriminant_probability
 from sfda.rivals.moments import as_labelled, class_means, class_sizes, min_max, over_zoo
 
 
@@ -109,13 +109,11 @@ def etran_discriminant(features, labels, *, as_published=False):
     >>> etran_discriminant(X, y) > etran_discriminant(X, y, as_published=True) > 0.5
     True
     """
+    if not as_published:
+        return discriminant_probability(features, labels)
     x, y, n_classes = as_labelled(features, labels)
     xp = namespace(x)
     own = xp.arange(len(y)), y
-    if not as_published:
-        split = LabelledFeatures.from_features(x, y, n_classes)
-        log_p = split.log_posterior(adaptive_shrinkage(split.largest_eigenvalue))
-        return float(xp.exp(log_p[own]).mean())
     # Distances do not change with the origin, rounding errors do.
     centre = x.mean(0)
     means = class_means(x, y, n_classes) - centre

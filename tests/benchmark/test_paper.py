@@ -22,14 +22,6 @@ from sfda.networks.backbones import Backbone
 NAMES = ["resnet34", "densenet121", "byol"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """DTD as its publisher lays it out: two textures, five images each."""
@@ -76,7 +68,7 @@ def score(images, folder, names=NAMES, metrics=("H-score", "LEEP"), **options):
 
 
 def test_the_papers_networks_and_data_sets():
-    truth = published.accuracies()
+    truth = published.table("finetune_accuracy")
     for group, names in paper.NETWORKS.items():
         assert set(names) == set(truth.loc[truth["group"] == group, "model"])
         for loader in names.values():
@@ -157,14 +149,14 @@ def test_missing_images_are_found_before_any_work(tiny, tmp_path):
 
 
 def test_comparison_with_the_published_tables():
-    truth = published.accuracies()
+    truth = published.table("finetune_accuracy")
     rows = []
     for name in paper.NETWORKS["supervised"]:
         of = truth[(truth["group"] == "supervised") & (truth["dataset"] == "dtd") & (truth["model"] == name)]
         rows.append(("SFDA", "supervised", name, "dtd", of["accuracy"].item(), 1, 9, 9))
     table = pd.DataFrame(rows, columns=paper.COLUMNS)
     (row,) = paper.compare(table).itertuples()
-    theirs = published.tau_w("supervised").query("metric == 'SFDA' and dataset == 'dtd'")["tau_w"].item()
+    theirs = published.table("published_tau_w", "supervised").query("metric == 'SFDA' and dataset == 'dtd'")["tau_w"].item()
     assert (row.networks, row.published) == (11, theirs) and row.tau == pytest.approx(1)
     assert row.difference == pytest.approx(1 - theirs)
     shuffled = table.assign(score=np.random.default_rng(0).permutation(table["score"]))

@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("torchvision")
-
 from torch.utils.data import Dataset
 
 from sfda.benchmark.finetune import features
@@ -83,8 +80,7 @@ def test_half_of_the_views_are_mirrored():
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.floats(0, 1, exclude_max=True), min_size=5, max_size=5),
-    st.integers(1, 250), st.integers(1, 250),
+    st.lists(st.floats(0, 1, exclude_max=True), min_size=5, max_size=5), st.integers(1, 250), st.integers(1, 250)
 )
 def test_a_crop_lies_in_the_image(draw, width, height):
     image = Places(1, width, height)[0][0]

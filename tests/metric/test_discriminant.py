@@ -11,6 +11,7 @@ import literal
 from data_sets import CASES, gaussian_classes, labelled_features, reference_case
 from sfda import FisherDiscriminant
 from sfda.metric.scatter import LabelledFeatures
+from sfda.metric.score import judge
 
 # scikit-learn warns where most classes are singletons, which is meant here.
 pytestmark = pytest.mark.filterwarnings("ignore:The number of unique classes is greater")
@@ -67,7 +68,7 @@ def test_scoring_path_equals_the_estimator(data, shrinkage):
     X, y = data
     split = LabelledFeatures.from_features(X, y, y.max() + 1)
     proba = FisherDiscriminant(shrinkage).fit(X, y).predict_proba(X)
-    assert np.exp(split.log_posterior(shrinkage)) == pytest.approx(proba, abs=1e-9)
+    assert np.exp(judge(split, shrinkage)(split.residuals, split.y)) == pytest.approx(proba, abs=1e-9)
 
 
 @given(labelled_features())
@@ -219,7 +220,7 @@ def test_agrees_with_scikit_learn(N, D, shrinkage):
         ({"shrinkage": "auto"}, "fine", "shrinkage: expected None, 'leave-one-out' or a number in [0, 1], got 'auto'"),
         ({"strength": -1}, "fine", "strength: expected a finite number >= 0, got -1"),
         ({"shrinkage": 0.0}, "wide", "shrinkage: the within-class scatter is singular at 0; expected a larger value"),
-        ({}, "one class", "y: expected at least 2 classes, got 1 class (7)"),
+        ({}, "one class", "y: expected at least 2 classes, got 1 (7) in 20 rows"),
         ({}, "constant", "features: expected variation within classes, found every sample equal to its class mean"),
         ({"shrinkage": "leave-one-out"}, "singleton", "labels: leave-one-out needs at least 2 samples in every class, found 1 in 2"),
     ],

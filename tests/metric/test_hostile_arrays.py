@@ -179,7 +179,7 @@ def test_weighted_tau_of_anything(scores, accuracies):
     try:
         value = sfda.weighted_tau(scores, accuracies)
     except ValueError as error:
-        assert str(error).startswith(("scores ", "accuracies ", "scores and accuracies ")), repr(error)
+        assert str(error).startswith(("scores", "accuracies")), repr(error)
     else:
         assert type(value) is float
         a, b = (np.array([float(k.detach() if isinstance(k, torch.Tensor) else k) for k in v]) for v in (scores, accuracies))
@@ -338,7 +338,7 @@ def objects(*values):
     ([b"1", 1, b"1", 1], "labels: expected numbers or strings, got a mixture of both"),
     (objects({1}, {2}, {1}, {2}), NOT_SORTED), (objects(*[frozenset([k]) for k in (1, 2, 1, 2)]), NOT_SORTED),
     (objects(*[np.array([k, k]) for k in (1, 2, 1, 2)]), NOT_SORTED),
-    ([np.ma.masked, 1, 2, 1], "labels: expected one label a row of features, found a masked one"),
+    ([np.ma.masked, 1, 2, 1], "labels: expected a value in every place, found a masked one; fill it or drop its row"),
     (torch.tensor([1, 2, 1, 2]).to_sparse(), "labels: expected a dense vector, got a sparse one; use .to_dense()"),
     (torch.ones(4, device="meta"), "labels: expected numbers, got a tensor on the meta device"),
     (nested(), "labels: expected one size for all rows, got a nested tensor"),
@@ -357,7 +357,7 @@ class Stubborn:
 
 def test_what_cannot_be_made_an_array():
     for check in (lambda x: as_features(x), lambda x: as_labels(x, 3)):
-        with pytest.raises(ValueError, match=r"got Stubborn, which is no array \(RuntimeError: no\)$"):
+        with pytest.raises(ValueError, match="got Stubborn: no$"):
             check(Stubborn())
     rows = list(torch.ones(3, 2, requires_grad=True))
     assert as_features(rows).tolist() == [[1.0, 1.0]] * 3
@@ -451,7 +451,7 @@ def test_weighted_tau_of_no_numbers(scores):
     if isinstance(scores, list) and isinstance(scores[0], torch.Tensor):
         assert math.isnan(sfda.weighted_tau(scores, [1, 2, 3]))
         return
-    with pytest.raises(ValueError, match="^scores must be"):
+    with pytest.raises(ValueError, match="^scores: expected"):
         sfda.weighted_tau(scores, [1, 2, 3])
 
 
@@ -485,5 +485,5 @@ def test_sparse_chunks_and_masked_labels_are_refused():
     for chunk in ((sparse, [0, 1, 0, 1]), (np.ones((4, 2)), scipy.sparse.csr_array([[0, 1, 0, 1]]).T)):
         with pytest.raises(ValueError, match="^chunk 0"):
             sfda.stream_score(lambda chunk=chunk: [chunk])
-    with pytest.raises(ValueError, match="^y: expected a value in every row, found a masked one"):
+    with pytest.raises(ValueError, match="^y: expected a value in every place, found a masked one"):
         FisherDiscriminant().fit(np.ones((2, 1)), [0, np.ma.masked])

@@ -239,10 +239,7 @@ def test_the_path_of_accelerators(posterior, D, dtype, shrinkage):
     X = gaussian_classes(8, y, D, separation=0.3, scale=0.1).astype(dtype)
     x, t = torch.from_numpy(X), torch.from_numpy(y)
     before = x.clone()
-    if posterior == "resubstitution":
-        log_p = score._resubstitution(x, t, 3, True, shrinkage, 5.0)
-    else:
-        log_p = score._leave_one_out(x, t, 3, True, shrinkage)
+    log_p = score._passes(x, t, 3, posterior == "leave-one-out", True, shrinkage, 5.0)
     value = score._mean_probability(log_p, t)
     expected = quietly(X, y, posterior=posterior, shrinkage=shrinkage)
     assert value == pytest.approx(expected, abs=1e-9 if dtype == "float64" else 1e-5)
@@ -283,7 +280,7 @@ def test_float32_is_not_what_torch_has_been_allowed_to_make_of_it(allowed, monke
 def test_accelerators_meet_the_limits_of_float32():
     X, y = dependent("sum", 0)
     with pytest.raises(OutOfPrecision):
-        score._resubstitution(torch.from_numpy(X).float(), torch.from_numpy(y), 4, True, None, 5.0)
+        score._passes(torch.from_numpy(X).float(), torch.from_numpy(y), 4, False, True, None, 5.0)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0"])
@@ -302,7 +299,7 @@ def test_arrays_that_torch_does_not_take(shape, device):
         X = X.T.copy().T
     assert sfda_score(X, y, device=device) == pytest.approx(expected, abs=1e-12)
     # As an accelerator would get it.
-    assert _move(X, "features", "meta").shape == X.shape
+    assert _move(X, "meta").shape == X.shape
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -392,15 +389,14 @@ BAD_INPUT = [
     (torch.tensor(spoilt(np.inf, 5)), Y, {}, "features: expected finite numbers, found infinity, first in row 5"),
     (np.where(np.arange(20)[:, None] == 9, np.nan, spoilt(np.inf, 11)), Y, {}, "features: expected finite numbers, found NaN, first in row 9"),
     (np.where(np.arange(20)[:, None] == 9, np.inf, spoilt(np.nan, 11)), Y, {}, "features: expected finite numbers, found infinity, first in row 9"),
-    (np.ma.masked_greater(X, 1), Y, {}, "features: expected all numbers, got a masked array; fill it or drop its rows"),
+    (np.ma.masked_greater(X, 1), Y, {}, "features: expected a value in every place, found a masked one; fill it or drop its row"),
     (torch.tensor(X).to_sparse(), Y, {}, "features: expected a dense matrix, got a sparse one; use .to_dense()"),
     (torch.ones(20, 4, device="meta"), Y, {}, "features: expected numbers, got a tensor on the meta device"),
-    (X * 1j, Y, {}, "features: expected real numbers, got dtype complex128"),
+    (X * 1j, Y, {}, "features: expected numbers, got ndarray: "),
     (torch.tensor(X * 1j), Y, {}, "features: expected real numbers, got dtype torch.complex128"),
-    (X.astype(str), Y, {}, f"features: expected real numbers, got dtype {X.astype(str).dtype}"),
-    (X.astype(object), Y, {}, "features: expected real numbers, got dtype object"),
-    ([[1.0, 2.0], [3.0]], [0, 1], {}, "features: expected a matrix, got a ragged sequence"),
-    (scipy.sparse.csr_array(X), Y, {}, "features: expected a dense matrix, got a sparse one; use .toarray()"),
+    (X.astype(str), Y, {}, "features: expected numbers, got ndarray: "),
+    ([[1.0, 2.0], [3.0]], [0, 1], {}, "features: expected numbers, got list: "),
+    (scipy.sparse.csr_array(X), Y, {}, "features: expected numbers, got csr_array: "),
     (None, Y, {}, "features: expected real numbers, got dtype object"),
     (1e200 * X, Y, {}, f"features: expected numbers of at most 1e+75 in size, found {1e200 * LARGE:g} in row 0; rescale them"),
     (1e-200 * X, Y, {}, "features: too small, their scatter underflows; rescale them"),
@@ -418,11 +414,11 @@ BAD_INPUT = [
     (X, Y / 2, {}, "labels: expected classes, found 0.5 in row 1; a regression target cannot be scored"),
     (X, (Y / 2).astype(object), {}, "labels: expected classes, found 0.5 in row 1; a regression target cannot be scored"),
     (X, np.array([0, np.inf] * 10, dtype=object), {}, "labels: expected classes, found inf in row 1; a regression target cannot be scored"),
-    (X, np.ma.masked_equal(Y, 1), {}, "labels: expected one label a row of features, got a masked array"),
+    (X, np.ma.masked_equal(Y, 1), {}, "labels: expected a value in every place, found a masked one; fill it or drop its row"),
     (X, Y * 1j, {}, "labels: expected integers or strings, got dtype complex128"),
     (X, [0, "one"] * 10, {}, "labels: expected numbers or strings, got a mixture of both"),
     (X, np.array(["cat", None] * 10), {}, "labels: expected integers or strings without missing values, got objects that cannot be sorted"),
-    (X, [[0], [1, 2]] * 10, {}, "labels: expected one label a row, got a ragged sequence"),
+    (X, [[0], [1, 2]] * 10, {}, "labels: expected one label a row, got list: "),
     (X, Y, {"posterior": "loo"}, "posterior: expected 'resubstitution' or 'leave-one-out', got 'loo'"),
     (X, Y, {"posterior": np.array(["leave-one-out"] * 2)}, "posterior: expected 'resubstitution' or 'leave-one-out', got array(['leave-one-out', 'leave-one-out'], dtype='<U13')"),
     (X, Y, {"shrinkage": -0.1}, "shrinkage: expected None or a number in [0, 1], got -0.1"),
@@ -445,7 +441,8 @@ BAD_INPUT = [
 def test_bad_input(features, labels, options, message):
     with pytest.raises(ValueError) as error:
         sfda_score(features, labels, **options)
-    assert str(error.value) == message
+    # What follows a colon at the end is another library's.
+    assert str(error.value) == message or (message.endswith(": ") and str(error.value).startswith(message))
 
 
 def test_a_device_that_is_not_there():

@@ -9,19 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
-timm = pytest.importorskip("timm")
-safetensors_torch = pytest.importorskip("safetensors.torch")
-
+import timm
+import torch
+import torchvision
+from small_networks import Squares, as_images, equal, numbered, old_densenet, untrained
 
 from sfda.networks.backbones import load
 from sfda.networks.checkpoints import SELF_SUPERVISED, SUPERVISED, TRANSFORMERS
 from sfda.networks.extract import checksum, extract
-from small_networks import Squares, as_images, equal, numbered, old_densenet, undrawn, untrained
-
-__all__ = ["undrawn"]  # fixtures
 
 
 @pytest.mark.parametrize("name", SUPERVISED)
@@ -31,9 +26,9 @@ def test_the_papers_supervised_networks(name, tmp_path, undrawn):
     state = numbered(network.state_dict())
     old = architecture.startswith("densenet")
     torch.save(old_densenet(state) if old else state, tmp_path / entry.file)
-    hub, safe = torch.hub._hub_dir, os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    before = torch.hub.get_dir(), dict(os.environ)
     found = load(name, folder=tmp_path)
-    assert (torch.hub._hub_dir, os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")) == (hub, safe)
+    assert (torch.hub.get_dir(), dict(os.environ)) == before
     assert equal(found.network, {
         key: value for key, value in state.items()
         if not key.lower().startswith("aux") and not (old and key.endswith("num_batches_tracked"))
@@ -66,6 +61,27 @@ def test_what_is_taken_of_supervised_networks(architecture, tmp_path):
 MNASNET = "torchvision:mnasnet1_0:IMAGENET1K_V1"
 
 
+def test_a_folder_of_weights_goes_before_that_of_the_hub(tmp_path, monkeypatch):
+    """Whichever way the hub was told where it is, it is there again afterwards."""
+    file = SUPERVISED[MNASNET].file
+    for folder, number in (("hub/checkpoints", 1.0), ("here", 2.0)):
+        (tmp_path / folder).mkdir(parents=True)
+        state = untrained("mnasnet1_0", "meta").state_dict()
+        filled = {key: torch.full(value.shape, number) for key, value in state.items()}
+        torch.save(type(state)(filled), tmp_path / folder / file)
+
+    def loaded(folder):
+        return load(MNASNET, folder=folder).network.classifier[1].bias[0].item()
+
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert [loaded(tmp_path / "here"), loaded(None)] == [2, 1]
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "later"))
+    torch.hub.set_dir(tmp_path / "hub")
+    assert [loaded(tmp_path / "here"), loaded(None)] == [2, 1]
+    assert str(torch.hub.get_dir()) == str(tmp_path / "hub")
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
     other = numbered(untrained("mobilenet_v2", "meta").state_dict())
     torch.save(other, tmp_path / SUPERVISED[MNASNET].file)
@@ -78,12 +94,11 @@ class Evil:
         return (print, ("code was run",))
 
 
-@pytest.mark.parametrize(
-    ("name", "file"),
-    [(MNASNET, SUPERVISED[MNASNET].file), ("self-supervised:swav", SELF_SUPERVISED["swav"].file),
-     ("transformer:pvt_tiny", "pvt_tiny.pth"), ("torchvision:resnet18={}", "mine.pth"),
-     ("timm:test_vit={}", "mine.pth")],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "file"), [
+    (MNASNET, SUPERVISED[MNASNET].file), ("self-supervised:swav", SELF_SUPERVISED["swav"].file),
+    ("transformer:pvt_tiny", "pvt_tiny.pth"), ("torchvision:resnet18={}", "mine.pth"),
+    ("timm:test_vit={}", "mine.pth"),
+])
 def test_a_pickle_that_runs_code_is_not_read(name, file, tmp_path, capsys):
     torch.save({"a": Evil()}, tmp_path / file)
     with pytest.raises(ValueError, match="could run code"):

@@ -5,17 +5,15 @@ import os
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("safetensors")
-
+import torch
 from PIL import Image
 from torch import nn
 
 from forks import forkserver
 from sfda.networks import extract as module
 from sfda.networks.backbones import Backbone
-from sfda.networks.extract import checksum, extract
+from sfda.networks.device import memory_errors
+from sfda.networks.extract import UnreadableImages, checksum, extract
 
 
 class Images(torch.utils.data.Dataset):
@@ -117,11 +115,10 @@ def small(image):
     return to_tensor(image)[:, :7, :7]  # 147 numbers, at least the 125 that are used
 
 
-@pytest.mark.parametrize(
-    ("layer", "pool"),
-    [(nn.Linear(5, 2), "average"), (nn.LayerNorm(5), "average"), (nn.Linear(5, 2), "class token"),
-     (nn.Conv2d(4, 2, 1), "channels-last average"), (nn.Identity(), "token mean")],
-)  # fmt: skip
+@pytest.mark.parametrize(("layer", "pool"), [
+    (nn.Linear(5, 2), "average"), (nn.LayerNorm(5), "average"), (nn.Linear(5, 2), "class token"),
+    (nn.Conv2d(4, 2, 1), "channels-last average"), (nn.Identity(), "token mean"),
+])
 def test_a_map_is_not_averaged_against_the_layers_own_order(layer, pool):
     with pytest.raises(ValueError, match=rf"input of head has shape \(10, 4, 4, 5\), which pool='{pool}'"):
         extract(Backbone("l", Last(layer, 4), small, layer="head", pool=pool), Images(), "x")
@@ -138,10 +135,9 @@ def test_what_cannot_be_pooled_is_said():
         extract(Backbone("t", nn.Flatten(), to_tensor), Images(), "x")
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"dtype": "int8"}, "dtype: expected"), ({"dataset": Images(0)}, "dataset: expected at least one")],
-)
+@pytest.mark.parametrize(("options", "message"), [
+    ({"dtype": "int8"}, "dtype: expected"), ({"dataset": Images(0)}, "dataset: expected at least one"),
+])
 def test_bad_input(options, message):
     with pytest.raises(ValueError, match=message):
         extract(backbone(), options.pop("dataset", Images()), "x", **options)
@@ -150,13 +146,13 @@ def test_bad_input(options, message):
 def test_unreadable_images_are_counted_named_and_skipped_only_when_asked():
     images = Images(bad=(2, 7))
     message = r"2 of 10 cannot be read, the first at position 2 \(OSError: image file 2 is truncated\)"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UnreadableImages, match=message):
         extract(backbone(), images, "x", batch=3)
     found = extract(backbone(), images, "x", batch=3, skip_unreadable=True)
     kept = [i for i in range(10) if i not in (2, 7)]
     assert found.skipped == [2, 7] and found.labels.tolist() == [i % 3 for i in kept]
     np.testing.assert_allclose(found.features, expected(network(), Images())[kept], rtol=1e-5)
-    with pytest.raises(ValueError, match="none of 3 can be read"):
+    with pytest.raises(UnreadableImages, match="none of 3 can be read"):
         extract(backbone(), Images(3, bad=range(3)), "x", skip_unreadable=True)
 
 
@@ -171,26 +167,32 @@ def test_features_that_are_not_finite():
         extract(Backbone("small", net, to_tensor), Images(), "x", dtype="float16")
 
 
-def test_out_of_memory_halves_the_batch(monkeypatch):
-    net, sizes = network(), []
+@pytest.mark.parametrize(
+    "error", [torch.cuda.OutOfMemoryError("CUDA memory"), RuntimeError("DefaultCPUAllocator: can't allocate"), None]
+)
+def test_out_of_memory_halves_the_batch(error, monkeypatch):
+    net, sizes, largest = network(), [], 3
 
     def forward(x):
         sizes.append(len(x))
-        if len(x) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+        if len(x) > largest:
+            if error is None:
+                torch.empty(2**60, dtype=torch.uint8)  # more than any machine has
+            raise error
         return nn.Sequential.forward(net, x)
 
     monkeypatch.setattr(net, "forward", forward)
     found = extract(Backbone("small", net, to_tensor), Images(20), "x", batch=10)
     assert sizes == [10, 5, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]  # learnt once
     np.testing.assert_allclose(found.features, expected(network(), Images(20)), rtol=1e-5)
-
-    def never(x):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(net, "forward", never)
-    with pytest.raises(torch.OutOfMemoryError):
+    largest = 0
+    with pytest.raises(MemoryError):
         extract(Backbone("small", net, to_tensor), Images(), "x")
+
+
+def test_other_errors_of_torch_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="size of tensor"), memory_errors():
+        torch.ones(2) + torch.ones(3)
 
 
 def test_progress_and_workers():
@@ -213,12 +215,10 @@ def test_a_second_call_computes_nothing(tmp_path):
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"seed": 1}, {"layer": "3"}, {"transform": lambda image: to_tensor(image)}, {"fingerprint": "y"},
-     {"dtype": "float16"}, {"skip_unreadable": True}],
-    ids=lambda change: next(iter(change)),
-)  # fmt: skip
+@pytest.mark.parametrize("change", [
+    {"seed": 1}, {"layer": "3"}, {"transform": lambda image: to_tensor(image)}, {"fingerprint": "y"},
+    {"dtype": "float16"}, {"skip_unreadable": True},
+], ids=lambda change: next(iter(change)))
 def test_anything_else_is_another_entry(tmp_path, change):
     extract(backbone(), Images(), "x", cache=tmp_path)
     change = dict(change)
@@ -309,8 +309,6 @@ def test_the_checksum_is_of_the_weights_not_of_their_order_in_memory(side):
 
 @pytest.mark.parametrize("name", ["resnet_10", "mobilenet_v2", "simclr"])
 def test_networks_of_the_pocket_zoo_are_kept(name, tmp_path):
-    pytest.importorskip("timm")
-    pytest.importorskip("torchvision")
     from sfda.networks import backbones
 
     first, again = (extract(backbones.load(f"pocket:{name}"), Images(), "x", cache=tmp_path) for _ in range(2))

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 pytest.importorskip("lightly")
 
 from torch import nn
@@ -52,9 +52,7 @@ def test_objective_trains(name, optimizer):
     encoder, images = tiny_encoder(), noise()
     before, copied = copy.deepcopy(encoder), images.clone()
     labels = np.arange(64) % 4
-    record = pretrain(
-        encoder, 16, name, images, labels, epochs=2, batch_size=32, optimizer=optimizer, held_out=0
-    )
+    record = pretrain(encoder, 16, name, images, labels, epochs=2, batch_size=32, optimizer=optimizer, held_out=0)
     assert math.isfinite(record["loss"]) and len(record["curve"]) == record["epochs"] == 2
     assert record["loss"] == record["curve"][-1] and record["seconds"] > 0
     assert all(changed(before, encoder))
@@ -65,9 +63,7 @@ def test_objective_trains(name, optimizer):
     assert OBJECTIVES[name].name == name and 2016 <= OBJECTIVES[name].year <= 2022
 
 
-@pytest.mark.parametrize(
-    "name", ["supervised", "moco_v2", "deepcluster", "instance_discrimination"]
-)
+@pytest.mark.parametrize("name", ["supervised", "moco_v2", "deepcluster", "instance_discrimination"])
 def test_seed_fixes_the_weights(name):
     def train(seed):
         encoder = tiny_encoder()
@@ -91,8 +87,7 @@ def test_supervised_learns_and_returns_its_head():
     encoder = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, 16), nn.ReLU())
     lines = []
     record = pretrain(
-        encoder, 16, "supervised", images, labels, epochs=4, batch_size=32, held_out=0.25,
-        progress=lines.append,
+        encoder, 16, "supervised", images, labels, epochs=4, batch_size=32, held_out=0.25, progress=lines.append
     )
     assert record["source_accuracy"] > 0.9 and len(lines) == 4
     assert record["head"].weight.shape == (2, 16)
@@ -140,29 +135,19 @@ def test_strength_makes_views_stronger():
     assert shifts[0] < shifts[1] < shifts[2]
 
 
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"objective": "magic"}, "objective is 'magic', expected one of supervised, simclr"),
-        ({"epochs": 0}, "epochs is 0"),
-        ({"epochs": 1.5}, "epochs is 1.5"),
-        ({"dimension": 0}, "dimension is 0"),
-        ({"batch_size": 1}, "batch_size is 1"),
-        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
-        ({"optimizer": "lars"}, "optimizer is 'lars'"),
-        ({"augmentation": "none"}, "augmentation is 'none'"),
-        ({"held_out": 1}, "held_out is 1"),
-        ({"images": noise().float()}, "images is torch.float32 .64, 3, 32, 32., expected"),
-        ({"images": noise()[:, :1]}, "images is torch.uint8 .64, 1, 32, 32., expected"),
-        ({"images": noise()[0]}, "images is torch.uint8 .3, 32, 32., expected"),
-        ({"images": [1, 2]}, "images is list"),
-        ({"images": noise(1)}, "images holds 1 image"),
-        ({"labels": None}, "labels is None"),
-        ({"labels": [0, 1]}, "labels is int64 .2,., expected"),
-        ({"labels": [-1] * 64}, "labels is int64"),
-        ({"labels": [0.5] * 64}, "labels is float64"),
-    ],
-)
+@pytest.mark.parametrize("change, message", [
+    ({"objective": "magic"}, "objective is 'magic', expected one of supervised, simclr"),
+    ({"epochs": 0}, "epochs is 0"), ({"epochs": 1.5}, "epochs is 1.5"), ({"dimension": 0}, "dimension is 0"),
+    ({"batch_size": 1}, "batch_size is 1"), ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+    ({"optimizer": "lars"}, "optimizer is 'lars'"), ({"augmentation": "none"}, "augmentation is 'none'"),
+    ({"held_out": 1}, "held_out is 1"),
+    ({"images": noise().float()}, "images is torch.float32 .64, 3, 32, 32., expected"),
+    ({"images": noise()[:, :1]}, "images is torch.uint8 .64, 1, 32, 32., expected"),
+    ({"images": noise()[0]}, "images is torch.uint8 .3, 32, 32., expected"), ({"images": [1, 2]}, "images is list"),
+    ({"images": noise(1)}, "images holds 1 image"), ({"labels": None}, "labels is None"),
+    ({"labels": [0, 1]}, "labels is int64 .2,., expected"), ({"labels": [-1] * 64}, "labels is int64"),
+    ({"labels": [0.5] * 64}, "labels is float64"),
+])
 def test_bad_input(change, message):
     arguments = {
         "encoder": tiny_encoder(), "dimension": 16, "objective": "supervised", "images": noise(),

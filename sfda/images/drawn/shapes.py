@@ -43,6 +43,24 @@ _INNER = {"square": 0.62, "disc": 0.72}
 
 
 def draw_shape(rng, shape):
+    """One sample of a shape, or of two.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of str
+        (kind, "filled" or "outline"), or (kind, "beside" or "inside", kind) with kinds of ``KINDS``.
+
+    Returns
+    -------
+    ndarray of shape (32, 32, 3)
+        Red, green and blue, 0 to 1 but for backgrounds that go beyond.
+
+    Raises
+    ------
+    ValueError
+        No such kind.
+    """
     paper = rng.random(3)
     picture = backdrop(rng, paper)
     colour = another_colour(rng, paper)
@@ -98,8 +116,7 @@ def _scene(rng, count):
     """`count` objects before clutter: the picture, and the share of each pixel they cover."""
     paper = rng.random(3)
     picture = backdrop(rng, paper)
-    # Between equal total area (1) and equal size (0): the power of the count
-    # by which objects shrink.
+    # Between equal total area (1) and equal size (0): the power of the count by which objects shrink.
     power = rng.uniform(0.1, 1)
     radius = rng.uniform(4, 9.5) * count ** (-power / 2)
     radii = np.sort((radius * rng.uniform(0.75, 1.25, count)).clip(1.9, 11))[::-1].copy()
@@ -117,4 +134,5 @@ def _scene(rng, count):
 
 
 def draw_objects(rng, count):
+    """`count` objects before clutter, as an image like that of :func:`draw_shape`."""
     return _scene(rng, count)[0]

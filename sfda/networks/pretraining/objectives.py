@@ -56,8 +56,7 @@ def _contrast(queries, keys, temperature):
 class _Task(nn.Module):
     """An encoder and a head on it, `student`; with `follow`, also a `teacher`.
 
-    The teacher is a copy without gradients whose weights are a moving average
-    of the student's.
+    The teacher is a copy without gradients whose weights are a moving average of the student's.
     """
 
     strength = 1.0  # of the views
@@ -76,6 +75,10 @@ class _Task(nn.Module):
 
     def before_epoch(self, images, generator):
         pass
+
+    def loss(self, images, index, generator):
+        """The criterion between the outputs for two views, where an objective has no loss of its own."""
+        return self.criterion(*self.student(self.views(images, generator)).chunk(2))
 
     @torch.no_grad()
     def after_step(self):
@@ -110,9 +113,6 @@ class SimCLR(_Task):
         super().__init__(encoder, _mlp(dimension, HIDDEN, OUTPUT))
         self.criterion = _losses().NTXentLoss(temperature=0.2)
 
-    def loss(self, images, index, generator):
-        return self.criterion(*self.student(self.views(images, generator)).chunk(2))
-
 
 class MoCo1(_Task):
     """Find the key of an image among those that a slower encoder gave to earlier ones."""
@@ -128,8 +128,8 @@ class MoCo1(_Task):
 
     def loss(self, images, index, generator):
         first, second = self.views(images, generator).chunk(2)
-        # A key is made among other images than its query: batch statistics that
-        # both share would give the answer away (the paper's shuffled BN).
+        # A key is made among other images than its query: batch statistics that both share would give the answer
+        # away (the paper's shuffled BN).
         order = torch.randperm(len(second), generator=generator, device=second.device)
         parts = order.chunk(max(1, min(4, len(order) // 8)))
         with torch.no_grad():
@@ -158,9 +158,7 @@ class MoCo3(_Task):
     temperature = 0.2
 
     def __init__(self, encoder, dimension, n_images):
-        super().__init__(
-            encoder, _mlp(dimension, HIDDEN, HIDDEN, OUTPUT, last_norm=True), follow=True
-        )
+        super().__init__(encoder, _mlp(dimension, HIDDEN, HIDDEN, OUTPUT, last_norm=True), follow=True)
         self.predictor = _mlp(OUTPUT, HIDDEN, OUTPUT)
 
     def loss(self, images, index, generator):
@@ -255,7 +253,7 @@ class BarlowTwins(_Task):
 
     def loss(self, images, index, generator):
         # Per dimension, which keeps the gradient below the clipping.
-        return self.criterion(*self.student(self.views(images, generator)).chunk(2)) / 128
+        return super().loss(images, index, generator) / 128
 
 
 class VICReg(_Task):
@@ -264,9 +262,6 @@ class VICReg(_Task):
     def __init__(self, encoder, dimension, n_images):
         super().__init__(encoder, _mlp(dimension, HIDDEN, HIDDEN, 128))
         self.criterion = _losses().VICRegLoss(1.0, 1.0, 0.04)  # the paper's 25, 25 and 1
-
-    def loss(self, images, index, generator):
-        return self.criterion(*self.student(self.views(images, generator)).chunk(2))
 
 
 class _DINOHead(nn.Module):
@@ -320,8 +315,8 @@ class InstanceDiscrimination(_Task):
     strength, temperature = 0.5, 0.07
 
     def __init__(self, encoder, dimension, n_images):
-        # Normalised over the batch: else all outputs share a direction, which they
-        # and the bank, an epoch behind, chase each other along.
+        # Normalised over the batch: else all outputs share a direction, which they and the bank, an epoch behind,
+        # chase each other along.
         super().__init__(encoder, _mlp(dimension, OUTPUT, last_norm=True))
         self.register_buffer("bank", functional.normalize(torch.randn(n_images, OUTPUT), dim=1))
         self.n_negatives = min(1024, n_images)
@@ -333,8 +328,8 @@ class InstanceDiscrimination(_Task):
         others = self.bank[torch.randint(n, (m,), generator=generator, device=device)]
         own = (outputs * self.bank[index]).sum(1) / self.temperature
         noise = outputs @ others.T / self.temperature
-        # log(Z / n), which the paper fixes after the first batch. In a bank as small
-        # as this it grows a hundredfold, and a fixed one lets the loss grow with it.
+        # log(Z / n), which the paper fixes after the first batch. In a bank as small as this it grows a
+        # hundredfold, and a fixed one lets the loss grow with it.
         constant = noise.detach().logsumexp((0, 1)) - math.log(noise.numel())
         # log P / (m P_noise), of which the posterior is the sigmoid.
         shift = constant + math.log(m)
@@ -348,119 +343,67 @@ class InstanceDiscrimination(_Task):
 class Objective:
     """What a name in ``OBJECTIVES`` stands for.
 
-    Parameters
+    Attributes
     ----------
     name : str
-    paper : str
-        Authors, title and venue.
     year : int
         In which the paper was published.
     factory : callable
         Makes the module from an encoder, its dimension and the number of images.
-    sgd, adamw : float
-        Default learning rate for each optimizer.
+    paper : str
+        Authors, title and venue.
+    adamw : float, default 1e-3
+        Learning rate with AdamW; with SGD it is 0.05 for all.
     """
 
     name: str
-    paper: str
     year: int
     factory: Callable
-    sgd: float
+    paper: str
     adamw: float = 1e-3
 
     @property
     def rates(self):
-        return {"sgd": self.sgd, "adamw": self.adamw}
+        """Learning rate by optimizer, where none is given."""
+        return {"sgd": 0.05, "adamw": self.adamw}
 
 
 #: What a network can be pre-trained for, by name.
 OBJECTIVES = {
     objective.name: objective
     for objective in (
-        Objective(
-            "supervised",
-            "C. Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR",
-            2016, Supervised, 0.05,
-        ),
-        Objective(
-            "simclr",
-            "T. Chen et al., A Simple Framework for Contrastive Learning of Visual "
-            "Representations, ICML",
-            2020, SimCLR, 0.05,
-        ),
-        Objective(
-            "moco_v1",
-            "K. He et al., Momentum Contrast for Unsupervised Visual Representation Learning, "
-            "CVPR",
-            2020, MoCo1, 0.05,
-        ),
-        Objective(
-            "moco_v2",
-            "X. Chen et al., Improved Baselines with Momentum Contrastive Learning, "
-            "arXiv:2003.04297",
-            2020, MoCo2, 0.05,
-        ),
-        Objective(
-            "byol",
-            "J.-B. Grill et al., Bootstrap Your Own Latent: A New Approach to Self-supervised "
-            "Learning, NeurIPS",
-            2020, BYOL, 0.05,
-        ),
-        Objective(
-            "swav",
-            "M. Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster "
-            "Assignments, NeurIPS",
-            2020, SwAV, 0.05,
-        ),
-        Objective(
-            "deepcluster",
-            "M. Caron et al., Deep Clustering for Unsupervised Learning of Visual Features, ECCV",
-            2018, DeepCluster, 0.05,
-        ),
-        Objective(
-            "simsiam",
-            "X. Chen and K. He, Exploring Simple Siamese Representation Learning, CVPR",
-            2021, SimSiam, 0.05,
-        ),
-        Objective(
-            "barlow_twins",
-            "J. Zbontar et al., Barlow Twins: Self-Supervised Learning via Redundancy Reduction, "
-            "ICML",
-            2021, BarlowTwins, 0.05,
-        ),
-        Objective(
-            "vicreg",
-            "A. Bardes, J. Ponce and Y. LeCun, VICReg: Variance-Invariance-Covariance "
-            "Regularization for Self-Supervised Learning, ICLR",
-            2022, VICReg, 0.05,
-        ),
-        Objective(
-            "dino",
-            "M. Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV",
-            2021, DINO, 0.05, 5e-4,
-        ),
-        Objective(
-            "rotation",
-            "S. Gidaris, P. Singh and N. Komodakis, Unsupervised Representation Learning by "
-            "Predicting Image Rotations, ICLR",
-            2018, Rotation, 0.05,
-        ),
-        Objective(
-            "instance_discrimination",
-            "Z. Wu et al., Unsupervised Feature Learning via Non-Parametric Instance "
-            "Discrimination, CVPR",
-            2018, InstanceDiscrimination, 0.05,
-        ),
-        Objective(
-            "infomin",
-            "Y. Tian et al., What Makes for Good Views for Contrastive Learning?, NeurIPS",
-            2020, InfoMin, 0.05,
-        ),
-        Objective(
-            "moco_v3",
-            "X. Chen, S. Xie and K. He, An Empirical Study of Training Self-Supervised Vision "
-            "Transformers, ICCV",
-            2021, MoCo3, 0.05, 5e-4,
-        ),
+        Objective("supervised", 2016, Supervised,
+            "C. Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR"),
+        Objective("simclr", 2020, SimCLR,
+            "T. Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, ICML"),
+        Objective("moco_v1", 2020, MoCo1,
+            "K. He et al., Momentum Contrast for Unsupervised Visual Representation Learning, CVPR"),
+        Objective("moco_v2", 2020, MoCo2,
+            "X. Chen et al., Improved Baselines with Momentum Contrastive Learning, arXiv:2003.04297"),
+        Objective("byol", 2020, BYOL,
+            "J.-B. Grill et al., Bootstrap Your Own Latent: A New Approach to Self-supervised Learning, NeurIPS"),
+        Objective("swav", 2020, SwAV,
+            "M. Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments, NeurIPS"),
+        Objective("deepcluster", 2018, DeepCluster,
+            "M. Caron et al., Deep Clustering for Unsupervised Learning of Visual Features, ECCV"),
+        Objective("simsiam", 2021, SimSiam,
+            "X. Chen and K. He, Exploring Simple Siamese Representation Learning, CVPR"),
+        Objective("barlow_twins", 2021, BarlowTwins,
+            "J. Zbontar et al., Barlow Twins: Self-Supervised Learning via Redundancy Reduction, ICML"),
+        Objective("vicreg", 2022, VICReg,
+            "A. Bardes, J. Ponce and Y. LeCun, VICReg: Variance-Invariance-Covariance Regularization for "
+            "Self-Supervised Learning, ICLR"),
+        Objective("dino", 2021, DINO,
+            "M. Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV", 5e-4),
+        Objective("rotation", 2018, Rotation,
+            "S. Gidaris, P. Singh and N. Komodakis, Unsupervised Representation Learning by Predicting Image "
+            "Rotations, ICLR"),
+        Objective("instance_discrimination", 2018, InstanceDiscrimination,
+            "Z. Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR"),
+        Objective("infomin", 2020, InfoMin,
+            "Y. Tian et al., What Makes for Good Views for Contrastive Learning?, NeurIPS"),
+        Objective("moco_v3", 2021, MoCo3,
+            "X. Chen, S. Xie and K. He, An Empirical Study of Training Self-Supervised Vision Transformers, ICCV",
+            5e-4),
     )
-}
+}  # fmt: skip

@@ -1,7 +1,7 @@
 """How the pocket zoo was made: every network pre-trained from nothing on drawn images.
 
-The source, :func:`sfda.images.drawn.drawings.source`, needs no download. Weights and one
-row of facts a network go to ``data/pocket``.
+The source, :func:`sfda.images.drawn.drawings.source`, needs no download. Weights and one row of facts a network go
+to ``data/pocket``.
 """
 
 import json
@@ -11,44 +11,35 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from sfda.files import replacing
 from sfda.images.drawn import drawings
 from sfda.networks import pocket
 from sfda.networks.pretraining.train import pretrain
 
 IMAGES = 20_000
-# Passes over them: transformers learn more slowly, two views a step cost twice as much.
-EPOCHS = {
-    ("convolutional", "supervised"): 15,
-    ("convolutional", "self-supervised"): 8,
-    ("transformer", "supervised"): 30,
-    ("transformer", "self-supervised"): 15,
+# Passes over them, and how: transformers learn more slowly, two views a step cost twice as much.
+RECIPES = {
+    ("convolutional", "supervised"): {"epochs": 15, "optimizer": "sgd", "learning_rate": 0.1, "batch_size": 64},
+    ("convolutional", "self-supervised"): {"epochs": 8, "optimizer": "adamw", "learning_rate": 2e-3},
+    ("transformer", "supervised"): {"epochs": 30, "optimizer": "adamw", "batch_size": 64, "learning_rate": 1e-3},
+    ("transformer", "self-supervised"): {"epochs": 15, "optimizer": "adamw", "batch_size": 64},
 }
 
 
 def recipe(name):
     """How the network of the zoo is pre-trained: options of :func:`sfda.networks.pretraining.train.pretrain`.
 
-    The self-supervised convolutional networks learn more in few epochs with
-    AdamW than with SGD: after four epochs of 8,000 images, with views of half
-    strength, a linear probe on SimCLR's features was better on each of five
-    tasks, by 1 to 7 points. Transformers need many steps: after eight epochs
-    vit_tiny had 0.24 on the source with batches of 64 and rate 1e-3, 0.16 with
-    5e-4, and less with 2e-3 at the same step.
+    The self-supervised convolutional networks learn more in few epochs with AdamW than with SGD: after four epochs
+    of 8,000 images, with views of half strength, a linear probe on SimCLR's features was better on each of five
+    tasks, by 1 to 7 points. Transformers need many steps: after eight epochs vit_tiny had 0.24 on the source with
+    batches of 64 and rate 1e-3, 0.16 with 5e-4, and less with 2e-3 at the same step.
     """
     entry = pocket.find(name)
     kind = "transformer" if entry.group == "transformer" else "convolutional"
     learning = "supervised" if entry.objective == "supervised" else "self-supervised"
-    # Of these two, an epoch shows each image once, not two views of it.
-    once = entry.objective in ("deepcluster", "instance_discrimination")
-    options = {"epochs": EPOCHS[kind, learning] * (2 if once else 1)}
-    if kind == "transformer":
-        options |= {"optimizer": "adamw", "batch_size": 64}
-        if learning == "supervised":
-            options["learning_rate"] = 1e-3
-    elif learning == "supervised":
-        options |= {"optimizer": "sgd", "learning_rate": 0.1, "batch_size": 64}
-    else:
-        options |= {"optimizer": "adamw", "learning_rate": 2e-3}
+    options = dict(RECIPES[kind, learning])
+    if entry.objective in ("deepcluster", "instance_discrimination"):
+        options["epochs"] *= 2  # of these two, an epoch shows each image once, not two views of it
     return options
 
 
@@ -60,15 +51,14 @@ def make(name, folder, *, n_images=IMAGES, epochs=None, seed=0, device="cpu", pr
     name : str
         Key in :data:`sfda.networks.pocket.POCKET`.
     folder : path
-        ``NAME.safetensors`` and ``NAME.json``, what :func:`sfda.networks.pretraining.train.pretrain`
-        recorded, are written there.
+        ``NAME.safetensors`` and ``NAME.json``, what :func:`sfda.networks.pretraining.train.pretrain` recorded, are
+        written there.
     n_images : int, default 20,000
         Of the source.
     epochs : int, optional
         Passes over it; by default those of :func:`recipe`.
     seed : int, default 0
-        Of the initial weights, the same as :func:`sfda.networks.pocket.untrained` uses,
-        and of the training.
+        Of the initial weights, the same as :func:`sfda.networks.pocket.untrained` uses, and of the training.
     device : str or torch.device, default "cpu"
     progress : callable, optional
         Called with a line of text after each epoch.
@@ -97,9 +87,8 @@ def make(name, folder, *, n_images=IMAGES, epochs=None, seed=0, device="cpu", pr
         "model": name, "n_images": n_images, "seed": seed, "device": str(device),
         "torch": torch.__version__,
     }  # fmt: skip
-    part = folder / f"{name}.part"
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / f"{name}.json")
+    with replacing(folder / f"{name}.json") as part:
+        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return record
 
 

@@ -1,12 +1,11 @@
 """Train a small encoder from scratch: on labels, or on images alone.
 
-Fourteen ways to do without labels, each reduced to what it is known for and to
-heads that suit networks of 32 x 32 pixels. They are not reproductions of the
-papers' systems: one machine, small batches and hundreds of steps, not millions.
+Fourteen ways to do without labels, each reduced to what it is known for and to heads that suit networks of 32 x 32
+pixels. They are not reproductions of the papers' systems: one machine, small batches and hundreds of steps, not
+millions.
 
-An objective is a module that holds the encoder and whatever is trained with
-it. `loss` takes a batch of bytes and the images' numbers in the source;
-`before_epoch` and `after_step` are for what moves without a gradient.
+An objective is a module that holds the encoder and whatever is trained with it. `loss` takes a batch of bytes and
+the images' numbers in the source; `before_epoch` and `after_step` are for what moves without a gradient.
 """
 
 import math
@@ -21,34 +20,20 @@ from sfda.networks.pretraining.objectives import OBJECTIVES, Supervised, feature
 
 
 def pretrain(
-    encoder,
-    dimension,
-    objective,
-    images,
-    labels=None,
-    *,
-    epochs,
-    learning_rate=None,
-    batch_size=128,
-    optimizer=None,
-    augmentation="weak",
-    held_out=0.1,
-    seed=0,
-    device="cpu",
-    progress=None,
-):
+    encoder, dimension, objective, images, labels=None, *, epochs, learning_rate=None, batch_size=128, optimizer=None,
+    augmentation="weak", held_out=0.1, seed=0, device="cpu", progress=None,
+):  # fmt: skip
     """Train an encoder, in place.
 
-    SGD with Nesterov momentum 0.9 and weight decay 1e-4, or AdamW with weight
-    decay 0.05; biases and normalisation layers do not decay. The rate rises
-    over the first 5 percent of the steps and falls to zero along a cosine. The
+    SGD with Nesterov momentum 0.9 and weight decay 1e-4, or AdamW with weight decay 0.05; biases and normalisation
+    layers do not decay. The rate rises over the first 5 percent of the steps and falls to zero along a cosine. The
     gradient's norm is kept at 5 with SGD and at 3 with AdamW.
 
     Parameters
     ----------
     encoder : torch.nn.Module
-        Maps normalised images (B, 3, 32, 32) to features (B, `dimension`). It
-        is left on `device`, in evaluation mode, its parameters trainable.
+        Maps normalised images (B, 3, 32, 32) to features (B, `dimension`). It is left on `device`, in evaluation
+        mode, its parameters trainable.
     dimension : int
         Number of features.
     objective : str
@@ -64,16 +49,15 @@ def pretrain(
     batch_size : int, default 128
         At least two; no more than there are images.
     optimizer : {"sgd", "adamw"}, optional
-        By default "adamw" where linear layers hold more weights than
-        convolutions, which is so in transformers, and "sgd" elsewhere.
+        By default "adamw" where linear layers hold more weights than convolutions, which is so in transformers, and
+        "sgd" elsewhere.
     augmentation : {"weak", "strong"}, default "weak"
         Of "supervised" only. Images are never mirrored for it.
     held_out : float, default 0.1
         Share of the images that "supervised" is not trained on but tested on.
     seed : int, default 0
-        Of the heads, the order, the views and the layers that drop units. The
-        same seed gives the same weights on the same machine. The state of
-        torch's own generators is the same afterwards as before.
+        Of the heads, the order, the views and the layers that drop units. The same seed gives the same weights on
+        the same machine. The state of torch's own generators is the same afterwards as before.
     device : str or torch.device, default "cpu"
     progress : callable, optional
         Called with a line of text after each epoch, for example ``print``.
@@ -81,9 +65,8 @@ def pretrain(
     Returns
     -------
     dict
-        ``objective``; ``loss``, the mean of the last epoch, and ``curve``, of
-        each epoch; ``source_accuracy`` on what was held out, between 0 and 1,
-        and ``head``, the trained linear classifier, both None without labels;
+        ``objective``; ``loss``, the mean of the last epoch, and ``curve``, of each epoch; ``source_accuracy`` on
+        what was held out, between 0 and 1, and ``head``, the trained linear classifier, both None without labels;
         ``epochs``; ``seconds``.
 
     Raises
@@ -96,8 +79,7 @@ def pretrain(
         The objective needs lightly, which is not installed.
     """
     images, labels = _checked(
-        encoder, dimension, objective, images, labels, epochs, batch_size, optimizer,
-        augmentation, held_out, learning_rate,
+        dimension, objective, images, labels, epochs, batch_size, optimizer, augmentation, held_out, learning_rate
     )
     start, device = time.perf_counter(), torch.device(device)
     kind = optimizer or _optimizer_for(encoder)
@@ -120,8 +102,7 @@ def pretrain(
         # Convolutions on a CPU are much faster with the channels last.
         task.to(device, memory_format=torch.channels_last)
         rate = learning_rate or OBJECTIVES[objective].rates[kind]
-        curve = _fit(task, objective, images, order, epochs, rate, batch_size, kind, generator,
-                     progress)
+        curve = _fit(task, objective, images, order, epochs, rate, batch_size, kind, generator, progress)
         encoder.to(memory_format=torch.contiguous_format)  # as safetensors wants it
         encoder.requires_grad_(True).eval()
         head = accuracy = None
@@ -131,14 +112,9 @@ def pretrain(
                 guesses = head(features_of(encoder, images[test])).argmax(1)
                 accuracy = (guesses == labels[test]).float().mean().item()
     return {
-        "objective": objective,
-        "loss": curve[-1],
-        "source_accuracy": accuracy,
-        "head": head,
-        "epochs": epochs,
-        "seconds": time.perf_counter() - start,
-        "curve": curve,
-    }
+        "objective": objective, "loss": curve[-1], "source_accuracy": accuracy, "head": head,
+        "epochs": epochs, "seconds": time.perf_counter() - start, "curve": curve,
+    }  # fmt: skip
 
 
 def _fit(task, name, images, order, epochs, rate, batch_size, kind, generator, progress):
@@ -204,20 +180,14 @@ def _optimizer_for(encoder):
     return "adamw" if counts[nn.Linear] > counts[nn.Conv2d] else "sgd"
 
 
-def _checked(
-    encoder, dimension, objective, images, labels, epochs, batch_size, optimizer, augmentation,
-    held_out, learning_rate,
-):
+def _checked(dimension, objective, images, labels, epochs, batch_size, optimizer, augmentation, held_out, rate):
     if objective not in OBJECTIVES:
-        names = ", ".join(OBJECTIVES)
-        raise ValueError(f"objective is {objective!r}, expected one of {names}")
-    for name, value, least in (
-        ("dimension", dimension, 1), ("epochs", epochs, 1), ("batch_size", batch_size, 2)
-    ):
+        raise ValueError(f"objective is {objective!r}, expected one of {', '.join(OBJECTIVES)}")
+    for name, value, least in (("dimension", dimension, 1), ("epochs", epochs, 1), ("batch_size", batch_size, 2)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise ValueError(f"{name} is {value!r}, expected an integer, at least {least}")
-    if learning_rate is not None and not 0 < learning_rate < math.inf:
-        raise ValueError(f"learning_rate is {learning_rate!r}, expected a number above 0 or None")
+    if rate is not None and not 0 < rate < math.inf:
+        raise ValueError(f"learning_rate is {rate!r}, expected a number above 0 or None")
     if optimizer not in (None, "sgd", "adamw"):
         raise ValueError(f"optimizer is {optimizer!r}, expected 'sgd', 'adamw' or None")
     if augmentation not in ("weak", "strong"):
@@ -236,8 +206,7 @@ def _checked(
     labels = np.asarray(labels.cpu() if isinstance(labels, torch.Tensor) else labels)
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise ValueError(
-            f"labels is {labels.dtype} {labels.shape}, expected integers from 0 "
-            f"of shape ({len(images)},)"
+            f"labels is {labels.dtype} {labels.shape}, expected integers from 0 of shape ({len(images)},)"
         )
     if len(images) - round(held_out * len(images)) < 2:
         raise ValueError(f"held_out is {held_out!r}, expected to leave two images to train on")
