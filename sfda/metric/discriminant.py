@@ -21,9 +21,9 @@ from sfda.metric.score import adaptive_shrinkage
 class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
     """Linear discriminant with a shrunk within-class covariance, as SFDA uses it.
 
-    A scikit-learn classifier. It equals linear discriminant analysis with covariance (1 - lambda) S_W + lambda (tr
-    S_W / D) I and the class frequencies as priors; the paper's generalised eigenproblem, solved with all its
-    vectors, gives the same probabilities.
+    A scikit-learn classifier. It equals linear discriminant analysis with covariance
+    (1 - lambda) S_W + lambda (tr S_W / D) I and the class frequencies as priors; the paper's generalised eigenproblem,
+    solved with all its vectors, gives the same probabilities.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
         The log-probability of class c is ``coef_[c] @ x + intercept_[c]`` up to a constant; one row a class for two
         classes, too.
     scalings_ : ndarray of shape (D, min(C - 1, D))
-        Fisher directions, most discriminative first, with unit variance within classes: ``scalings_.T @ S @
-        scalings_ = I``.
+        Fisher directions, most discriminative first, with unit variance within classes:
+        ``scalings_.T @ S @ scalings_ = I``.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only where the features had names.
