@@ -176,10 +176,10 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
         x, own = estimator._checked(X, y)
         check_leave_one_out(np.bincount(own), estimator.classes_)
         if at is not None:
-            at = as_features(at, name="at")
-            if at.shape != x.shape:
-                raise ValueError(f"at: expected shape {x.shape}, got {at.shape}")
-            points = (at - x.mean(0)).__getitem__
+            z = as_features(at, name="at")
+            if z.shape != x.shape:
+                raise ValueError(f"at: expected shape {x.shape}, got {z.shape}")
+            points = (z - x.mean(0)).__getitem__
         # The points may lie outside the samples' row space: no reduction then.
         split = LabelledFeatures.from_features(x, own, len(estimator.classes_), reduce=at is None)
         return np.exp(split.leave_one_out(estimator._choose_shrinkage(split, x, own), points))
