@@ -61,17 +61,17 @@ def test_what_is_taken_of_supervised_networks(architecture, tmp_path):
 MNASNET = "torchvision:mnasnet1_0:IMAGENET1K_V1"
 
 
-def test_a_folder_of_weights_goes_before_that_of_the_hub(tmp_path, monkeypatch):
+def test_a_folder_of_weights_goes_before_that_of_the_hub(tmp_path, monkeypatch, undrawn):
     """Whichever way the hub was told where it is, it is there again afterwards."""
-    file = SUPERVISED[MNASNET].file
+    name = "torchvision:mobilenet_v2:IMAGENET1K_V1"
     for folder, number in (("hub/checkpoints", 1.0), ("here", 2.0)):
         (tmp_path / folder).mkdir(parents=True)
-        state = untrained("mnasnet1_0", "meta").state_dict()
-        filled = {key: torch.full(value.shape, number) for key, value in state.items()}
-        torch.save(type(state)(filled), tmp_path / folder / file)
+        state = untrained("mobilenet_v2", "meta").state_dict()
+        filled = {key: torch.tensor(number).expand(value.shape) for key, value in state.items()}
+        torch.save(filled, tmp_path / folder / SUPERVISED[name].file)
 
     def loaded(folder):
-        return load(MNASNET, folder=folder).network.classifier[1].bias[0].item()
+        return load(name, folder=folder).network.classifier[1].bias[0].item()
 
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
