@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sfda.metric.inputs import as_features, as_given, as_labels
-from sfda.metric.linalg import class_sums, is_torch, like, namespace, softmax, to_numpy
+from sfda.metric.inputs import as_features, as_given, as_labels, numeric
+from sfda.metric.linalg import class_sums, like, namespace, softmax, to_numpy
 
 
 def confmix(features: ArrayLike, labels: ArrayLike, confidence: ArrayLike) -> Any:
@@ -33,15 +33,13 @@ def confmix(features: ArrayLike, labels: ArrayLike, confidence: ArrayLike) -> An
     Returns
     -------
     array of shape (N, D)
-        The mixed features, in the library, device and floating dtype of
-        `features` (float64 for integers), computed in float64; gradients do
-        not pass.
+        The mixed features, in the library, device and floating dtype of `features` (float64 for integers), computed
+        in float64; gradients do not pass.
 
     Raises
     ------
     ValueError
-        Bad features or labels, or a confidence outside [0, 1] or of another
-        length.
+        Bad features or labels, or a confidence outside [0, 1] or of another length.
     """
     x = as_features(features)
     y, classes = as_labels(labels, len(x))
@@ -57,9 +55,8 @@ def expected_confmix(features, labels, posterior):
     .. math:: z_n = \\sum_c p(c\\,|\\,x_n)\\,[\\hat p_c x_n + (1 - \\hat p_c)\\, o_c],
               \\qquad \\hat p = \\mathrm{softmax}(p(\\cdot\\,|\\,x_n)),
 
-    the mean of what ConfMix would do under each label, weighted by how
-    probable that label is. `labels` only serve to compute the class means.
-    An extension of this package, used by the leave-one-out score.
+    the mean of what ConfMix would do under each label, weighted by how probable that label is. `labels` only serve
+    to compute the class means. An extension of this package, used by the leave-one-out score.
 
     Parameters
     ----------
@@ -68,8 +65,7 @@ def expected_confmix(features, labels, posterior):
     labels : array-like of shape (N,)
         Classes of the samples that the means :math:`o_c` are taken from.
     posterior : array-like of shape (N, C)
-        Class probabilities of each sample, each row summing to 1, classes in
-        sorted order.
+        Class probabilities of each sample, each row summing to 1, classes in sorted order.
 
     Returns
     -------
@@ -79,8 +75,7 @@ def expected_confmix(features, labels, posterior):
     Raises
     ------
     ValueError
-        Bad features or labels, or a posterior of another shape or whose rows
-        are not probabilities.
+        Bad features or labels, or a posterior of another shape or whose rows are not probabilities.
     """
     x = as_features(features)
     y, classes = as_labels(labels, len(x))
@@ -97,9 +92,8 @@ def expected_confmix(features, labels, posterior):
 def confidence_of(posterior, labels):
     """Softened confidence of each sample in its own label, as ConfMix uses it.
 
-    The probabilities go through a *second* softmax, as if they were logits:
-    this is what the paper's public code does. The result lies between
-    1/(C-1+e) and e/(C-1+e).
+    The probabilities go through a *second* softmax, as if they were logits: this is what the paper's public code
+    does. The result lies between 1/(C-1+e) and e/(C-1+e).
 
     Parameters
     ----------
@@ -115,8 +109,7 @@ def confidence_of(posterior, labels):
     Raises
     ------
     ValueError
-        Bad labels, or a posterior that has not one column for each class or
-        whose rows are not probabilities.
+        Bad labels, or a posterior that has not one column for each class or whose rows are not probabilities.
     """
     p = as_features(posterior, name="posterior")
     y, classes = as_labels(labels, len(p))
@@ -149,25 +142,16 @@ def _others(x, y, n_classes):
 
 def _check_posterior(p, n_classes):
     if p.shape[1] != n_classes:
-        raise ValueError(
-            f"posterior: expected {n_classes} columns, one a class, got {p.shape[1]}"
-        )
+        raise ValueError(f"posterior: expected {n_classes} columns, one a class, got {p.shape[1]}")
     # Half-precision rows sum to 1 up to about a hundredth.
     odd = to_numpy((p < 0).any(1) | (abs(p.sum(1) - 1) > 0.01))
     if odd.any():
         row = int(np.flatnonzero(odd)[0])
-        raise ValueError(
-            f"posterior: expected rows of probabilities that sum to 1, found otherwise in row {row}"
-        )
+        raise ValueError(f"posterior: expected rows of probabilities that sum to 1, found otherwise in row {row}")
 
 
 def _as_confidence(confidence, n_samples):
-    if is_torch(confidence):
-        confidence = to_numpy(confidence)
-    try:
-        p = np.asarray(confidence, dtype=np.float64)
-    except (OverflowError, TypeError, ValueError):
-        raise ValueError("confidence: expected one number a row of features") from None
+    p = numeric(confidence, "confidence").astype(np.float64)
     if p.shape != (n_samples,):
         raise ValueError(f"confidence: expected shape ({n_samples},), got {p.shape}")
     outside = ~((p >= 0) & (p <= 1))

@@ -9,20 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
-timm = pytest.importorskip("timm")
-safetensors_torch = pytest.importorskip("safetensors.torch")
-
-
-from small_networks import Squares, as_images, equal, numbered, old_densenet, undrawn, untrained
+import timm
+import torch
+import torchvision
+from small_networks import Squares, as_images, equal, numbered, old_densenet, untrained
 
 from sfda.networks.backbones import load
 from sfda.networks.checkpoints import SELF_SUPERVISED, SUPERVISED, TRANSFORMERS
 from sfda.networks.extract import checksum, extract
-
-__all__ = ["undrawn"]  # fixtures
 
 
 @pytest.mark.parametrize("name", SUPERVISED)
@@ -100,12 +94,11 @@ class Evil:
         return (print, ("code was run",))
 
 
-@pytest.mark.parametrize(
-    ("name", "file"),
-    [(MNASNET, SUPERVISED[MNASNET].file), ("self-supervised:swav", SELF_SUPERVISED["swav"].file),
-     ("transformer:pvt_tiny", "pvt_tiny.pth"), ("torchvision:resnet18={}", "mine.pth"),
-     ("timm:test_vit={}", "mine.pth")],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "file"), [
+    (MNASNET, SUPERVISED[MNASNET].file), ("self-supervised:swav", SELF_SUPERVISED["swav"].file),
+    ("transformer:pvt_tiny", "pvt_tiny.pth"), ("torchvision:resnet18={}", "mine.pth"),
+    ("timm:test_vit={}", "mine.pth"),
+])
 def test_a_pickle_that_runs_code_is_not_read(name, file, tmp_path, capsys):
     torch.save({"a": Evil()}, tmp_path / file)
     with pytest.raises(ValueError, match="could run code"):

@@ -5,10 +5,7 @@ import os
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("safetensors")
-
+import torch
 from PIL import Image
 from torch import nn
 
@@ -118,11 +115,10 @@ def small(image):
     return to_tensor(image)[:, :7, :7]  # 147 numbers, at least the 125 that are used
 
 
-@pytest.mark.parametrize(
-    ("layer", "pool"),
-    [(nn.Linear(5, 2), "average"), (nn.LayerNorm(5), "average"), (nn.Linear(5, 2), "class token"),
-     (nn.Conv2d(4, 2, 1), "channels-last average"), (nn.Identity(), "token mean")],
-)  # fmt: skip
+@pytest.mark.parametrize(("layer", "pool"), [
+    (nn.Linear(5, 2), "average"), (nn.LayerNorm(5), "average"), (nn.Linear(5, 2), "class token"),
+    (nn.Conv2d(4, 2, 1), "channels-last average"), (nn.Identity(), "token mean"),
+])
 def test_a_map_is_not_averaged_against_the_layers_own_order(layer, pool):
     with pytest.raises(ValueError, match=rf"input of head has shape \(10, 4, 4, 5\), which pool='{pool}'"):
         extract(Backbone("l", Last(layer, 4), small, layer="head", pool=pool), Images(), "x")
@@ -139,10 +135,9 @@ def test_what_cannot_be_pooled_is_said():
         extract(Backbone("t", nn.Flatten(), to_tensor), Images(), "x")
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"dtype": "int8"}, "dtype: expected"), ({"dataset": Images(0)}, "dataset: expected at least one")],
-)
+@pytest.mark.parametrize(("options", "message"), [
+    ({"dtype": "int8"}, "dtype: expected"), ({"dataset": Images(0)}, "dataset: expected at least one"),
+])
 def test_bad_input(options, message):
     with pytest.raises(ValueError, match=message):
         extract(backbone(), options.pop("dataset", Images()), "x", **options)
@@ -220,12 +215,10 @@ def test_a_second_call_computes_nothing(tmp_path):
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"seed": 1}, {"layer": "3"}, {"transform": lambda image: to_tensor(image)}, {"fingerprint": "y"},
-     {"dtype": "float16"}, {"skip_unreadable": True}],
-    ids=lambda change: next(iter(change)),
-)  # fmt: skip
+@pytest.mark.parametrize("change", [
+    {"seed": 1}, {"layer": "3"}, {"transform": lambda image: to_tensor(image)}, {"fingerprint": "y"},
+    {"dtype": "float16"}, {"skip_unreadable": True},
+], ids=lambda change: next(iter(change)))
 def test_anything_else_is_another_entry(tmp_path, change):
     extract(backbone(), Images(), "x", cache=tmp_path)
     change = dict(change)
@@ -316,8 +309,6 @@ def test_the_checksum_is_of_the_weights_not_of_their_order_in_memory(side):
 
 @pytest.mark.parametrize("name", ["resnet_10", "mobilenet_v2", "simclr"])
 def test_networks_of_the_pocket_zoo_are_kept(name, tmp_path):
-    pytest.importorskip("timm")
-    pytest.importorskip("torchvision")
     from sfda.networks import backbones
 
     first, again = (extract(backbones.load(f"pocket:{name}"), Images(), "x", cache=tmp_path) for _ in range(2))

@@ -3,12 +3,7 @@
 from collections import Counter
 
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("timm")
-pytest.importorskip("torchvision")
-pytest.importorskip("safetensors")
-
+import torch
 from torch import nn
 
 from sfda.networks import pocket
@@ -138,16 +133,13 @@ def test_missing_weights(tmp_path):
     assert str(error.value) == f"{path} is missing: {advice}"
 
 
-@pytest.mark.parametrize(
-    ("name", "other", "without", "wrong"),
-    [
-        ("resnet_10", "vit_tiny", "", "conv1.weight, bn1.weight, bn1.bias"),
-        ("resnet_10", "resnet_18", "", "layer1.0.conv1.weight, layer1.0.bn1.weight, layer1.0.bn1.bias"),
-        ("resnet_10", "resnet_10", "fc", "fc.weight, fc.bias and 2 in all"),
-        ("byol", "byol", "bn1", "bn1.weight, bn1.bias, bn1.running_mean and 4 in all"),
-        ("vit_tiny", "vit_small", "head", "cls_token, pos_embed, patch_embed.proj.weight"),
-    ],
-)
+@pytest.mark.parametrize(("name", "other", "without", "wrong"), [
+    ("resnet_10", "vit_tiny", "", "conv1.weight, bn1.weight, bn1.bias"),
+    ("resnet_10", "resnet_18", "", "layer1.0.conv1.weight, layer1.0.bn1.weight, layer1.0.bn1.bias"),
+    ("resnet_10", "resnet_10", "fc", "fc.weight, fc.bias and 2 in all"),
+    ("byol", "byol", "bn1", "bn1.weight, bn1.bias, bn1.running_mean and 4 in all"),
+    ("vit_tiny", "vit_small", "head", "cls_token, pos_embed, patch_embed.proj.weight"),
+])
 def test_weights_of_another_network(name, other, without, wrong, tmp_path):
     pocket.save(pocket.untrained(other), tmp_path / f"{name}.safetensors", without=without)
     with pytest.raises(ValueError) as error:

@@ -3,11 +3,8 @@
 import json
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("timm")
-pytest.importorskip("torchvision")
-pytest.importorskip("safetensors")
 pytest.importorskip("lightly")
 
 from sfda.networks import pocket

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 pytest.importorskip("lightly")
 
 from torch import nn
@@ -135,29 +135,19 @@ def test_strength_makes_views_stronger():
     assert shifts[0] < shifts[1] < shifts[2]
 
 
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"objective": "magic"}, "objective is 'magic', expected one of supervised, simclr"),
-        ({"epochs": 0}, "epochs is 0"),
-        ({"epochs": 1.5}, "epochs is 1.5"),
-        ({"dimension": 0}, "dimension is 0"),
-        ({"batch_size": 1}, "batch_size is 1"),
-        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
-        ({"optimizer": "lars"}, "optimizer is 'lars'"),
-        ({"augmentation": "none"}, "augmentation is 'none'"),
-        ({"held_out": 1}, "held_out is 1"),
-        ({"images": noise().float()}, "images is torch.float32 .64, 3, 32, 32., expected"),
-        ({"images": noise()[:, :1]}, "images is torch.uint8 .64, 1, 32, 32., expected"),
-        ({"images": noise()[0]}, "images is torch.uint8 .3, 32, 32., expected"),
-        ({"images": [1, 2]}, "images is list"),
-        ({"images": noise(1)}, "images holds 1 image"),
-        ({"labels": None}, "labels is None"),
-        ({"labels": [0, 1]}, "labels is int64 .2,., expected"),
-        ({"labels": [-1] * 64}, "labels is int64"),
-        ({"labels": [0.5] * 64}, "labels is float64"),
-    ],
-)
+@pytest.mark.parametrize("change, message", [
+    ({"objective": "magic"}, "objective is 'magic', expected one of supervised, simclr"),
+    ({"epochs": 0}, "epochs is 0"), ({"epochs": 1.5}, "epochs is 1.5"), ({"dimension": 0}, "dimension is 0"),
+    ({"batch_size": 1}, "batch_size is 1"), ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+    ({"optimizer": "lars"}, "optimizer is 'lars'"), ({"augmentation": "none"}, "augmentation is 'none'"),
+    ({"held_out": 1}, "held_out is 1"),
+    ({"images": noise().float()}, "images is torch.float32 .64, 3, 32, 32., expected"),
+    ({"images": noise()[:, :1]}, "images is torch.uint8 .64, 1, 32, 32., expected"),
+    ({"images": noise()[0]}, "images is torch.uint8 .3, 32, 32., expected"), ({"images": [1, 2]}, "images is list"),
+    ({"images": noise(1)}, "images holds 1 image"), ({"labels": None}, "labels is None"),
+    ({"labels": [0, 1]}, "labels is int64 .2,., expected"), ({"labels": [-1] * 64}, "labels is int64"),
+    ({"labels": [0.5] * 64}, "labels is float64"),
+])
 def test_bad_input(change, message):
     arguments = {
         "encoder": tiny_encoder(), "dimension": 16, "objective": "supervised", "images": noise(),

@@ -139,9 +139,6 @@ def test_parc_in_public_code_depends_on_the_numbers_of_the_classes():
     renamed = np.array([2, 0, 1])[y]
     assert parc(X, y) == pytest.approx(parc(X, renamed), abs=1e-9)
     assert parc(X, y) == pytest.approx(literal.parc(X, y), abs=1e-9)
-    assert parc(X, y, as_published=True) == pytest.approx(
-        literal.parc(X, y, rounded=False), abs=1e-9
-    )
     published = [parc(X, numbers[y], as_published=True) for numbers in np.array([[0, 1, 2], [2, 0, 1]])]
     assert abs(published[0] - published[1]) > 1
     # Four classes: 1 / C is exact, and nothing is wrong.
@@ -299,16 +296,12 @@ def test_etran_energy_of_a_share():
 Y = np.arange(20) % 2
 X = gaussian_classes(0, Y, 4)
 SAME = "features: expected variation, found every row the same"
-LARGE = "features: too large, their scatter overflows; rescale them"
 
 BAD_INPUT = [
     (h_score, np.ones((20, 3)), Y, {}, SAME),
     (h_score, np.ones((20, 30)), Y, {}, SAME),
-    (h_score, 1e200 * X, Y, {}, LARGE),
     (regularised_h_score, np.ones((20, 3)), Y, {}, SAME),
-    (regularised_h_score, 1e200 * X, Y, {}, LARGE),
     (transrate, np.ones((20, 3)), Y, {"normalised": True}, SAME),
-    (transrate, 1e200 * X, Y, {}, LARGE),
     (transrate, X, Y, {"epsilon": 0}, "epsilon: expected a finite number > 0, got 0"),
     (transrate, X, Y, {"epsilon": np.nan}, "epsilon: expected a finite number > 0, got nan"),
     (gbc, X, Y, {"covariance": "full"}, "covariance: expected 'spherical' or 'diagonal', got 'full'"),
@@ -328,11 +321,3 @@ def test_bad_input(metric, features, labels, options, message):
     with pytest.raises(ValueError) as error:
         metric(features, labels, **options)
     assert str(error.value) == message
-
-
-@pytest.mark.parametrize("shape", [(23, 3), (12, 20)])
-@pytest.mark.parametrize("least", [5e-324, 2.0**-1040])
-def test_h_score_of_multiples_of_the_smallest_number_there_is(shape, least):
-    X = np.random.default_rng(0).integers(-30, 30, shape).astype(float)
-    y = np.arange(len(X)) % 3
-    assert h_score(least * X, y) == pytest.approx(h_score(X, y), rel=0, abs=1e-9)
