@@ -285,7 +285,6 @@ BAD_ARGUMENTS = [
 ]  # fmt: skip
 
 
-
 def spoilt(value):
     theta = THETA * 1
     theta[7, 2] = value
