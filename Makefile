@@ -1,15 +1,19 @@
-# `make help` lists what there is to do.
+# `make help` lists what there is to do, and when.
 
 PYTHON ?= python3
 BIN := .venv/bin
+# One environment, filled in two steps: what builds the book, then what runs and tests it.
+BOOK := .venv/.book
 READY := .venv/.ready
+# Only the modules that are used are compiled, by those who use them: compiling all takes longer than the rest.
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile
 
-# The pins in requirements.txt alone decide what is installed: a constraints
-# file that a machine sets for all its pip runs would overrule them.
-export PIP_CONSTRAINT := requirements.txt
+# Pins alone decide what is installed: a constraints file that a machine sets
+# for all its pip runs would overrule them. Any other in its place keeps it out.
+export PIP_CONSTRAINT := requirements-book.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help book test coverage chapter chapters colab benchmark clean
+.PHONY: help check book test older coverage chapter chapters colab benchmark clean
 
 # From the command line only: some systems set a variable of this name to their own.
 NAME :=
@@ -20,53 +24,64 @@ endif
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-# Built from nothing each time: a second, incremental build would pass over
-# the warnings of the first one, and keep pages that are no longer in the book.
-book: $(READY)  ## build the book into _build/html, warnings as errors
-	rm -rf _build
-	$(BIN)/jupyter-book build . -n -W --keep-going
-
 # The matrices of tests and chapters are small: threads would mostly wait for
 # each other, and for whatever else the machine does.
-test coverage chapter chapters colab: export OMP_NUM_THREADS = 1
-test coverage chapter chapters colab: export OPENBLAS_NUM_THREADS = 1
+check test coverage chapter chapters colab: export OMP_NUM_THREADS = 1
+check test coverage chapter chapters colab: export OPENBLAS_NUM_THREADS = 1
 
 # One process a core. A file stays in one process: a chapter has one kernel, and
 # files have fixtures that take long. tests/order.py says which begin. A process
 # that ends in a test, or hangs until its time is up, would do the same again.
-PARALLEL := -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0 --ignore=tests/benchmarks
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0 --ignore=tests/benchmarks
 
-test: book  ## build the book, then run every test and every chapter
-	$(BIN)/python -m pytest $(PARALLEL) \
-	    --nbval --nbval-current-env --nbval-cell-timeout=120 \
+check: $(READY)  ## at every save: style, types, floors, the metric and its rivals, in two minutes
+	$(PYTEST) tests/house/test_code.py tests/house/test_floors.py tests/metric tests/rivals
+
+# Built from nothing each time: a second, incremental build would pass over
+# the warnings of the first one, and keep pages that are no longer in the book.
+book: $(BOOK)  ## to read it, or after text: build the book into _build/html, warnings as errors
+	rm -rf _build
+	$(BIN)/jupyter-book build . -n -W --keep-going
+
+test: book $(READY)  ## before a commit: build the book, then run every test and every chapter
+	$(PYTEST) --nbval --nbval-current-env --nbval-cell-timeout=120 \
 	    --nbval-sanitize-with=tests/nbval_sanitize.cfg tests book
 	@echo "All tests passed. The book is _build/html/index.html"
 
-coverage: $(READY)  ## which lines of the module no test runs
-	$(BIN)/python -m pytest $(PARALLEL) --ignore=tests/house/test_pages.py \
-	    --cov --cov-report=term-missing:skip-covered tests
+# Tests and chapters that pass on one processor only compare more digits than they have.
+older: export OPENBLAS_CORETYPE = Nehalem
+older: export NPY_DISABLE_CPU_FEATURES = X86_V3 X86_V4 AVX512_ICL AVX512_SPR
+older: export ATEN_CPU_CAPABILITY = default
+older: test  ## after numerical work: the same as an older processor would (x86)
 
-chapter: $(READY)  ## rerun one chapter from its text: make chapter NAME=02
+coverage: $(READY)  ## to see which lines of the module no test runs
+	$(PYTEST) --ignore=tests/house/test_pages.py --cov --cov-report=term-missing:skip-covered tests
+
+chapter: $(READY)  ## after its text or code: run one chapter again, as in make chapter NAME=02
 	$(BIN)/python book/notebooks.py $(NAME)
 
-chapters: $(READY)  ## rerun all of them
+chapters: $(READY)  ## after the module's numbers: run all of them again
 	$(BIN)/python book/notebooks.py
 
 ENV = newest
-colab:  ## run the chapters as Colab does (ENV=oldest: oldest releases, NAME=02: only that one)
+colab:  ## after a chapter's imports: run them as Colab does (ENV=oldest: oldest releases, NAME=02: only that one)
 	$(PYTHON) tests/colab/run.py $(ENV) $(NAME)
 
-benchmark: $(READY)  ## measure the speed of the module
+benchmark: $(READY)  ## after work on speed: measure it, and compare with what is stored
 	$(BIN)/python -m pytest tests/benchmarks
 
 clean:  ## remove the built book and the virtual environments
 	rm -rf _build .venv .colab
 
-# The last line fills matplotlib's font cache: built inside a chapter, it would
-# be announced on stderr, where a chapter may not write.
-$(READY): requirements.txt pyproject.toml
+$(BOOK): requirements-book.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -r requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	$(BIN)/python -c "import matplotlib.font_manager"
+	$(INSTALL) -r requirements-book.txt
+	@touch $@
+
+# The last line compiles torch once, not in every process at the same time, and fills matplotlib's
+# font cache: built inside a chapter, it would be announced on stderr, where a chapter may not write.
+$(READY): $(BOOK) requirements.txt pyproject.toml
+	$(INSTALL) -r requirements.txt
+	$(INSTALL) --no-deps --editable .
+	$(BIN)/python -c "import matplotlib.font_manager, torchvision"
 	@touch $@

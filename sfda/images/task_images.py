@@ -112,13 +112,10 @@ def _omniglot(folder, download):
     labels = np.array([characters.index(name.rpartition("/")[0]) for name in names], dtype=int)
 
     def images(names, index, side):
-        return _stacked(_white_on_black(_opened(files[names[i]]), side) for i in index)
+        return np.stack([_white_on_black(_opened(files[names[i]]), side) for i in index])
 
-    pools = []
-    for drawn_by in OMNIGLOT_DRAWERS:
-        here = np.flatnonzero(np.isin(drawers, drawn_by))
-        pools.append(_Pool(labels[here], partial(images, [names[i] for i in here])))
-    return pools
+    parts = [np.flatnonzero(np.isin(drawers, drawn_by)) for drawn_by in OMNIGLOT_DRAWERS]
+    return [_Pool(labels[part], partial(images, [names[i] for i in part])) for part in parts]
 
 
 def _cifar(data_set, folder, download):
@@ -172,7 +169,7 @@ def _flowers(folder, download):
     paths = [sorted((folder / "flower_photos" / flower).glob("*.jpg")) for flower in FLOWERS]
     labels = np.repeat(np.arange(len(FLOWERS)), [len(found) for found in paths])
     paths = list(itertools.chain.from_iterable(paths))
-    return [_Pool(labels, lambda index, side: _stacked(_photograph(_opened(paths[i]), side) for i in index))]
+    return [_Pool(labels, lambda index, side: np.stack([_photograph(_opened(paths[i]), side) for i in index]))]
 
 
 READERS = {
@@ -248,15 +245,12 @@ def _subset_pools(path):
     """Pools of the training and the test images of a subset's file."""
     z = read_archive(path)
 
-    def images(here, index, side):
-        encoded = (z["buf"][z["off"][i] : z["off"][i + 1]].tobytes() for i in here[index])
-        return _stacked(_photograph(_opened(image), side) for image in encoded)
+    def images(part, index, side):
+        encoded = (z["buf"][z["off"][i] : z["off"][i + 1]].tobytes() for i in part[index])
+        return np.stack([_photograph(_opened(image), side) for image in encoded])
 
-    pools = []
-    for split in (0, 1):
-        here = np.flatnonzero(z["split"] == split)
-        pools.append(_Pool(z["label"][here].astype(np.int64), partial(images, here)))
-    return pools
+    parts = [np.flatnonzero(z["split"] == split) for split in (0, 1)]
+    return [_Pool(z["label"][part].astype(np.int64), partial(images, part)) for part in parts]
 
 
 def _opened(file):
@@ -306,7 +300,3 @@ def resized(images, side):
 def _grey(pixels):
     """Three equal channels before the last two axes."""
     return np.repeat(pixels[..., None, :, :], 3, axis=-3)
-
-
-def _stacked(images):
-    return np.stack(list(images))

@@ -68,56 +68,28 @@ _DEVELOPMENT, _REPORTING = "development", "reporting"
 TASKS = {
     task.name: task
     for task in (
-        Task(
-            "digits", "handwritten digits, 8x8: UCI optical recognition, Alpaydin and Kaynak, "
-            "as scikit-learn has them",
-            10, _REPORTING, True, False, (60, 40, 1500),
-        ),
-        Task(
-            "mnist", "handwritten digits: MNIST, LeCun et al.",
-            10, _DEVELOPMENT, True, False, (60, 40, 2000),
-        ),
-        Task(
-            "usps", "handwritten digits from envelopes: USPS test set, Hull, via LIBSVM",
-            10, _DEVELOPMENT, True, False, (60, 40, 1300),
-        ),
-        Task(
-            "kmnist", "cursive Japanese characters: Kuzushiji-MNIST test set, Clanuwat et al.",
-            10, _REPORTING, True, False, (600, 200, 1000),
-        ),
-        Task(
-            "omniglot", "Balinese and Latin characters by hand: Omniglot, Lake et al.",
-            50, _DEVELOPMENT, True, False, (250, 150, 600),
-        ),
-        Task(
-            "cifar10", "photographs of animals and vehicles: CIFAR-10, Krizhevsky; "
-            "public download: another sample of this size",
-            10, _DEVELOPMENT, True, True, (1000, 300, 2000),
-        ),
-        Task(
-            "cifar100", "superclasses of photographs: CIFAR-100, Krizhevsky; "
-            "public download: another sample of this size",
-            20, _REPORTING, True, True, (1000, 300, 2000),
-        ),
-        Task(
-            "flowers", "photographs of flowers: the TensorFlow team's flower photos; "
-            "public download: another sample of this size",
-            5, _REPORTING, True, True, (300, 100, 600),
-        ),
-        Task(
-            "fractals", "fractals of iterated function systems: drawn by this package",
-            16, _DEVELOPMENT, False, False, (80, 48, 1200),
-        ),
-        Task(
-            "textures", "textures: drawn by this package",
-            12, _REPORTING, False, False, (360, 120, 960),
-        ),
-        Task(
-            "counting", "how many objects there are: drawn by this package",
-            8, _DEVELOPMENT, False, True, (400, 160, 960),
-        ),
+        Task("digits", "handwritten digits, 8x8: UCI optical recognition, Alpaydin and Kaynak, as scikit-learn has "
+             "them", 10, _REPORTING, True, False, (60, 40, 1500)),
+        Task("mnist", "handwritten digits: MNIST, LeCun et al.", 10, _DEVELOPMENT, True, False, (60, 40, 2000)),
+        Task("usps", "handwritten digits from envelopes: USPS test set, Hull, via LIBSVM",
+             10, _DEVELOPMENT, True, False, (60, 40, 1300)),
+        Task("kmnist", "cursive Japanese characters: Kuzushiji-MNIST test set, Clanuwat et al.",
+             10, _REPORTING, True, False, (600, 200, 1000)),
+        Task("omniglot", "Balinese and Latin characters by hand: Omniglot, Lake et al.",
+             50, _DEVELOPMENT, True, False, (250, 150, 600)),
+        Task("cifar10", "photographs of animals and vehicles: CIFAR-10, Krizhevsky; public download: another sample "
+             "of this size", 10, _DEVELOPMENT, True, True, (1000, 300, 2000)),
+        Task("cifar100", "superclasses of photographs: CIFAR-100, Krizhevsky; public download: another sample of "
+             "this size", 20, _REPORTING, True, True, (1000, 300, 2000)),
+        Task("flowers", "photographs of flowers: the TensorFlow team's flower photos; public download: another "
+             "sample of this size", 5, _REPORTING, True, True, (300, 100, 600)),
+        Task("fractals", "fractals of iterated function systems: drawn by this package",
+             16, _DEVELOPMENT, False, False, (80, 48, 1200)),
+        Task("textures", "textures: drawn by this package", 12, _REPORTING, False, False, (360, 120, 960)),
+        Task("counting", "how many objects there are: drawn by this package",
+             8, _DEVELOPMENT, False, True, (400, 160, 960)),
     )
-}
+}  # fmt: skip
 
 
 class Part(Dataset):

@@ -3,72 +3,34 @@
 Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6.
 """
 
-import math
-import numbers
 from typing import Any, Literal, Self
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from sfda.metric.inputs import as_features, as_labels, plain
+from sfda.metric.inputs import as_features, as_labels, check_leave_one_out, check_shrinkage, plain
 from sfda.metric.linalg import log_softmax, matmul, softmax, solve_lower, solve_upper
-from sfda.metric.scatter import LabelledFeatures, adaptive_shrinkage
+from sfda.metric.scatter import LabelledFeatures
+from sfda.metric.score import adaptive_shrinkage
 
 
-def check_shrinkage(shrinkage, strength, *, names=("leave-one-out",)):
-    """Raise ValueError unless `shrinkage` is None, a number in [0, 1] or one of `names`."""
-
-    def number(value):
-        return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-    named = isinstance(shrinkage, str) and shrinkage in names
-    if not (shrinkage is None or named or (number(shrinkage) and 0 <= shrinkage <= 1)):
-        expected = ", ".join(["None", *map(repr, names)])
-        raise ValueError(
-            f"shrinkage: expected {expected} or a number in [0, 1], got {shrinkage!r}"
-        )
-    if not (number(strength) and 0 <= strength < math.inf):
-        raise ValueError(f"strength: expected a finite number >= 0, got {strength!r}")
-
-
-def check_leave_one_out(counts, classes):
-    """Raise ValueError naming the classes that would vanish with a sample."""
-    small = np.flatnonzero(np.asarray(counts) < 2)
-    if len(small):
-        names = ", ".join(repr(c) for c in classes[small[:5]].tolist())
-        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
-        raise ValueError(
-            "labels: leave-one-out needs at least 2 samples in every class, "
-            f"found 1 in {names}{more}"
-        )
-
-
-class FisherDiscriminant(
-    ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator
-):
+class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
     """Linear discriminant with a shrunk within-class covariance, as SFDA uses it.
 
-    A scikit-learn classifier. It equals linear discriminant analysis with
-    covariance (1 - lambda) S_W + lambda (tr S_W / D) I and the class
-    frequencies as priors; the paper's generalised eigenproblem, solved with
-    all its vectors, gives the same probabilities.
+    A scikit-learn classifier. It equals linear discriminant analysis with covariance
+    (1 - lambda) S_W + lambda (tr S_W / D) I and the class frequencies as priors; the paper's generalised eigenproblem,
+    solved with all its vectors, gives the same probabilities.
 
     Parameters
     ----------
     shrinkage : None, float in [0, 1] or "leave-one-out", default None
-        lambda. None adapts it to the data as the paper does,
-        max(exp(-strength * sigma), 1e-10) with sigma the largest eigenvalue of
-        S_W as the public code estimates it. "leave-one-out" chooses it by
-        leave-one-out likelihood.
+        lambda. None adapts it to the data as the paper does, max(exp(-strength * sigma), 1e-10) with sigma the
+        largest eigenvalue of S_W as the public code estimates it. "leave-one-out" chooses it by leave-one-out
+        likelihood.
     strength : float, default 5.0
         a of the adaptive rule; not used otherwise.
 
@@ -86,19 +48,19 @@ class FisherDiscriminant(
         The lambda used.
     coef_ : ndarray of shape (C, D)
     intercept_ : ndarray of shape (C,)
-        The log-probability of class c is ``coef_[c] @ x + intercept_[c]`` up to a
-        constant; one row a class for two classes, too.
+        The log-probability of class c is ``coef_[c] @ x + intercept_[c]`` up to a constant; one row a class for two
+        classes, too.
     scalings_ : ndarray of shape (D, min(C - 1, D))
-        Fisher directions, most discriminative first, with unit variance
-        within classes: ``scalings_.T @ S @ scalings_ = I``.
+        Fisher directions, most discriminative first, with unit variance within classes:
+        ``scalings_.T @ S @ scalings_ = I``.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only where the features had names.
 
     References
     ----------
-    W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6, and the
-    public code at https://github.com/TencentARC/SFDA.
+    W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6, and the public code at
+    https://github.com/TencentARC/SFDA.
 
     Examples
     --------
@@ -110,9 +72,7 @@ class FisherDiscriminant(
     'left'
     """
 
-    def __init__(
-        self, shrinkage: float | Literal["leave-one-out"] | None = None, strength: float = 5.0
-    ) -> None:
+    def __init__(self, shrinkage: float | Literal["leave-one-out"] | None = None, strength: float = 5.0) -> None:
         self.shrinkage = shrinkage
         self.strength = strength
 
@@ -133,8 +93,8 @@ class FisherDiscriminant(
         Raises
         ------
         ValueError
-            Bad input, fewer than two classes, no variation within classes, or
-            a scatter that is singular at the given shrinkage.
+            Bad input, fewer than two classes, no variation within classes, or a scatter that is singular at the
+            given shrinkage.
         """
         check_shrinkage(self.shrinkage, self.strength)
         x, own = self._checked(X, y)
@@ -162,7 +122,7 @@ class FisherDiscriminant(
         self._n_features_out = self.scalings_.shape[1]
         # An eigenvector's sign is arbitrary: its largest entry is made positive.
         largest = np.abs(self.scalings_).argmax(0)
-        self.scalings_ *= np.sign(self.scalings_[largest, np.arange(self.scalings_.shape[1])])
+        self.scalings_ *= np.sign(self.scalings_[largest, np.arange(self._n_features_out)])
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -183,16 +143,13 @@ class FisherDiscriminant(
         check_is_fitted(self)
         return matmul(self._features(X, reset=False) - self.xbar_, self.scalings_)
 
-    def leave_one_out_proba(
-        self, X: ArrayLike, y: ArrayLike, at: ArrayLike | None = None
-    ) -> NDArray[np.float64]:
+    def leave_one_out_proba(self, X: ArrayLike, y: ArrayLike, at: ArrayLike | None = None) -> NDArray[np.float64]:
         """Class probabilities of each sample by the discriminant fitted without it.
 
-        Exact and in closed form, for the cost of one fit and one product: the
-        same as N refits on N - 1 samples, with lambda and the ridge
-        lambda tr(S_W) / D held at their values for all samples. Neither needs
-        nor changes a fitted state. Where N < D, a lambda below about 1e-6 costs
-        digits: choose it larger, or by "leave-one-out".
+        Exact and in closed form, for the cost of one fit and one product: the same as N refits on N - 1 samples,
+        with lambda and the ridge lambda tr(S_W) / D held at their values for all samples. Neither needs nor changes
+        a fitted state. Where N < D, a lambda below about 1e-6 costs digits: choose it larger, or by
+        "leave-one-out".
 
         Parameters
         ----------
@@ -201,9 +158,8 @@ class FisherDiscriminant(
         y : array-like of shape (N,)
             Their labels; every class at least twice.
         at : array-like of shape (N, D), optional
-            Points to judge in place of the samples: row n is judged by the
-            discriminant without sample n. Costs O(D^3) even where N < D, for
-            the points may lie outside the samples' span.
+            Points to judge in place of the samples: row n is judged by the discriminant without sample n. Costs
+            O(D^3) even where N < D, for the points may lie outside the samples' span.
 
         Returns
         -------
@@ -216,29 +172,17 @@ class FisherDiscriminant(
             As :meth:`fit`; a class of one sample; `at` of another shape.
         """
         check_shrinkage(self.shrinkage, self.strength)
-        estimator = FisherDiscriminant(self.shrinkage, self.strength)
+        estimator, points = FisherDiscriminant(self.shrinkage, self.strength), None
         x, own = estimator._checked(X, y)
-        counts = np.bincount(own)
-        check_leave_one_out(counts, estimator.classes_)
-        split = LabelledFeatures.from_features(x, own, len(counts))
-        shrinkage = estimator._choose_shrinkage(split, x, own)
-        if at is None:
-            return np.exp(split.leave_one_out(shrinkage))
-        at = as_features(at, name="at")
-        if at.shape != x.shape:
-            raise ValueError(f"at: expected shape {x.shape}, got {at.shape}")
-        # The points may lie outside the samples' row space: no reduction here.
-        centre = x.mean(0)
-        split = LabelledFeatures.from_features(x, own, len(counts), reduce=False)
-
-        def points(whiten, m):
-            def inner_products(rows, r, rm, rr):
-                z = whiten(at[rows] - centre)
-                return matmul(z, m.T), np.einsum("nd,nd->n", z, r)
-
-            return inner_products
-
-        return np.exp(split.leave_one_out(shrinkage, points))
+        check_leave_one_out(np.bincount(own), estimator.classes_)
+        if at is not None:
+            z = as_features(at, name="at")
+            if z.shape != x.shape:
+                raise ValueError(f"at: expected shape {x.shape}, got {z.shape}")
+            points = (z - x.mean(0)).__getitem__
+        # The points may lie outside the samples' row space: no reduction then.
+        split = LabelledFeatures.from_features(x, own, len(estimator.classes_), reduce=at is None)
+        return np.exp(split.leave_one_out(estimator._choose_shrinkage(split, x, own), points))
 
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""
@@ -251,9 +195,8 @@ class FisherDiscriminant(
 
     def _features(self, X, reset):
         """Checked features (float64), whose names scikit-learn remembers, or compares with those it does."""
-        X = validate_data(
-            self, plain(X, "X"), ensure_all_finite=False, ensure_min_samples=2 if reset else 1, reset=reset
-        )
+        least = 2 if reset else 1
+        X = validate_data(self, plain(X, "X"), ensure_all_finite=False, ensure_min_samples=least, reset=reset)
         return as_features(X, name="X")
 
     def _choose_shrinkage(self, split, X, y):

@@ -1,14 +1,12 @@
 """Which networks to fine-tune together: subsets whose averaged predictions should be good.
 
-A network's stand-in, before any fine-tuning, is what a discriminant on its features
-says of each sample. Notation: K networks, N samples, p_m(y_n) the probability that the
-stand-in of network m gives the class of sample n.
+A network's stand-in, before any fine-tuning, is what a discriminant on its features says of each sample. Notation:
+K networks, N samples, p_m(y_n) the probability that the stand-in of network m gives the class of sample n.
 """
 
 import itertools
 import math
 import numbers
-import re
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -21,6 +19,7 @@ from scipy.special import log_softmax, logsumexp
 from sfda.metric.inputs import as_features, as_labels
 from sfda.metric.linalg import is_torch, namespace, to_numpy
 from sfda.metric.nuclear import Step, best_of, fisher_features, nuclear_selection
+from sfda.metric.scatter import NoVariation, OutOfPrecision
 from sfda.metric.score import SaturationWarning, log_posterior
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ METHODS = ("held-out", "top", "nuclear", "diverse")
 class Ensemble(NamedTuple):
     """A choice of networks.
 
-    ``members`` are their names, in the order in which they were chosen; ``scores`` what they
-    were worth after each choice, a list of :class:`sfda.metric.nuclear.Step`.
+    ``members`` are their names, in the order in which they were chosen; ``scores`` what they were worth after each
+    choice, a list of :class:`sfda.metric.nuclear.Step`.
     """
 
     members: list[str]
@@ -62,76 +61,69 @@ def select_ensemble(
     Parameters
     ----------
     features_by_model : mapping of name to array-like of shape (N, D)
-        Features of the same N samples, of any number of networks, each with its own
-        D: NumPy or torch, any floating dtype, any device; not modified.
+        Features of the same N samples, of any number of networks, each with its own D: NumPy or torch, any floating
+        dtype, any device; not modified.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
     size : int
-        How many, from 1 to the number of different networks. Smaller ensembles are
-        the first members of larger ones, but for one network alone by "held-out".
+        How many, from 1 to the number of different networks. Smaller ensembles are the first members of larger
+        ones, but for one network alone by "held-out".
     method : {"held-out", "top", "nuclear", "diverse"}, default "held-out"
-        "held-out" (of this package) takes the pair, and then adds the network, that most
-        raises the leave-one-out log-likelihood of the averaged posterior, each posterior
-        being calibrated first (:func:`sfda.metric.ensemble.calibrated`). "top" takes the
-        largest `scores`. "nuclear" is the paper's selection as far as it is known,
-        see :func:`sfda.metric.nuclear.nuclear_selection`. "diverse", a yardstick, begins with the most
-        accurate network and adds those whose errors are least correlated with
-        the errors of the members.
+        "held-out" (of this package) takes the pair, and then adds the network, that most raises the leave-one-out
+        log-likelihood of the averaged posterior, each posterior being calibrated first
+        (:func:`sfda.metric.ensemble.calibrated`). "top" takes the largest `scores`. "nuclear" is the paper's
+        selection as far as it is known, see :func:`sfda.metric.nuclear.nuclear_selection`. "diverse", a yardstick,
+        begins with the most accurate network and adds those whose errors are least correlated with the errors of
+        the members.
     scores : mapping of name to float, optional
-        What "top" and "nuclear" rank single networks by, larger is better. By default
-        the mean left-out probability of the true class for "top" (with `challenge`, this
-        is the left-out SFDA score), and the plain SFDA score for "nuclear".
-        Not for the other methods.
+        What "top" and "nuclear" rank single networks by, larger is better. By default the mean left-out probability
+        of the true class for "top" (with `challenge`, this is the left-out SFDA score), and the plain SFDA score
+        for "nuclear". Not for the other methods.
     challenge : bool, default False
         Whether the left-out posteriors are those of self-challenged features, as in
-        :func:`sfda.metric.score.log_posterior`. ("nuclear" has some with
-        shrinkage="leave-one-out" only.) On the pocket benchmark's development tasks
-        "held-out" lost more accuracy with the challenge.
+        :func:`sfda.metric.score.log_posterior`. ("nuclear" has some with shrinkage="leave-one-out" only.) On the
+        pocket benchmark's development tasks "held-out" lost more accuracy with the challenge.
     shrinkage, strength, device
-        As in :func:`sfda.sfda_score`. `strength` is that of "nuclear", which also takes
-        shrinkage="leave-one-out": lambda by left-out likelihood in the Fisher features, and
-        left-out probabilities as scores by default. On the pocket benchmark's development
-        tasks this lost 1.2 points to the best ensembles instead of 3.5, about as much as
-        "held-out"; on the reporting tasks it lost least of all methods.
+        As in :func:`sfda.sfda_score`. `strength` is that of "nuclear", which also takes shrinkage="leave-one-out":
+        lambda by left-out likelihood in the Fisher features, and left-out probabilities as scores by default. On
+        the pocket benchmark's development tasks this lost 1.2 points to the best ensembles instead of 3.5, about as
+        much as "held-out"; on the reporting tasks it lost least of all methods.
 
     Returns
     -------
     Ensemble
-        ``.members``, in the order of choice, and ``.scores``, one a choice, whose
-        ``criterion`` is the sum of ``mean``, over the members, and
-        ``complementarity``. "held-out": log-likelihoods in nats a sample, the second
-        part being the ambiguity of :func:`sfda.metric.ensemble.split`. "top": the mean score and 0.
-        "nuclear": the two halves of the paper's Eq. 9. "diverse": 0, and the mean
-        correlation between the members' errors with its sign changed.
+        ``.members``, in the order of choice, and ``.scores``, one a choice, whose ``criterion`` is the sum of
+        ``mean``, over the members, and ``complementarity``. "held-out": log-likelihoods in nats a sample, the
+        second part being the ambiguity of :func:`sfda.metric.ensemble.split`. "top": the mean score and 0.
+        "nuclear": the two halves of the paper's Eq. 9. "diverse": 0, and the mean correlation between the members'
+        errors with its sign changed.
 
     Raises
     ------
     ValueError
-        Bad input: the message names the argument, and the network where it is one;
-        more members asked for than there are different networks (``TooFewNetworks``); a
-        class with one sample where left-out posteriors are used.
+        Bad input: the message names the argument, and the network where it is one; more members asked for than
+        there are different networks (``TooFewNetworks``); a class with one sample where left-out posteriors are used.
 
     Warns
     -----
     SaturationWarning
-        "nuclear" without shrinkage="leave-one-out", where a network has at least N - C
-        features: these separate the samples whatever their labels.
+        "nuclear" without shrinkage="leave-one-out", where a network has at least N - C features: these separate the
+        samples whatever their labels.
 
     Notes
     -----
-    A network that is there twice is chosen once: features that are the same numbers, in
-    whatever precision, are one network, under the name that comes first.
-    Equal criteria are decided by the order of `features_by_model`. With the published
-    rule for lambda (shrinkage=None) "nuclear" depends on the scale of the features;
-    nothing else does.
+    A network that is there twice is chosen once: features that are the same numbers, in whatever precision, are one
+    network, under the name that comes first. Equal criteria are decided by the order of `features_by_model`. With
+    the published rule for lambda (shrinkage=None) "nuclear" depends on the scale of the features; nothing else
+    does.
 
     After one posterior a network, "held-out" costs O(K (K + size) N).
 
     References
     ----------
-    W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 8 and 9. The split into
-    mean and ambiguity: A. Krogh and J. Vedelsby, *Neural network ensembles, cross
-    validation, and active learning*, NeurIPS 1994, there for squared errors.
+    W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 8 and 9. The split into mean and ambiguity: A. Krogh
+    and J. Vedelsby, *Neural network ensembles, cross validation, and active learning*, NeurIPS 1994, there for
+    squared errors.
 
     Examples
     --------
@@ -155,9 +147,7 @@ def select_ensemble(
         raise ValueError(f"challenge: expected True or False, got {challenge!r}")
     mended = isinstance(shrinkage, str) and shrinkage == "leave-one-out"
     if mended and method != "nuclear":
-        raise ValueError(
-            f"shrinkage: 'leave-one-out' is for method 'nuclear'; with {method!r} None does the same"
-        )
+        raise ValueError(f"shrinkage: 'leave-one-out' is for method 'nuclear'; with {method!r} None does the same")
     names, n = _different(features_by_model, device)
     y, classes = as_labels(labels, n)
     size = _check_size(size, names, features_by_model)
@@ -173,9 +163,8 @@ def select_ensemble(
         for name in names:
             try:
                 result = function(features_by_model[name], *arguments, **(options | more))
-            except ValueError as error:
-                argument = f"features_by_model[{name!r}]"
-                raise ValueError(re.sub("^features(?=:)", argument, str(error))) from error
+            except (OutOfPrecision, NoVariation) as error:
+                raise ValueError(f"features_by_model[{name!r}]: {error}") from error
             yield to_numpy(result)
 
     def left_out():
@@ -219,9 +208,8 @@ def select_ensemble(
 def calibrated(log_p, y):
     """Posteriors made as sure as they are right: log p to the power beta, normalised.
 
-    One number a network, 1 / beta its temperature, by the largest likelihood. An
-    average listens most to the members that are surest, and a discriminant of many
-    features is surer than it should be.
+    One number a network, 1 / beta its temperature, by the largest likelihood. An average listens most to the
+    members that are surest, and a discriminant of many features is surer than it should be.
 
     Parameters
     ----------
@@ -233,8 +221,8 @@ def calibrated(log_p, y):
     Returns
     -------
     array of shape (N, C)
-        With the same order of the classes in every row. beta lies between 1/1000 and 20,
-        where a posterior that is always right would have it grow without end.
+        With the same order of the classes in every row. beta lies between 1/1000 and 20, where a posterior that is
+        always right would have it grow without end.
 
     References
     ----------
@@ -268,8 +256,8 @@ def split(log_p):
         &= \\frac1M\\sum_m \\frac1N\\sum_n \\log p_m(y_n) \\\\
         &+ \\frac1N\\sum_n \\Bigl[\\log \\bar p(y_n) - \\frac1M\\sum_m \\log p_m(y_n)\\Bigr],
 
-    the mean of the members' own log-likelihoods plus the *ambiguity*, which by
-    Jensen's inequality is never negative, and 0 where all members agree.
+    the mean of the members' own log-likelihoods plus the *ambiguity*, which by Jensen's inequality is never
+    negative, and 0 where all members agree.
 
     Parameters
     ----------
@@ -297,8 +285,8 @@ def split(log_p):
 def greedy(log_p, size):
     """The best pair, then one by one the network that most raises the log-likelihood.
 
-    Beginning with a pair finds two networks that complement each other even where
-    neither is the best one; all pairs of K networks cost O(K^2 N).
+    Beginning with a pair finds two networks that complement each other even where neither is the best one; all
+    pairs of K networks cost O(K^2 N).
 
     Parameters
     ----------
@@ -312,8 +300,8 @@ def greedy(log_p, size):
     chosen : list of int
         Rows, in the order of choice; of the pair, the better one first.
     steps : list of Step
-        :func:`sfda.metric.ensemble.split` of the rows chosen so far. The criterion may fall: every
-        member has the same weight, and one that the others do not need is a burden.
+        :func:`sfda.metric.ensemble.split` of the rows chosen so far. The criterion may fall: every member has the
+        same weight, and one that the others do not need is a burden.
     """
     alone = log_p.mean(1)
     if size == 1:
@@ -401,8 +389,7 @@ def _different(features_by_model, device):
     """Names of the networks, less those whose features an earlier one has, too, and N."""
     if not isinstance(features_by_model, Mapping):
         raise ValueError(
-            "features_by_model: expected a mapping from names to features, "
-            f"got {type(features_by_model).__name__}"
+            f"features_by_model: expected a mapping from names to features, got {type(features_by_model).__name__}"
         )
     if not features_by_model:
         raise ValueError("features_by_model: expected at least one network, got none")
@@ -411,8 +398,7 @@ def _different(features_by_model, device):
         x = _numpy(features_by_model, name, device)
         if n not in (None, len(x)):
             raise ValueError(
-                f"features_by_model[{name!r}]: expected the {n} samples of the networks "
-                f"before, got {len(x)} rows"
+                f"features_by_model[{name!r}]: expected the {n} samples of the networks before, got {len(x)} rows"
             )
         n, eps = len(x), _rounding(features_by_model[name])
 
@@ -454,16 +440,13 @@ def _check_size(size, names, given):
     why = f" ({', '.join(again)} repeated an earlier one)" if again else ""
     kind = TooFewNetworks if whole and size > len(names) else ValueError
     raise kind(
-        f"size: expected an integer from 1 to {len(names)}, the number of different "
-        f"networks{why}, got {size!r}"
+        f"size: expected an integer from 1 to {len(names)}, the number of different networks{why}, got {size!r}"
     )
 
 
 def _check_scores(scores, names, given):
     if not isinstance(scores, Mapping):
-        raise ValueError(
-            f"scores: expected a mapping from names to numbers, got {type(scores).__name__}"
-        )
+        raise ValueError(f"scores: expected a mapping from names to numbers, got {type(scores).__name__}")
     for name in scores:
         if name not in given:
             raise ValueError(f"scores: expected names of features_by_model, got {name!r}")

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import numbers
 import operator
 
@@ -21,8 +22,8 @@ def as_features(features, *, name="features", dtype=None, device=None):
     Parameters
     ----------
     features : array-like of shape (N, D)
-        NumPy array, torch tensor, data frame or nested sequence of real numbers of at most
-        1e75 in size, so that no formula has to fear that squares overflow.
+        NumPy array, torch tensor, data frame or nested sequence of real numbers of at most 1e75 in size, so that no
+        formula has to fear that squares overflow.
     name : str
         What error messages call it.
     dtype : None, "float64" or "float32", or the NumPy or torch dtype
@@ -184,7 +185,7 @@ def _move(x, device):
 def _matrix(features, name):
     """A plain tensor or array of real numbers with two dimensions."""
     x = plain_tensor(features, name) if is_torch(features) else numeric(features, name)
-    if x.is_complex() if is_torch(x) else x.dtype.kind not in "fiub":
+    if is_torch(x) and x.is_complex():
         raise ValueError(f"{name}: expected real numbers, got dtype {x.dtype}")
     shape = tuple(x.shape)
     if len(shape) != 2:
@@ -201,7 +202,10 @@ def numeric(values, name):
     """What :func:`sklearn.utils.check_array` makes of numbers in any container, of any shape and size."""
     anything = {"ensure_2d": False, "allow_nd": True, "ensure_all_finite": False}
     check = functools.partial(check_array, **anything, ensure_min_samples=0, ensure_min_features=0)
-    return _as_array(plain(values, name), name, "numbers", check)
+    x = _as_array(plain(values, name), name, "numbers", check)
+    if x.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected real numbers, got dtype {x.dtype}")
+    return x
 
 
 def _as_array(values, name, expected, make):
@@ -237,6 +241,29 @@ def plain_tensor(x, name, kind="matrix"):
     return x
 
 
+def as_confidence(confidence, n_samples):
+    """Return `confidence` as a float array of shape (n_samples,) of numbers in [0, 1]; else ValueError."""
+    p = numeric(confidence, "confidence").astype(np.float64)
+    if p.shape != (n_samples,):
+        raise ValueError(f"confidence: expected shape ({n_samples},), got {p.shape}")
+    outside = ~((p >= 0) & (p <= 1))
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise ValueError(f"confidence: expected values in [0, 1], found {p[row]} in row {row}")
+    return p
+
+
+def check_probabilities(p, n_classes):
+    """Raise ValueError unless each row of the checked matrix `p` holds a probability for each class."""
+    if p.shape[1] != n_classes:
+        raise ValueError(f"posterior: expected {n_classes} columns, one a class, got {p.shape[1]}")
+    # Half-precision rows sum to 1 up to about a hundredth.
+    odd = to_numpy((p < 0).any(1) | (abs(p.sum(1) - 1) > 0.01))
+    if odd.any():
+        row = int(np.flatnonzero(odd)[0])
+        raise ValueError(f"posterior: expected rows of probabilities that sum to 1, found otherwise in row {row}")
+
+
 def as_given(result, features):
     """`result` as the caller gave `features`: library, device, floating dtype."""
     if is_torch(features):
@@ -269,8 +296,6 @@ def check_pair(scores, accuracies):
 def check_vector(values, name):
     """Return `values` as a one-dimensional float array of two finite numbers or more."""
     vector = numeric(values, name)
-    if vector.dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected real numbers, got dtype {vector.dtype}")
     with np.errstate(over="ignore"):  # infinity is found below
         vector = vector.astype(float)
     if vector.ndim != 1:
@@ -300,3 +325,32 @@ def check_level(level):
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, both excluded, got {level!r}")
     return level
+
+
+def check_posterior(posterior):
+    """Raise ValueError unless `posterior` names one."""
+    if not isinstance(posterior, str) or posterior not in ("resubstitution", "leave-one-out"):
+        raise ValueError(f"posterior: expected 'resubstitution' or 'leave-one-out', got {posterior!r}")
+
+
+def check_shrinkage(shrinkage, strength, *, names=("leave-one-out",)):
+    """Raise ValueError unless `shrinkage` is None, a number in [0, 1] or one of `names`."""
+
+    def number(value):
+        return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+    named = isinstance(shrinkage, str) and shrinkage in names
+    if not (shrinkage is None or named or (number(shrinkage) and 0 <= shrinkage <= 1)):
+        expected = ", ".join(["None", *map(repr, names)])
+        raise ValueError(f"shrinkage: expected {expected} or a number in [0, 1], got {shrinkage!r}")
+    if not (number(strength) and 0 <= strength < math.inf):
+        raise ValueError(f"strength: expected a finite number >= 0, got {strength!r}")
+
+
+def check_leave_one_out(counts, classes):
+    """Raise ValueError naming the classes that would vanish with a sample."""
+    small = np.flatnonzero(np.asarray(counts) < 2)
+    if len(small):
+        names = ", ".join(repr(c) for c in classes[small[:5]].tolist())
+        more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        raise ValueError(f"labels: leave-one-out needs at least 2 samples in every class, found 1 in {names}{more}")

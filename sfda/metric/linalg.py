@@ -1,12 +1,11 @@
 """Few kernels of linear algebra, for NumPy and torch alike.
 
-Tensors on the CPU share their memory with NumPy and are computed there. Tensors
-on an accelerator stay on it. torch is never imported unless a tensor or a
-``device`` asks for it.
+Tensors on the CPU share their memory with NumPy and are computed there. Tensors on an accelerator stay on it. torch
+is never imported unless a tensor or a ``device`` asks for it.
 
-NumPy and SciPy bring a BLAS each, and the idle threads of one keep the cores busy
-for a while when the other is called. Only SciPy's has symmetric products that
-leave one triangle alone, so all linear algebra here goes through it.
+NumPy and SciPy bring a BLAS each, and the idle threads of one keep the cores busy for a while when the other is
+called. Only SciPy's has symmetric products that leave one triangle alone, so all linear algebra here goes through
+it.
 """
 
 import sys
@@ -163,8 +162,8 @@ def class_residuals(x, means, y, *, overwrite=False):
 def row_space(x, *, basis=False):
     """Coordinates (N, N) of the rows of `x` (N, D) in an orthonormal basis of their span.
 
-    Inner products, hence every discriminant, are unchanged. With `basis`, for
-    NumPy only, also returns the basis (D, N), None otherwise. May overwrite `x`.
+    Inner products, hence every discriminant, are unchanged. With `basis`, for NumPy only, also returns the basis
+    (D, N), None otherwise. May overwrite `x`.
     """
     if is_torch(x):
         return namespace(x).linalg.qr(x.T, mode="r").R.T, None
@@ -179,8 +178,8 @@ def row_space(x, *, basis=False):
 def cholesky(a):
     """Lower Cholesky factor of `a`, of which it may overwrite the lower triangle.
 
-    What lies above the diagonal is neither read nor defined. Raises
-    ``numpy.linalg.LinAlgError`` if there is no factor.
+    What lies above the diagonal is neither read nor defined. Raises ``numpy.linalg.LinAlgError`` if there is no
+    factor.
     """
     if is_torch(a):
         factor, info = namespace(a).linalg.cholesky_ex(a)

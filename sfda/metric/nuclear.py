@@ -23,12 +23,10 @@ def fisher_features(features, labels, *, frame="classes", shrinkage=None, streng
     features : array-like of shape (N, D)
     labels : array-like of shape (N,)
     frame : {"classes", "axes"}, default "classes"
-        "axes": the coordinates are the Fisher directions, most discriminative first,
-        min(C - 1, D) of them. Their order and signs are the network's own.
-        "classes": the same space, turned so that each of C axes points as nearly as
-        possible to one class's mean (the polar factor of the means, an orthogonal
-        Procrustes problem). Lengths stay, and the same coordinate means the same class
-        in all networks.
+        "axes": the coordinates are the Fisher directions, most discriminative first, min(C - 1, D) of them. Their
+        order and signs are the network's own. "classes": the same space, turned so that each of C axes points as
+        nearly as possible to one class's mean (the polar factor of the means, an orthogonal Procrustes problem).
+        Lengths stay, and the same coordinate means the same class in all networks.
     shrinkage, strength
         As in :class:`sfda.FisherDiscriminant`, "leave-one-out" included.
 
@@ -52,17 +50,14 @@ def fisher_features(features, labels, *, frame="classes", shrinkage=None, streng
     return z @ (u @ v).T
 
 
-def nuclear_selection(
-    scores, features, labels, size, *, weight=0.5, level="sample", rule="once", scale="standard"
-):
+def nuclear_selection(scores, features, labels, size, *, weight=0.5, level="sample", rule="once", scale="standard"):
     """Scores mixed with nuclear norms of stacked Fisher features (Eqs. 8 and 9, second-hand).
 
-    The complementarity of network m is the nuclear norm of the matrix whose rows are
-    the networks' Fisher features, less the norm without row m. No code of it was
-    published, and what is known of the paper leaves open what one row stands for, how
-    the two terms are brought to one scale, and in what order networks are chosen. The
-    defaults, and that of :func:`fisher_features`, are those that lost least accuracy on
-    the pocket benchmark's development tasks with the published lambda and scores.
+    The complementarity of network m is the nuclear norm of the matrix whose rows are the networks' Fisher features,
+    less the norm without row m. No code of it was published, and what is known of the paper leaves open what one
+    row stands for, how the two terms are brought to one scale, and in what order networks are chosen. The defaults,
+    and that of :func:`fisher_features`, are those that lost least accuracy on the pocket benchmark's development
+    tasks with the published lambda and scores.
 
     Parameters
     ----------
@@ -76,11 +71,11 @@ def nuclear_selection(
     weight : float, default 0.5
         r, of the scores; 1 - r is that of the complementarity.
     level : {"sample", "class"}, default "sample"
-        One stack for each sample, or for the mean of each class; the norm is averaged
-        over the stacks. (The mean of all samples is 0 in every network.)
+        One stack for each sample, or for the mean of each class; the norm is averaged over the stacks. (The mean of
+        all samples is 0 in every network.)
     rule : {"once", "greedy"}, default "once"
-        The stack holds all K networks, and those with the largest sums are taken; or it
-        holds the networks chosen before and the candidate, one choice after the other.
+        The stack holds all K networks, and those with the largest sums are taken; or it holds the networks chosen
+        before and the candidate, one choice after the other.
     scale : {"standard", "raw"}, default "standard"
         Both terms with mean 0 and standard deviation 1 over the candidates, or as they are.
 
@@ -89,9 +84,8 @@ def nuclear_selection(
     chosen : list of int
         In the order of choice.
     steps : list of Step
-        After each choice: r times the mean score of the members, (1 - r) times the
-        mean of the complementarities that they had when they were chosen, both on the
-        scale asked for, and their sum.
+        After each choice: r times the mean score of the members, (1 - r) times the mean of the complementarities
+        that they had when they were chosen, both on the scale asked for, and their sum.
 
     Raises
     ------

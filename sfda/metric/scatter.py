@@ -1,11 +1,10 @@
-"""Discriminants from class means and the scatter within classes, with and without their samples.
+"""Class means and the scatter within classes: discriminants with and without their samples.
 
-Notation: x_n in R^D with label y_n; class c has N_c samples, prior
-q_c = N_c / N and mean mu_c; S_W is the pooled within-class covariance (divided
-by N); the discriminant uses S = (1 - lambda) S_W + lambda (tr S_W / D) I. One
-Cholesky factorisation serves all classes; there is no eigenproblem.
+Notation: x_n in R^D with label y_n; class c has N_c samples, prior q_c = N_c / N and mean mu_c; r_n = x_n -
+mu_{y_n}; S_W is the pooled within-class covariance (divided by N). All functions take checked arrays
+(:mod:`sfda.metric.inputs`).
 
-Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6.
+Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6. Leaving samples out is ours.
 """
 
 import functools
@@ -20,7 +19,6 @@ from sfda.metric.linalg import (
     class_sums,
     eigh,
     gram,
-    is_torch,
     like,
     log_softmax,
     matmul,
@@ -35,31 +33,32 @@ from sfda.metric.linalg import (
 )
 
 SHRINKAGE_FLOOR = 1e-10  # of the public code
-_NO_VARIATION = (
-    "features: expected variation within classes, found every sample equal to its class mean"
-)
-#: Where the search for lambda looks first, as logits: from 4.5e-5 to 0.9975.
-COARSE = tuple(range(-10, 7))
+
+
+class OutOfPrecision(ValueError):
+    """The working precision does not bear the computation; a higher one may."""
+
+
+class NoVariation(ValueError):
+    """Every sample equals its class mean."""
+
+    def __init__(self):
+        super().__init__("features: expected variation within classes, found every sample equal to its class mean")
 
 
 class PooledScatter:
     """Class means and the scatter within classes: all that a discriminant needs of its samples.
 
-    Works on checked arrays (:mod:`sfda.metric.inputs`). Samples are judged by their
-    residuals from their own class's mean, x_n = mu_{y_n} + r_n.
-
     Parameters
     ----------
     means : array of shape (C, d)
-        Class means, from any origin, in any orthonormal basis of a space that
-        holds the features.
+        Class means, from any origin, in any orthonormal basis of a space that holds the features.
     counts : array of shape (C,), float64
         N_c.
     scatter : array of shape (d, d), float64
         S_W in that basis; its lower triangle is enough. It is used up.
     n_features : int
-        D, the dimension of the original features: the ridge shares the trace
-        of S_W among all D of them.
+        D, the dimension of the original features: the ridge shares the trace of S_W among all D of them.
     dtype : NumPy or torch dtype
         Working precision of the products over samples.
     varies : callable
@@ -88,18 +87,16 @@ class PooledScatter:
         if trace * self._eps <= float(limits.tiny):
             if varies() or self._eps > 1e-10:
                 raise OutOfPrecision("features: too small, their scatter underflows; rescale them")
-            raise ValueError(_NO_VARIATION)
+            raise NoVariation
         self.mean_variance = trace / n_features
         self._eigenvalues = None
 
     def power_iteration(self, start):
         """Sigma of the public code: three double rounds of power iteration from `start` (d,).
 
-        The public code starts from the row sums of S_W, and so underestimates
-        the largest eigenvalue when they point away from its eigenvector. Where
-        they vanish, as for features that sum to a constant, it returns NaN or
-        amplified rounding errors; here the column of the largest variance takes
-        their place.
+        The public code starts from the row sums of S_W, and so underestimates the largest eigenvalue when they
+        point away from its eigenvector. Where they vanish, as for features that sum to a constant, it returns NaN
+        or amplified rounding errors; here the column of the largest variance takes their place.
         """
         s, x = self.scatter, start
         if abs(x).max() <= 1e-10 * self.mean_variance * self.n_features:
@@ -112,21 +109,13 @@ class PooledScatter:
             x = _unit(symmetric_times(s, y))
         return float(x @ symmetric_times(s, y))
 
-    def coefficients(self, factor):
-        """inv(S) mu_c from a factor of S, one column a class; shape (d, C)."""
-        means = to_float64(self.means).T
-        with np.errstate(over="ignore", invalid="ignore"):
-            b = solve_upper(factor, solve_lower(factor, means))
-            _check_distances((means * b).sum(0))
-        return to_dtype(b, self.means.dtype)
-
     def factor(self, shrinkage, *, left_out=0):
-        """Lower Cholesky factor of (1 - lambda) N/(N - left_out) S_W + lambda (tr S_W / D) I.
+        """Lower Cholesky factor (d, d) of (1 - lambda) N/(N - left_out) S_W + lambda (tr S_W / D) I.
 
-        It takes the place of the scatter, which is gone then: d x d numbers are
-        as many as the samples' where N is near D.
+        It takes the place of the scatter, which is gone then: d x d numbers are as many as the samples' where N is
+        near D.
         """
-        keep, ridge = self.weights(shrinkage, left_out)
+        keep, ridge = self._weights(shrinkage, left_out)
         a, self.scatter = self.scatter, None
         a *= keep
         diagonal = namespace(a).arange(len(a))
@@ -143,12 +132,13 @@ class PooledScatter:
             raise _singular(shrinkage)
         return factor
 
-    def judge(self, shrinkage):
-        """Function of residuals (n, d) and classes (n,) to log-probabilities (n, C); Eqs. 5 and 6."""
-        m, b = self.means, self.coefficients(self.factor(shrinkage))
-        own = matmul(m, b)
-        offsets = own - own.diagonal() / 2 + namespace(m).log(self.counts / self.n)
-        return lambda r, y: log_softmax(to_float64(matmul(r, b)) + offsets[y])
+    def coefficients(self, factor):
+        """inv(S) mu_c from a factor of S, one column a class; shape (d, C)."""
+        means = to_float64(self.means).T
+        with np.errstate(over="ignore", invalid="ignore"):
+            b = solve_upper(factor, solve_lower(factor, means))
+            _check_distances((means * b).sum(0))
+        return to_dtype(b, self.means.dtype)
 
     def rotate(self):
         """Move the means to the eigenvectors of S_W, which are returned (d, d); S_W is used up.
@@ -166,11 +156,15 @@ class PooledScatter:
         if self._eigenvalues is None:
             factor = to_dtype(self.factor(shrinkage, left_out=1), self.means.dtype)
             return lambda z: solve_lower(factor, z.T).T
-        keep, ridge = self.weights(shrinkage, left_out=1)
+        keep, ridge = self._weights(shrinkage, left_out=1)
         scale = to_dtype((keep * self._eigenvalues + ridge) ** -0.5, self.means.dtype)
         return lambda z: z * scale
 
-    def weights(self, shrinkage, left_out):
+    def least_left(self, shrinkage):
+        """What 1 - h must exceed for the leverage h to have digits left to subtract."""
+        return 1e4 * self._eps if self._rounds(shrinkage) else 0
+
+    def _weights(self, shrinkage, left_out):
         """Factors of S_W and of the identity in what is factorised."""
         return (1 - shrinkage) * self.n / (self.n - left_out), shrinkage * self.mean_variance
 
@@ -178,39 +172,73 @@ class PooledScatter:
         """True where rounding errors may exceed the ridge."""
         return self._eps > 1e-10 or shrinkage < SHRINKAGE_FLOOR
 
-    def least_left(self, shrinkage):
-        """What 1 - h must exceed for the leverage h to have digits left to subtract."""
-        return 1e4 * self._eps if self._rounds(shrinkage) else 0
+
+@dataclass(frozen=True, eq=False)
+class ClassMoments:
+    """Counts, means and scatter of labelled samples, all in float64: what they add up to, chunk by chunk."""
+
+    classes: np.ndarray  # (C,), distinct labels, sorted
+    counts: object  # (C,)
+    means: object  # (C, D)
+    scatter: object  # (D, D): the sum of the residuals' outer products, lower triangle
+
+    @classmethod
+    def of(cls, x, y, classes):
+        """Of checked features (n, D) and classes (n,); `x` is not overwritten."""
+        counts = to_float64(namespace(x).bincount(y, minlength=len(classes)))
+        means = class_sums(x, y, len(classes)) / counts.clip(min=1)[:, None]
+        return cls(classes, counts, means, to_float64(gram(class_residuals(x, means, y))))
+
+    def merge(self, other):
+        """Of both sets of samples."""
+        if self.means.shape[1] != other.means.shape[1]:
+            raise ValueError(f"features: expected {self.means.shape[1]} columns as before, got {other.means.shape[1]}")
+        if (self.classes.dtype.kind in "iufb") != (other.classes.dtype.kind in "iufb"):
+            raise ValueError("labels: expected numbers or strings, got both in different chunks")
+        classes = np.unique(np.concatenate([self.classes, other.classes]))
+        a, b = self._spread(classes), other._spread(classes)
+        counts = a.counts + b.counts
+        # Classes that only one of the two has: nothing lies between its two means.
+        shared = (a.counts > 0) & (b.counts > 0)
+        share = b.counts / counts.clip(min=1)
+        gaps = b.means - a.means
+        scatter = a.scatter + b.scatter
+        if bool(shared.any()):
+            scatter += gram((a.counts * share)[shared, None] ** 0.5 * gaps[shared])
+        return ClassMoments(classes, counts, a.means + share[:, None] * gaps, scatter)
+
+    def _spread(self, classes):
+        """The same, with room for all of `classes`, which hold its own."""
+        at = np.searchsorted(self.classes, classes).clip(max=len(self.classes) - 1)
+        known = like((self.classes[at] == classes).astype(float), self.means)
+        at = like(at, self.means)
+        return replace(self, classes=classes, counts=self.counts[at] * known, means=self.means[at] * known[:, None])
+
+    @property
+    def n(self):
+        """N."""
+        return int(self.counts.sum())
+
+    def pooled(self, dtype, origin=0):
+        """As a discriminant takes them, the means from `origin`; nothing is shared."""
+        varies = lambda: bool((self.scatter.diagonal() != 0).any())  # noqa: E731
+        means, d = self.means - origin, self.means.shape[1]
+        return PooledScatter(means, self.counts, self.scatter / self.n, d, dtype, varies=varies)
 
 
 class LeftOut:
     """Judges samples by the discriminants without them, one left out at a time.
 
-    lambda and the ridge lambda tr(S_W) / D stay those of all samples; the
-    scatter of the others is divided by N - 1. Leaving n out then takes
-    one rank-one term from A, and the Sherman-Morrison formula gives all
-    N discriminants for O(N D^2).
+    lambda and the ridge lambda tr(S_W) / D stay those of all samples; the scatter of the others is divided by N - 1.
+    Leaving n out then takes one rank-one term from A, and the Sherman-Morrison formula gives all N discriminants for
+    O(N D^2).
 
     Parameters
     ----------
     scatter : PooledScatter
         Of all samples. Its scatter is used up unless it has been rotated.
     shrinkage : float
-        lambda. Below about 1e-6 with N < D, cancellation costs digits.
-
-    Attributes
-    ----------
-    whiten : callable
-        As :meth:`PooledScatter.whitener` returns it.
-    means : array of shape (C, d)
-        Whitened class means.
-    products : array of shape (C, C), float64
-        Their inner products.
-
-    Raises
-    ------
-    ValueError
-        The scatter is singular at this shrinkage.
+        lambda; ValueError where the scatter is singular at it. Below about 1e-6 with N < D, cancellation costs digits.
     """
 
     def __init__(self, scatter, shrinkage):
@@ -218,48 +246,46 @@ class LeftOut:
         self._least_left = scatter.least_left(shrinkage)
         self.whiten = scatter.whitener(shrinkage)
         with np.errstate(over="ignore", invalid="ignore"):
-            self.means = m = self.whiten(scatter.means)
-            self.products = to_float64(matmul(m, m.T))
+            self.means = m = self.whiten(scatter.means)  # (C, d)
+            self.products = to_float64(matmul(m, m.T))  # (C, C)
         _check_distances(self.products.diagonal())
-        self._log_counts = namespace(m).log(self.counts / (self.n - 1))
+        self._log_priors = namespace(m).log(self.counts / (self.n - 1))
 
-    def __call__(self, r, y, at=None):
-        """Log-probabilities (n, C) of samples by their residuals (n, d) and classes (n,).
+    def __call__(self, r, y, z=None):
+        """Log-probabilities (n, C) of samples with residuals r (n, d) and classes y (n,).
 
-        Parameters
-        ----------
-        at : callable, optional
-            Where to judge the samples; by default where they are. A function
-            of (r, r m', r'r), for the whitened residuals r and class means m, to
-            (z m', z'r) for the whitened points z.
+        They are judged at the points z (n, d), by default where they are, at mu_y + r. Raises ValueError where the
+        scatter without one of them is singular.
         """
-        r, n, own = self.whiten(r), self.n, y
+        r, n = self.whiten(r), self.n
         xp, square = namespace(r), self.products.diagonal()
+        own = xp.arange(len(y)), y
         rm, rr = to_float64(matmul(r, self.means.T)), to_float64(xp.einsum("nd,nd->n", r, r))
-        here = xp.arange(len(own)), own
-        zm, zr = at(r, rm, rr) if at else (rm + self.products[own], rr + rm[here])
-        n_c = self.counts[own]
+        if z is None:
+            zm, zr = rm + self.products[y], rr + rm[own]
+        else:
+            z = self.whiten(z)
+            zm, zr = to_float64(matmul(z, self.means.T)), to_float64(xp.einsum("nd,nd->n", z, r))
+        n_c = self.counts[y]
         alpha = (1 - self.shrinkage) / (n - 1) * n_c / (n_c - 1)
         # inv(A_-n) = inv(A) + g (inv(A) r)(inv(A) r)'
         left = 1 - alpha * rr
         if bool((left <= self._least_left).any()):
             raise _singular(self.shrinkage)
         g = alpha / left
-        delta = zm + (g * zr)[:, None] * rm - (square + g[:, None] * rm**2) / 2 + self._log_counts
+        delta = zm + (g * zr)[:, None] * rm - (square + g[:, None] * rm**2) / 2 + self._log_priors
         # The sample's own class has lost it: mean mu - s r, one sample fewer.
-        s, zm, rm = 1 / (n_c - 1), zm[here], rm[here]
-        delta[here] = (
+        s, zm, rm = 1 / (n_c - 1), zm[own], rm[own]
+        delta[own] = (
             zm + g * zr * rm - s * zr * (1 + g * rr)
-            - (square[own] - 2 * s * rm + s**2 * rr + g * (rm - s * rr) ** 2) / 2
+            - (square[y] - 2 * s * rm + s**2 * rr + g * (rm - s * rr) ** 2) / 2
             + xp.log((n_c - 1) / (n - 1))
-        )
+        )  # fmt: skip
         return log_softmax(delta)
 
 
 class LabelledFeatures(PooledScatter):
-    """Samples as class means plus residuals, with their scatter.
-
-    The working form behind the estimator and the scores.
+    """Samples as class means plus residuals, with their scatter: the working form of the estimator and the scores.
 
     Parameters
     ----------
@@ -270,31 +296,26 @@ class LabelledFeatures(PooledScatter):
     y : integer array of shape (N,)
         Classes 0..C-1, in the library of the residuals.
     residual_sums : array of shape (N,), optional
-        Sums of the residuals in the original basis. Only the power iteration
-        needs them: where it starts depends on the basis.
+        Sums of the residuals in the original basis. Only the power iteration needs them: where it starts depends on
+        the basis.
     """
 
     def __init__(self, residuals, means, y, counts, n_features, residual_sums=None):
-        self.residuals, self.y = residuals, y
-        self._residual_sums = residual_sums
-        # The N x D products run in the working precision, the d x d
-        # factorisations in float64: they cost little, and a scatter that is
-        # nearly singular needs it.
+        self.residuals, self.y, self._residual_sums = residuals, y, residual_sums
+        # The N x D products run in the working precision, the d x d factorisations in float64: they cost little,
+        # and a scatter that is nearly singular needs it.
         scatter = to_float64(gram(residuals))
         scatter /= len(residuals)
-        super().__init__(
-            means, counts, scatter, n_features, residuals.dtype,
-            varies=lambda: bool((residuals != 0).any()),
-        )
+        varies = lambda: bool((residuals != 0).any())  # noqa: E731
+        super().__init__(means, counts, scatter, n_features, residuals.dtype, varies=varies)
 
     @classmethod
     def from_features(cls, x, y, n_classes, *, reduce=True, basis=False):
-        """From features in their own basis, which are not overwritten.
+        """From features (N, D) in their own basis, which are not overwritten, and classes (N,).
 
-        For N < D all samples lie in an N-dimensional space, and unless
-        `reduce` is False everything is N x N there. With `basis`,
-        ``self.basis`` (D, N) leads back; it is None where nothing was reduced.
-        The class means are taken from the mean of all samples.
+        For N < D all samples lie in an N-dimensional space, and unless `reduce` is False everything is N x N there.
+        With `basis`, ``self.basis`` (D, N) leads back; it is None where nothing was reduced. The class means are
+        taken from the mean of all samples.
         """
         (n, n_features), given = x.shape, x
         counts = to_float64(namespace(x).bincount(y, minlength=n_classes))
@@ -308,8 +329,7 @@ class LabelledFeatures(PooledScatter):
             means = means.clip(*(to_float64(f(x, 0)) for f in (namespace(x).amin, namespace(x).amax)))
         x = class_residuals(x, means, y, overwrite=reduced)
         if reduced:
-            sums = class_sums(row_sums[:, None], y, n_classes)[:, 0] / counts
-            residual_sums = row_sums - sums[y]
+            residual_sums = row_sums - (class_sums(row_sums[:, None], y, n_classes)[:, 0] / counts)[y]
         else:
             residual_sums = x.sum(1)
         means -= counts / n @ means
@@ -320,7 +340,7 @@ class LabelledFeatures(PooledScatter):
         member[y] = like(np.arange(n, dtype=np.int64), y)
         few = given[member]  # one of each class
         if self.mean_variance <= 1e-20 * float((few * few).mean()) and bool((given == few[y]).all()):
-            raise ValueError(_NO_VARIATION)
+            raise NoVariation
         return self
 
     @functools.cached_property
@@ -329,90 +349,50 @@ class LabelledFeatures(PooledScatter):
         sums = to_dtype(self._residual_sums, self.residuals.dtype)
         return self.power_iteration(to_float64(matmul(self.residuals.T, sums)) / len(self.y))
 
-    def log_posterior(self, shrinkage):
-        """Log-probabilities of the classes for the samples themselves, (N, C)."""
-        return self.judge(shrinkage)(self.residuals, self.y)
-
     def leave_one_out(self, shrinkage, points=None):
-        """Log-probabilities for sample n by the discriminant fitted without it, (N, C).
+        """Log-probabilities for sample n by the discriminant fitted without it, (N, C), as :class:`LeftOut` has them.
 
-        Parameters
-        ----------
-        shrinkage : float
-            As in :class:`LeftOut`.
-        points : callable, optional
-            Where to judge the samples; by default where they are.
-            ``points(whiten, m)``, with the whitened class means m, returns a
-            function of (rows, r, r m', r'r) for the whitened residuals r of
-            the samples `rows`, which returns (z m', z'r) for the whitened
-            points z.
-
-        Raises
-        ------
-        ValueError
-            The scatter is singular at this shrinkage.
+        The samples are judged where they are, or at `points`: a function of a slice of the rows that returns the points
+        (n, d) for them, since all at once would be another N x d numbers in memory.
         """
-        judge = LeftOut(self, shrinkage)
-        inner_products = points(judge.whiten, judge.means) if points else None
-        result = []
-        # Large blocks keep both cores at work; an eighth of the samples, or two
-        # megabytes, is little to hold beside them.
+        judge, result = LeftOut(self, shrinkage), []
+        # Large blocks keep both cores at work; an eighth of the samples, or two megabytes, is little to hold.
         eighth = len(self.y) * self.residuals.shape[1]
         for rows in row_blocks(self.residuals, min(2**24, max(2**21, eighth))):
-            at = functools.partial(inner_products, rows) if points else None
-            result.append(judge(self.residuals[rows], self.y[rows], at))
+            result.append(judge(self.residuals[rows], self.y[rows], points(rows) if points else None))
         return namespace(self.residuals).concatenate(result)
 
     def choose_shrinkage(self):
-        """lambda of the largest leave-one-out likelihood, mean_n log p_-n(y_n | x_n).
+        """lambda of the largest leave-one-out likelihood, mean_n log p_-n(y_n | x_n), by :func:`best_shrinkage`.
 
-        A search over logit(lambda) from -10 to 6 in steps of 1, then in steps of
-        1/4 around the best. One eigendecomposition of S_W serves all of it;
-        the samples move to its basis and stay there.
+        One eigendecomposition of S_W serves the whole search; the samples move to its basis and stay there.
         """
         q = self.rotate()
         for rows in row_blocks(self.residuals):
             self.residuals[rows] = matmul(self.residuals[rows], q)
         own = namespace(q).arange(len(self.y)), self.y
-
-        def likelihood(logit):
-            return float(self.leave_one_out(sigmoid(logit))[own].mean())
-
-        coarse = {t: likelihood(t) for t in COARSE}
-        fine = {t: likelihood(t) for t in around(max(coarse, key=coarse.get))}
-        return sigmoid(max(coarse | fine, key=(coarse | fine).get))
+        return best_shrinkage(lambda grid: [float(self.leave_one_out(value)[own].mean()) for value in grid])
 
 
-def around(logit):
-    """Where the search for lambda looks next."""
-    return tuple(logit + k / 4 for k in (-3, -2, -1, 1, 2, 3))
+def best_shrinkage(likelihoods):
+    """lambda of the largest likelihood: a search over logit(lambda), -10 to 6 by 1, then by 1/4 around the best.
+
+    `likelihoods` takes a list of lambdas and returns their likelihoods.
+    """
+    found = {}
+    for steps in (range(-10, 7), (-0.75, -0.5, -0.25, 0.25, 0.5, 0.75)):
+        centre = max(found, key=found.get, default=0)
+        logits = [centre + step for step in steps]
+        found |= zip(logits, likelihoods([_sigmoid(logit) for logit in logits]), strict=True)
+    return _sigmoid(max(found, key=found.get))
 
 
-def sigmoid(logit):
-    """lambda from its logit."""
+def _sigmoid(logit):
     return 1 / (1 + math.exp(-logit))
 
 
-def adaptive_shrinkage(sigma, strength=5.0):
-    """lambda = max(exp(-a sigma), 1e-10): strong where the features vary little (Eq. 3).
-
-    Parameters
-    ----------
-    sigma : float
-        Largest eigenvalue of S_W.
-    strength : float, default 5.0
-        a; 5 in the public code, 4 in the paper's appendix.
-    """
-    return max(math.exp(-strength * sigma), SHRINKAGE_FLOOR)
-
-
-class OutOfPrecision(ValueError):
-    """The working precision does not bear the computation; a higher one may."""
-
-
 def _check_distances(squares):
-    """Raise OutOfPrecision where class means, in units of the scatter, are so far from the mean of all
-    that products of their squared distances overflow."""
+    """Raise OutOfPrecision where products of the class means' squared sizes, in units of the scatter, overflow."""
     if not float(squares.max()) <= np.finfo(np.float64).max ** 0.5:
         raise OutOfPrecision(
             "features: the classes are too far apart for the variation within them, and distances overflow; "
@@ -421,96 +401,9 @@ def _check_distances(squares):
 
 
 def _singular(shrinkage):
-    return OutOfPrecision(
-        f"shrinkage: the within-class scatter is singular at {shrinkage:g}; "
-        "expected a larger value"
-    )
+    return OutOfPrecision(f"shrinkage: the within-class scatter is singular at {shrinkage:g}; expected a larger value")
 
 
 def _unit(x):
     x = x / abs(x).max()  # its squares neither overflow nor vanish
     return x / namespace(x).linalg.norm(x)
-
-
-@dataclass(frozen=True, eq=False)
-class ClassMoments:
-    """Counts, means and scatter of labelled samples.
-
-    Attributes
-    ----------
-    classes : ndarray of shape (C,)
-        Distinct labels, sorted.
-    counts : array of shape (C,), float64
-    means : array of shape (C, D), float64
-    scatter : array of shape (D, D), float64
-        Sum of the outer products of the residuals from the class means; its
-        lower triangle.
-    """
-
-    classes: np.ndarray
-    counts: object
-    means: object
-    scatter: object
-
-    @classmethod
-    def of(cls, x, y, classes):
-        """Of checked features (n, D) and classes (n,); `x` is not overwritten."""
-        counts = to_float64(namespace(x).bincount(y, minlength=len(classes)))
-        present = counts > 0
-        means = class_sums(x, y, len(classes))
-        means[present] /= counts[present, None]
-        scatter = to_float64(gram(class_residuals(x, means, y)))
-        return cls(classes, counts, means, scatter)
-
-    def merge(self, other):
-        """Of both sets of samples."""
-        if self.means.shape[1] != other.means.shape[1]:
-            raise ValueError(
-                f"features: expected {self.means.shape[1]} columns as before, "
-                f"got {other.means.shape[1]}"
-            )
-        classes, (a, b) = _union(self, other)
-        counts = a.counts + b.counts
-        # Classes that only one of the two has: nothing lies between its two means.
-        shared = (a.counts > 0) & (b.counts > 0)
-        share = b.counts / namespace(counts).where(counts > 0, counts, counts + 1)
-        gaps = b.means - a.means
-        apart = (a.counts * share)[shared, None] ** 0.5 * gaps[shared]
-        scatter = a.scatter + b.scatter
-        if len(apart):
-            scatter += gram(apart)
-        return ClassMoments(classes, counts, a.means + share[:, None] * gaps, scatter)
-
-    def spread(self, classes):
-        """The same, with room for all of `classes`, which hold its own."""
-        if len(classes) == len(self.classes):
-            return self
-        at = like(np.searchsorted(classes, self.classes), self.means)
-        shape = len(classes), self.means.shape[1]
-        if is_torch(self.means):
-            means, counts = self.means.new_zeros(shape), self.means.new_zeros(shape[0])
-        else:  # NumPy before 2 knows no devices
-            means, counts = np.zeros(shape), np.zeros(shape[0])
-        means[at], counts[at] = self.means, self.counts
-        return replace(self, classes=classes, counts=counts, means=means)
-
-    @property
-    def n(self):
-        """N."""
-        return int(self.counts.sum())
-
-    def pooled(self, dtype, origin=0):
-        """As a discriminant takes them, the means from `origin`; nothing is shared."""
-        return PooledScatter(
-            self.means - origin, self.counts, self.scatter / self.n, self.means.shape[1], dtype,
-            varies=lambda: bool((self.scatter.diagonal() != 0).any()),
-        )  # fmt: skip
-
-
-def _union(a, b):
-    if len(a.classes) == len(b.classes) and (a.classes == b.classes).all():
-        return a.classes, (a, b)
-    if (a.classes.dtype.kind in "iufb") != (b.classes.dtype.kind in "iufb"):
-        raise ValueError("labels: expected numbers or strings, got both in different chunks")
-    classes = np.unique(np.concatenate([a.classes, b.classes]))
-    return classes, (a.spread(classes), b.spread(classes))

@@ -1,13 +1,11 @@
 """The catalogue: SFDA and its rivals, by name.
 
-``RIVALS`` lists all of them; ``METRICS`` those that can be called as
-``metric(features, labels)``, which the others cannot: LEEP and NCE need the
-probabilities of the network's own classifier, NCTI and ETran the features of
-every network that is compared.
+``RIVALS`` lists all of them; ``METRICS`` those that can be called as ``metric(features, labels)``, which the
+others cannot: LEEP and NCE need the probabilities of the network's own classifier, NCTI and ETran the features
+of every network that is compared.
 
-Options of a metric beyond its defaults are arguments of its function, for
-example :func:`sfda.rivals.gbc.gbc`; entries with other options are listed
-separately where published numbers depend on them.
+Options of a metric beyond its defaults are arguments of its function, for example :func:`sfda.rivals.gbc.gbc`;
+entries with other options are listed separately where published numbers depend on them.
 """
 
 import difflib
@@ -43,8 +41,8 @@ from sfda.rivals.transrate import transrate
 class Metric:
     """One transferability metric: larger is better.
 
-    Call it as ``metric(features, labels)``, or with what `needs` says in the
-    place of the features; keyword arguments go to the function.
+    Call it as ``metric(features, labels)``, or with what `needs` says in the place of the features; keyword
+    arguments go to the function.
 
     Attributes
     ----------
@@ -54,15 +52,13 @@ class Metric:
         Short citation; "this package" for our own.
     year : int
     cost : str
-        Leading terms in N samples, D features, C classes, with N >= D and
-        without constants; K = min(N, D).
+        Leading terms in N samples, D features, C classes, with N >= D and without constants; K = min(N, D).
     needs : {"features", "source probabilities", "zoo"}
-        The first argument: features of one network; the probabilities its
-        classifier gives its source classes; or a mapping from the names of all
-        networks to their features, where the result is a dict of scores.
+        The first argument: features of one network; the probabilities its classifier gives its source classes;
+        or a mapping from the names of all networks to their features, where the result is a dict of scores.
     bounds : tuple of two
-        Smallest and largest possible value: a number, an expression in N and C
-        as a string, or None where there is none.
+        Smallest and largest possible value: a number, an expression in N and C as a string, or None where there
+        is none.
     function : callable
     """
 
@@ -216,8 +212,8 @@ def find_metric(name: str) -> str:
     Raises
     ------
     ValueError
-        No such metric, with those of a similar name; or one that needs more than features
-        and labels, with the reason.
+        No such metric, with those of a similar name; or one that needs more than features and labels, with the
+        reason.
     """
     known = {metric.lower(): metric for metric in RIVALS}
     metric = known.get(str(name).strip().lower())
@@ -236,10 +232,29 @@ def find_metric(name: str) -> str:
 
 
 def timed(metric, argument, labels, name, task):
-    """What a metric says, and how many seconds it took; its errors name the network and the task."""
+    """What a metric says of a network on a task, and how many seconds it took.
+
+    Parameters
+    ----------
+    metric : Metric
+    argument : array-like or mapping
+        What the metric needs: features, probabilities or a zoo.
+    labels : array-like of shape (N,)
+    name, task : str
+        Of the network and the task, for errors.
+
+    Returns
+    -------
+    score : float, or dict of the networks of a zoo
+    seconds : float
+
+    Raises
+    ------
+    ValueError
+        The metric's own, after the names of metric, network and task.
+    """
     start = time.perf_counter()
-    with warnings.catch_warnings():
-        # The table shows which scores have saturated.
+    with warnings.catch_warnings():  # the table shows which scores have saturated
         warnings.simplefilter("ignore", SaturationWarning)
         try:
             score = metric(argument, labels)

@@ -1,24 +1,13 @@
-"""How far the classes stand apart, from means, scatters and correlations.
+"""H-scores: the share of the features' variation that lies between the classes.
 
-Notation: x_n in R^D with label y_n; class c has N_c samples, mean mu_c; m is
-the mean of all samples, S_T the total scatter sum_n (x_n - m)(x_n - m)'. None
-of these metrics trains anything.
+Notation: x_n in R^D with label y_n; class c has N_c samples, mean mu_c; m is the mean of all samples, S_T the
+total scatter sum_n (x_n - m)(x_n - m)'.
 """
-
-import math
 
 import numpy as np
 
 from sfda.metric.linalg import cholesky, class_sums, matmul, namespace, solve_lower
-from sfda.rivals.moments import (
-    as_labelled,
-    centred,
-    check_overflow,
-    class_sizes,
-    column_units,
-    eigh_of_rank,
-    smaller_gram,
-)
+from sfda.rivals.moments import as_labelled, centred, class_sizes, column_units, eigh_of_rank, smaller_gram
 
 # A squared pivot of the correlation matrix below this calls for eigenvectors.
 SMALL_PIVOT = 1e-8
@@ -32,8 +21,7 @@ def h_score(features, labels):
     Parameters
     ----------
     features : array-like of shape (N, D)
-        NumPy or torch, any floating dtype; not modified. A tensor on an
-        accelerator is scored there.
+        NumPy or torch, any floating dtype; not modified. A tensor on an accelerator is scored there.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
 
@@ -54,9 +42,8 @@ def h_score(features, labels):
     invertible linear map of the features, and it is C - 1 for all features in
     general position as soon as N <= D: then it says nothing.
 
-    Directions with less variance than max(N, D) times the machine precision
-    of the largest are rounding errors and left out. Public code cuts its
-    pseudo-inverse at 1e-15, which in single precision divides by rounding
+    Directions with less variance than max(N, D) times the machine precision of the largest are rounding errors
+    and left out. Public code cuts its pseudo-inverse at 1e-15, which in single precision divides by rounding
     errors: scores above C - 1 can come from that.
 
     References
@@ -74,17 +61,10 @@ def h_score(features, labels):
     n, d = x.shape
     xp, x = namespace(x), centred(x)
     roots = class_sizes(y, x, n_classes)[:, None] ** 0.5
-    # The score does not change with the units of the columns, which are made
-    # alike; the rounding errors do, and squares that underflow.
-    largest = xp.maximum(xp.amax(x, 0), -xp.amin(x, 0))
-    check_overflow(largest.max())
-    largest = column_units(largest)
     if n > d:
-        x *= 2.0 ** -xp.floor(xp.log2(largest)).clip(-1000, 0)  # changes no digit
-        if float(largest.min()) < np.finfo(np.float64).tiny / np.finfo(np.float64).eps:
-            x -= x.mean(0)  # before, it had the few digits of numbers below the smallest normal one
         return h_score_of_scatter(smaller_gram(x), class_sums(x, y, n_classes) / roots, n)
-    x /= largest
+    # The score does not change with the units of the columns, which are made alike; the rounding errors do.
+    x /= column_units(xp.maximum(xp.amax(x, 0), -xp.amin(x, 0)))
     x -= x.mean(0)  # before, it was zero to the digits of an offset only
     _, vectors = eigh_of_rank(smaller_gram(x), x.shape)
     white = class_sums(vectors, y, n_classes) / roots
@@ -103,8 +83,6 @@ def h_score_of_scatter(g, offsets, n):
     n : int
         N.
     """
-    if not math.isfinite(float(g.diagonal().sum())):
-        raise ValueError("features: too large, their scatter overflows; rescale them")
     units = column_units(g.diagonal() ** 0.5)
     g /= units
     g /= units[:, None]
@@ -129,8 +107,7 @@ def regularised_h_score(features, labels):
     Parameters
     ----------
     features : array-like of shape (N, D)
-        NumPy or torch, any floating dtype; not modified. A tensor on an
-        accelerator is scored there.
+        NumPy or torch, any floating dtype; not modified. A tensor on an accelerator is scored there.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
 

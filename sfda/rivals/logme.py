@@ -1,21 +1,16 @@
 """LogME: the evidence of a linear model of the labels on the features.
 
-For each target t (one class against the rest, or one regression target) a
-Gaussian model t = X w + noise, w ~ N(0, I / alpha), noise ~ N(0, I / beta), has
-the evidence p(t | X, alpha, beta), w integrated out. LogME is its logarithm at
-the best alpha and beta, divided by N and averaged over the targets.
+For each target t (one class against the rest) a Gaussian model t = X w + noise, w ~ N(0, I / alpha), noise ~
+N(0, I / beta), has the evidence p(t | X, alpha, beta), w integrated out. LogME is its logarithm at the best
+alpha and beta, divided by N and averaged over the classes.
 
-With the singular values X = U S V', s_i = S_i^2, and z = U't, one round of the
-fixed-point iteration costs O(min(N, D)), so all that is expensive is one
-eigendecomposition for all targets together.
+With the singular values X = U S V', s_i = S_i^2, and z = U't, one round of the fixed-point iteration costs
+O(min(N, D)), so all that is expensive is one eigendecomposition for all targets together.
 """
 
 import math
 
-import numpy as np
-
-from sfda.metric.inputs import as_features
-from sfda.metric.linalg import class_sums, is_torch, like, matmul, namespace, to_numpy
+from sfda.metric.linalg import class_sums, matmul, namespace
 from sfda.rivals.moments import as_labelled, class_sizes, eigh_of_rank, smaller_gram
 
 MAX_ROUNDS = 11
@@ -29,14 +24,13 @@ def logme(features, labels, *, as_published=False):
     Parameters
     ----------
     features : array-like of shape (N, D)
-        NumPy or torch, any floating dtype; not modified and not centred. A
-        tensor on an accelerator is scored there.
+        NumPy or torch, any floating dtype; not modified and not centred. A tensor on an accelerator is scored
+        there.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
     as_published : bool, default False
-        True returns what the authors' code returns by default where the rank
-        of the features is below D, so always where N < D: an evidence that
-        lacks log-determinant terms. See Notes.
+        True returns what the authors' code returns by default where the rank of the features is below D, so
+        always where N < D: an evidence that lacks log-determinant terms. See Notes.
 
     Returns
     -------
@@ -58,10 +52,9 @@ def logme(features, labels, *, as_published=False):
     scores of SFDA, PED, NCTI and others contain it. Here the terms are there
     unless `as_published` asks for the published value.
 
-    The score changes with translation, since the model has no intercept, and
-    somewhat with scale, since the iteration starts at alpha = beta = 1, stops
-    early (relative change 1e-3, 11 rounds) and adds 1e-5 to two denominators;
-    all of this is kept as published.
+    The score changes with translation, since the model has no intercept, and somewhat with scale, since the
+    iteration starts at alpha = beta = 1, stops early (relative change 1e-3, 11 rounds) and adds 1e-5 to two
+    denominators; all of this is kept as published.
 
     References
     ----------
@@ -80,81 +73,24 @@ def logme(features, labels, *, as_published=False):
     True
     """
     x, y, n_classes = as_labelled(features, labels)
-    sizes = class_sizes(y, x, n_classes)
-    return _evidence(x, lambda a: class_sums(a, y, n_classes), sizes, as_published)
-
-
-def logme_regression(features, targets, *, as_published=False):
-    """Log maximum evidence of linear models of real-valued targets.
-
-    Parameters
-    ----------
-    features : array-like of shape (N, D)
-        As in :func:`logme`.
-    targets : array-like of shape (N,) or (N, K)
-        Finite real numbers; the result is the mean over the K columns.
-    as_published : bool, default False
-        As in :func:`logme`.
-
-    Returns
-    -------
-    float
-        Unbounded; larger is better. It depends on the unit of the targets.
-
-    Raises
-    ------
-    ValueError
-        Bad input, or features that are all zero.
-
-    References
-    ----------
-    As :func:`logme`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sfda.rivals.logme import logme_regression
-    >>> rng = np.random.default_rng(0)
-    >>> X, noise = rng.standard_normal((60, 5)), rng.standard_normal(60)
-    >>> logme_regression(X, X.sum(1) + noise) > logme_regression(X, X[::-1].sum(1) + noise)
-    True
-    """
-    x = as_features(features)
-    if not is_torch(targets):
-        try:
-            targets = np.asarray(targets)
-        except ValueError:
-            raise ValueError("targets: expected a matrix, got a ragged sequence") from None
-    t = as_features(targets[:, None] if targets.ndim == 1 else targets, name="targets")
-    if len(t) != len(x):
-        raise ValueError(
-            f"targets: expected one row for each of the {len(x)} rows of features, got {len(t)}"
-        )
-    t = like(to_numpy(t), x)
-    return _evidence(x, lambda a: matmul(t.T, a), (t * t).sum(0), as_published)
-
-
-def _evidence(x, project, squares, as_published):
-    """Mean log evidence of the targets T (N, K): ``project(a)`` is T'a, `squares` are t't."""
     n, d = x.shape
     g = smaller_gram(x)
-    if not bool(g.diagonal().any()):
-        raise ValueError("features: expected a value other than zero")
     nonzero_columns = int((g.diagonal() > 0).sum())
+    if not nonzero_columns:
+        raise ValueError("features: expected a value other than zero")
     s, vectors = eigh_of_rank(g, x.shape)
-    z = matmul(project(x), vectors) / s**0.5 if n > d else project(vectors)
-    # The log-determinant has a term log(alpha) for every direction the
-    # features do not span. The published sum has those of N <= D directions,
-    # and for N > D those of the columns that are not exactly zero.
+    # The targets T (N, C) along the axes.
+    if n > d:
+        z = matmul(class_sums(x, y, n_classes), vectors) / s**0.5
+    else:
+        z = class_sums(vectors, y, n_classes)
+    # The log-determinant has a term log(alpha) for every direction the features do not span. The published
+    # sum has those of N <= D directions, and for N > D those of the columns that are not exactly zero.
     published = nonzero_columns if n > d else n
     unspanned = (max(published, len(s)) if as_published else d) - len(s)
-    value = _iterated(s, z * z, squares, unspanned, n, d)
-    if not math.isfinite(value):
-        raise ValueError("features: too large or too small for the iteration of LogME; rescale them")
-    return value
+    return _iterated(s, z * z, class_sizes(y, x, n_classes), unspanned, n, d)
 
 
-@np.errstate(all="ignore")  # the result is checked
 def _iterated(s, z2, squares, unspanned, n, d):
     """Evidence from eigenvalues (r,), squares of the targets along the axes (K, r), and of the targets (K,)."""
     outside = (squares - z2.sum(1)).clip(0)
@@ -165,7 +101,7 @@ def _iterated(s, z2, squares, unspanned, n, d):
     for _ in range(MAX_ROUNDS):
         ratio = t[:, None]
         gamma = (s / (s + ratio)).sum(1)
-        new_m2 = (s * z2 / (s + ratio) ** 2).sum(1)
+        new_m2 = (s / (s + ratio) * (z2 / (s + ratio))).sum(1)
         new_r2 = (z2 * (ratio / (s + ratio)) ** 2).sum(1) + outside
         new_alpha = gamma / (new_m2 + EPSILON)
         # N - gamma, without the cancellation where gamma is almost N.

@@ -1,32 +1,28 @@
-"""Means, Gram matrices and principal axes: what the rival metrics share."""
+"""Checked input, means, Gram matrices and principal axes: what the rival metrics share."""
 
-import math
 import numbers
 from collections.abc import Mapping
 
 import numpy as np
+from sklearn.decomposition import PCA
 
 from sfda.metric import linalg
 from sfda.metric.inputs import as_features, as_labels
-from sfda.metric.linalg import (
-    class_sums,
-    eigh,
-    is_torch,
-    like,
-    matmul,
-    namespace,
-    to_dtype,
-    to_numpy,
-)
+from sfda.metric.linalg import class_sums, eigh, is_torch, like, namespace, row_space, to_dtype, to_numpy
+
+SMALLEST = 1e-140  # the largest feature's least size: its square, too, has all its digits
+EPS = np.finfo(np.float64).eps
 
 
-def as_labelled(features, labels):
+def as_labelled(features, labels, name="features"):
     """Checked features (float64) with their classes, in one library.
 
     Parameters
     ----------
     features : array-like of shape (N, D)
     labels : array-like of shape (N,)
+    name : str
+        What error messages call the features.
 
     Returns
     -------
@@ -40,14 +36,15 @@ def as_labelled(features, labels):
     Raises
     ------
     ValueError
-        As :func:`as_features` and :func:`as_labels`.
+        As :func:`as_features` and :func:`as_labels`; or no feature reaches 1e-140, though some are not zero.
     """
-    x = as_features(features)
+    x = as_features(features, name=name)
+    if 0 < max(float(x.max()), -float(x.min())) < SMALLEST:
+        raise ValueError(f"{name}: too small, their scatter underflows; rescale them")
     y, classes = as_labels(labels, len(x))
     return x, like(y, x), len(classes)
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the squares are checked
 def centred(x):
     """`x` less the mean of its rows, in memory of its own, row after row.
 
@@ -58,89 +55,53 @@ def centred(x):
     return np.subtract(x, mean, order="C") if xp is np else x - mean
 
 
-def tamed(x, axis=0):
-    """The NumPy array `x` with numbers whose squares exist, for metrics that have no unit.
-
-    Extreme columns, or all of them with `axis` None, are multiplied by powers of two, which
-    change no digit.
-    """
-    largest = abs(x).max(axis)
-    exponents = np.floor(np.log2(np.where(largest > 0, largest, 1)))
-    exponents = np.where(abs(exponents) > 300, exponents, 0).clip(-1000, 1000)
-    return x * 2.0**-exponents if exponents.any() else x
-
-
-def check_overflow(total):
-    """Raise ValueError unless `total`, of squares of features, is finite."""
-    if not math.isfinite(float(total)):
-        raise ValueError("features: too large, their scatter overflows; rescale them")
-
-
-def check_squares(total, x):
-    """Raise ValueError unless `total`, of the squares of `x`, is a number with all its digits."""
-    check_overflow(total)
-    limits = np.finfo(np.float64)
-    if float(total) <= limits.tiny / limits.eps and bool((x != 0).any()):
-        raise ValueError("features: too small, their scatter underflows; rescale them")
-
-
 def class_sizes(y, x, n_classes):
     """Numbers of samples of the classes (C,), in the dtype of `x`."""
     return to_dtype(namespace(x).bincount(y, minlength=n_classes), x.dtype)
 
 
 def class_means(x, y, n_classes):
-    """Means of the classes, shape (C, D)."""
-    return class_sums(x, y, n_classes) / class_sizes(y, x, n_classes)[:, None]
+    """Means of the classes, shape (C, D); exact in constant columns."""
+    means, xp = class_sums(x, y, n_classes) / class_sizes(y, x, n_classes)[:, None], namespace(x)
+    return means.clip(xp.amin(x, 0), xp.amax(x, 0))
 
 
-def smaller_gram(x, *, checked=True):
-    """X'X (D, D) where N > D, X X' (N, N) elsewhere: the smaller of the two.
-
-    Raises ValueError where it over- or underflows, if it is to be checked.
-    """
+def smaller_gram(x):
+    """X'X (D, D) where N > D, X X' (N, N) elsewhere: the smaller of the two."""
     n, d = x.shape
-    with np.errstate(over="ignore", invalid="ignore"):
-        g = linalg.gram(x if n > d else x.T)
-        if not is_torch(g):
-            g += np.tril(g, -1).T
-        trace = g.diagonal().sum()
-    if checked:
-        check_squares(trace, x)
+    g = linalg.gram(x if n > d else x.T)
+    if not is_torch(g):
+        g += np.tril(g, -1).T
     return g
 
 
 def eigh_of_rank(a, shape):
     """Eigenvalues of `a` that are not rounding errors, and their vectors; largest first.
 
-    `a` is the Gram matrix of a matrix of this `shape`. Eigenvalues up to
-    max(shape) times the machine precision of the largest count as zero; the
-    vectors come as columns. May overwrite `a`.
+    `a` is the Gram matrix of a matrix of this `shape`. Eigenvalues up to max(shape) times the machine precision
+    of the largest count as zero; the vectors come as columns. May overwrite `a`.
     """
     eigenvalues, vectors = eigh(a)
-    cut = eigenvalues[-1] * (max(shape) * np.finfo(np.float64).eps)
-    rank = int((eigenvalues > max(float(cut), 0.0)).sum())
+    rank = int((eigenvalues > eigenvalues[-1] * (max(shape) * EPS)).sum())
     kept = namespace(a).arange(len(eigenvalues) - 1, len(eigenvalues) - rank - 1, -1)
     return eigenvalues[kept], vectors[:, like(to_numpy(kept), a)]
 
 
-def principal_components(x, n_components=None, *, variance=None):
-    """Coordinates of the rows of `x` along their principal axes.
-
-    Exact, from the Gram matrix of the smaller side.
+def principal_components(x, n_components=None):
+    """Coordinates of the rows of `x` along their principal axes: scikit-learn's, exact.
 
     Parameters
     ----------
     x : array of shape (N, D)
-    n_components : int, optional
-        At most so many; fewer where the rank of the centred features is lower.
-    variance : float, optional
-        As many as hold more than this share of the variance.
+        A tensor on an accelerator is copied to the CPU.
+    n_components : int or float, optional
+        At most so many, fewer where the rank of the centred features is lower; of a number below 1, as many as
+        hold more than this share of the variance.
 
     Returns
     -------
-    coordinates : array of shape (N, k)
-    variances : array of shape (k,)
+    coordinates : ndarray of shape (N, k)
+    variances : ndarray of shape (k,)
         Of the coordinates, divided by N - 1.
 
     Raises
@@ -148,17 +109,18 @@ def principal_components(x, n_components=None, *, variance=None):
     ValueError
         All rows are equal.
     """
-    n, d = x.shape
-    x = centred(x)
-    s, vectors = eigh_of_rank(smaller_gram(x), x.shape)
-    if not len(s):
+    x = centred(to_numpy(x))
+    if not x.any():
         raise ValueError("features: expected variation, found every row the same")
-    k = len(s) if n_components is None else min(n_components, len(s))
-    if variance is not None:
-        shares = to_numpy(s).cumsum() / to_numpy(s).sum()
-        k = min(int(np.searchsorted(shares, variance, side="right")) + 1, len(s))
-    s, vectors = s[:k], vectors[:, :k]
-    return (matmul(x, vectors) if n > d else vectors * s**0.5), s / (n - 1)
+    shape = x.shape
+    if shape[0] <= shape[1]:  # N coordinates hold it all, at less than the D x D eigenproblem costs
+        x, _ = row_space(x)
+    if isinstance(n_components, numbers.Integral):
+        n_components = min(n_components, *shape)
+    pca = PCA(n_components, svd_solver="covariance_eigh", copy=False)
+    x, variances = pca.fit_transform(x), pca.explained_variance_
+    rank = (variances > variances[0] * (max(shape) * EPS)).sum()
+    return x[:, :rank], variances[:rank]
 
 
 def column_units(spread):
@@ -170,36 +132,31 @@ def column_units(spread):
 
 
 def check_components(components):
-    if components is not None and (
-        not isinstance(components, numbers.Integral) or components < 1
-    ):
-        raise ValueError(
-            f"components: expected None or an integer of 1 or more, got {components!r}"
-        )
+    """ValueError unless `components` is None or a positive integer."""
+    if components is not None and (not isinstance(components, numbers.Integral) or components < 1):
+        raise ValueError(f"components: expected None or an integer of 1 or more, got {components!r}")
 
 
 def over_zoo(features_by_model, labels, terms_of):
-    """Terms of every network, by name."""
+    """Terms of every network, by name: ``terms_of(x, y)`` of its checked features and the classes."""
     if not isinstance(features_by_model, Mapping):
         raise ValueError(
-            "features_by_model: expected a mapping from names to features, "
-            f"got {type(features_by_model).__name__}"
+            f"features_by_model: expected a mapping from names to features, got {type(features_by_model).__name__}"
         )
     if len(features_by_model) < 2:
         raise ValueError(
             "features_by_model: expected at least 2 networks, whose terms are compared, "
             f"got {len(features_by_model)}"
         )
-    terms = {}
-    for model, features in features_by_model.items():
-        # Named here, since what follows knows only one network.
-        x = as_features(features, name=f"features_by_model[{model!r}]")
-        y, _ = as_labels(labels, len(x))
-        terms[model] = terms_of(x, y)
-    return terms
+    # Named here, since what follows knows only one network.
+    return {
+        model: terms_of(*as_labelled(features, labels, f"features_by_model[{model!r}]")[:2])
+        for model, features in features_by_model.items()
+    }
 
 
 def min_max(values):
+    """`values` brought to [0, 1]; zeros where they are all equal."""
     values = np.array(values)
     span = values.max() - values.min()
     return (values - values.min()) / span if span > 0 else np.zeros_like(values)

@@ -1,8 +1,8 @@
-"""Scores of a whole zoo: of one network they say nothing.
+"""NCTI: a score of a whole zoo, which of one network says nothing.
 
-NCTI and ETran add terms of different units, which are first brought to [0, 1]
-by the smallest and the largest value *over the networks compared*. A score
-changes when another network joins the zoo, and so may the order of the others.
+NCTI, as ETran, adds terms of different units, which are first brought to [0, 1] by the smallest and the largest
+value *over the networks compared*. A score changes when another network joins the zoo, and so may the order of
+the others.
 """
 
 import warnings
@@ -11,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from sfda.metric.inputs import as_features, as_labels
 from sfda.metric.linalg import to_numpy
-from sfda.rivals.moments import min_max, over_zoo, principal_components
+from sfda.rivals.moments import as_labelled, min_max, over_zoo, principal_components
 
 COMPONENTS = 64
 TEMPERED = 32  # leading components that set the shrinkage
@@ -34,17 +33,15 @@ def ncti(features_by_model, labels):
     Parameters
     ----------
     features_by_model : mapping of str to array-like of shape (N, D_m)
-        Features of the same N samples under each network, at least two; not
-        modified.
+        Features of the same N samples under each network, at least two; not modified.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
 
     Returns
     -------
     dict of str to float
-        For each network the sum of its first two terms less its third
-        (:func:`ncti_terms`), each brought to [0, 1] over this zoo; from -1 to 2,
-        larger is better. A term on which the whole zoo agrees counts as 0.
+        For each network the sum of its first two terms less its third (:func:`ncti_terms`), each brought to [0,
+        1] over this zoo; from -1 to 2, larger is better. A term on which the whole zoo agrees counts as 0.
 
     Raises
     ------
@@ -76,32 +73,28 @@ def ncti(features_by_model, labels):
 def ncti_terms(features, labels):
     """NCTI's three terms of one network, to be compared over a zoo by :func:`ncti`.
 
-    The features are reduced to 64 principal components, and a linear
-    discriminant is fitted to them with the shrinkage exp(-v), v the variance of
-    the first 32 components; at 1e-10 or less, none.
+    The features are reduced to 64 principal components, and a linear discriminant is fitted to them with the
+    shrinkage exp(-v), v the variance of the first 32 components; at 1e-10 or less, none.
 
     Parameters
     ----------
     features : array-like of shape (N, D)
-        NumPy or torch, any floating dtype; not modified. The discriminant is
-        scikit-learn's: a tensor on an accelerator is copied to the CPU after
-        the reduction.
+        NumPy or torch, any floating dtype; not modified. Components and discriminant are scikit-learn's: a
+        tensor on an accelerator is copied to the CPU.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
 
     Returns
     -------
     NctiTerms
-        `spread`: nuclear norm of the centred discriminant features.
-        `confidence`: mean probability of the samples' own classes.
-        `collapse`: logarithm of the sum over classes of the nuclear norms of
-        their probabilities.
+        `spread`: nuclear norm of the centred discriminant features. `confidence`: mean probability of the
+        samples' own classes. `collapse`: logarithm of the sum over classes of the nuclear norms of their
+        probabilities.
 
     Raises
     ------
     ValueError
-        Bad input; features that are the same in every row; only classes of
-        one sample.
+        Bad input; features that are the same in every row; only classes of one sample.
 
     Notes
     -----
@@ -124,11 +117,10 @@ def ncti_terms(features, labels):
     >>> 0.9 < terms.confidence <= 1
     True
     """
-    x = as_features(features)
-    y, classes = as_labels(labels, len(x))
-    if len(classes) == len(x):
+    x, y, n_classes = as_labelled(features, labels)
+    if n_classes == len(x):
         raise ValueError("labels: expected two samples of one class, found none")
-    x, variances = (to_numpy(a) for a in principal_components(x, COMPONENTS))
+    y, (x, variances) = to_numpy(y), principal_components(x, COMPONENTS)
     shrinkage = max(float(np.exp(-variances[:TEMPERED].sum())), SHRINKAGE_FLOOR)
     if shrinkage == SHRINKAGE_FLOOR:
         discriminant = LinearDiscriminantAnalysis(solver="svd")
@@ -139,8 +131,6 @@ def ncti_terms(features, labels):
         fisher = discriminant.fit_transform(x, y)
     p = discriminant.predict_proba(x)
     fisher -= fisher.mean(0)
-    collapse = sum(np.linalg.norm(p[y == c], "nuc") for c in range(len(classes)))
+    collapse = sum(np.linalg.norm(p[y == c], "nuc") for c in range(n_classes))
     confidence = p[np.arange(len(y)), y].mean()
-    return NctiTerms(
-        float(np.linalg.norm(fisher, "nuc")), float(confidence), float(np.log(collapse))
-    )
+    return NctiTerms(float(np.linalg.norm(fisher, "nuc")), float(confidence), float(np.log(collapse)))

@@ -1,11 +1,11 @@
-"""Nearest neighbours: the plainest rival."""
+"""The accuracy of the nearest neighbours: the plainest rival."""
 
 import numbers
 
 import numpy as np
 
 from sfda.metric.linalg import is_torch, like, matmul, namespace
-from sfda.rivals.moments import as_labelled, centred, check_squares
+from sfda.rivals.moments import as_labelled, centred
 
 BLOCK_BYTES = (2**24, 2**30)  # of distances: on the CPU, on an accelerator
 
@@ -13,15 +13,13 @@ BLOCK_BYTES = (2**24, 2**30)  # of distances: on the CPU, on an accelerator
 def nearest_neighbours(features, labels, *, k=1):
     """Accuracy of the k nearest neighbours, leaving each sample out in turn.
 
-    A sample is given the class that most of its `k` nearest other samples have,
-    by Euclidean distance; among classes with equally many, that of the nearest
-    of them.
+    A sample is given the class that most of its `k` nearest other samples have, by Euclidean distance; among
+    classes with equally many, that of the nearest of them.
 
     Parameters
     ----------
     features : array-like of shape (N, D)
-        NumPy or torch, any floating dtype; not modified. A tensor on an
-        accelerator is scored there.
+        NumPy or torch, any floating dtype; not modified. A tensor on an accelerator is scored there.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
     k : int, default 1
@@ -52,7 +50,7 @@ def nearest_neighbours(features, labels, *, k=1):
 
     Examples
     --------
-    >>> from sfda.rivals.probe import nearest_neighbours
+    >>> from sfda.rivals.neighbours import nearest_neighbours
     >>> nearest_neighbours([[0.0], [1.0], [2.5], [6.0], [7.0]], [0, 0, 1, 1, 1])
     0.8
     """
@@ -63,7 +61,6 @@ def nearest_neighbours(features, labels, *, k=1):
     xp, x = namespace(x), centred(x)
     # Distances up to a constant of the row: |x_j|^2 / 2 - x_i x_j.
     half_squares = xp.einsum("nd,nd->n", x, x) / 2
-    check_squares(half_squares.sum(), x)
     correct = 0
     step = max(1, BLOCK_BYTES[is_torch(x)] // (8 * n))
     for start in range(0, n, step):

@@ -1,6 +1,7 @@
 """PARC: do images that look alike to the network have the same label?"""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import scipy.stats
@@ -8,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from sfda.metric.linalg import matmul, to_numpy
-from sfda.rivals.moments import as_labelled, check_components, tamed
+from sfda.rivals.moments import as_labelled, check_components
 
 BLOCK_BYTES = 2**23  # of PARC's correlations
 
@@ -16,42 +17,37 @@ BLOCK_BYTES = 2**23  # of PARC's correlations
 def parc(features, labels, *, components=None, seed=1919, as_published=False):
     """Pairwise annotation representation comparison.
 
-    The Spearman rank correlation, over all pairs of samples, of two
-    dissimilarities: 1 - Pearson correlation of their standardised features,
-    and the same of their one-hot labels, which is one number for pairs of one
+    The Spearman rank correlation, over all pairs of samples, of two dissimilarities: 1 - Pearson correlation of
+    their standardised features, and the same of their one-hot labels, which is one number for pairs of one
     class and another for all others.
 
     Parameters
     ----------
     features : array-like of shape (N, D)
-        At least two columns; NumPy or torch, any floating dtype; not modified.
-        Computed by NumPy: a tensor on an accelerator is copied to the CPU.
+        At least two columns; NumPy or torch, any floating dtype; not modified. Computed by NumPy: a tensor on
+        an accelerator is copied to the CPU.
     labels : array-like of shape (N,)
-        Integers (gaps are fine) or strings, at least two classes, one of them
-        with two samples.
+        Integers (gaps are fine) or strings, at least two classes, one of them with two samples.
     components : int, optional
-        Reduce the features to so many principal components first, to their
-        rank where it is lower; 32 is what the authors and the code beside the
-        SFDA paper use. With scikit-learn's randomised solver and one power
-        iteration, as published: where the spectrum is flat these are not the
-        leading components, and the score depends on `seed`.
+        Reduce the features to so many principal components first, to their rank where it is lower; 32 is what
+        the authors and the code beside the SFDA paper use. With scikit-learn's randomised solver and one power
+        iteration, as published: where the spectrum is flat these are not the leading components, and the score
+        depends on `seed`.
     seed : int, default 1919
         Of the randomised solver, the authors' number; not used otherwise.
     as_published : bool, default False
-        True ranks the labels' dissimilarities with their rounding errors, as
-        the authors' code does. See Notes. Takes about ten times the memory.
+        True ranks the labels' dissimilarities with their rounding errors, as the authors' code does. See Notes.
+        Takes about ten times the memory.
 
     Returns
     -------
     float
-        From -100 to 100; larger is better. 0 where all pairs are equally
-        similar.
+        From -100 to 100; larger is better. 0 where all pairs are equally similar.
 
     Raises
     ------
     ValueError
-        Bad input; a single column, which has no correlation; no two samples
-        of one class.
+        Bad input; a single column, which has no correlation; no two samples of one class.
 
     Notes
     -----
@@ -64,13 +60,12 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
     its standardised features has no correlation with any other: 0 here, NaN in
     public code.
 
-    The correlation of a one-hot row with its equal is 1, but in floating point
-    it is 1 - 2e-16 for some classes, unless 1 / C is a power of two. The
-    authors' code ranks these numbers, so the pairs of one class are ordered by
-    class, at random, and the score changes with the numbering of the classes:
-    from 36.3 without rounding errors to 29.8 or 36.6 in a test of this package
-    with three classes. The effect is small where there are many classes, or
-    classes of one size.
+    The correlation of a one-hot row with its equal is 1, but in floating point it is 1 - 2e-16 for some
+    classes, unless 1 / C is a power of two. The authors' code ranks these numbers, so the pairs of one class
+    are ordered by class, at random, and the score changes with the numbering of the classes: from 36.3 without
+    rounding errors to 29.8 or 36.6 in a test of this package with three classes. The effect is small where
+    there are many classes, or classes of one size. The errors here are those of a processor that fuses
+    multiplication and addition, on any processor.
 
     References
     ----------
@@ -92,7 +87,6 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
         raise ValueError("features: expected at least 2 columns to correlate samples over, got 1")
     if np.bincount(y).max() < 2:
         raise ValueError("labels: expected two samples of one class, found none")
-    x = tamed(x, 0 if components is None else None)  # principal components want one unit
     if components is not None and (x != x[0]).any():
         k = min(components, n, d)
         pca = PCA(k, svd_solver="randomized", random_state=seed, iterated_power=1)
@@ -116,7 +110,7 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
             same.append(pairs[y[i + 1 :] == y[i]])
             filled += len(pairs)
     if as_published:
-        labelled = 1 - np.corrcoef(np.eye(n_classes))
+        labelled = _one_hot_dissimilarities(n_classes)
         labelled = np.concatenate([labelled[y[i], y[i + 1 :]] for i in range(n)])
         if similarity.min() == similarity.max():
             return 0.0
@@ -135,3 +129,29 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
     if variance <= 0:
         return 0.0
     return float(100 * (mean_rank - (m + 1) / 2) * math.sqrt(k / (m - k) / variance))
+
+
+def _one_hot_dissimilarities(n_classes):
+    """``1 - np.corrcoef(np.eye(C))`` of shape (C, C), with the same rounding errors on every processor.
+
+    Every inner product is summed in the order of the classes, by additions that round once, as processors from
+    2013 on do.
+    """
+    own, other = 1 - 1 / n_classes, -1 / n_classes
+
+    def plus(sums, u, v):
+        """sums + u v: the product is `high` + `low`, and what the sum of `sums` and `high` loses is added to `low`."""
+        high, low = u * v, float(Fraction(u) * Fraction(v) - Fraction(u * v))
+        total = sums + high
+        added = total - sums
+        return total + ((sums - (total - added)) + (high - added) + low)
+
+    c = np.zeros((n_classes, n_classes))
+    for k in range(n_classes):
+        row = plus(c[k], own, other)
+        row[k] = plus(c[k, k], own, own)
+        c = plus(c, other, other)
+        c[k] = c[:, k] = row
+    c *= 1 / (n_classes - 1)
+    deviations = np.sqrt(c.diagonal())
+    return 1 - (c / deviations[:, None] / deviations).clip(-1, 1)

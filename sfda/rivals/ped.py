@@ -2,8 +2,7 @@
 
 Not a score but a transformation of features, to be followed by any metric.
 
-Reference: X. Li et al., *Exploring Model Transferability through the Lens of
-Potential Energy*, ICCV 2023.
+Reference: X. Li et al., *Exploring Model Transferability through the Lens of Potential Energy*, ICCV 2023.
 """
 
 import math
@@ -31,33 +30,28 @@ def ped(
 ):
     """Move overlapping classes apart, as balls that repel each other.
 
-    In standardised features, class i is a ball around its mean mu_i with radius
-    R_i, the root of its summed variances. Two balls at distance d_ij push each
-    other along the line of their centres with the force
-    F_ij = max(0, nsigma (R_i + R_j) - d_ij), and one step of length dt from rest
-    moves class i by
+    In standardised features, class i is a ball around its mean mu_i with radius R_i, the root of its summed
+    variances. Two balls at distance d_ij push each other along the line of their centres with the force F_ij =
+    max(0, nsigma (R_i + R_j) - d_ij), and one step of length dt from rest moves class i by
 
     .. math:: \\sum_j \\min(dt^2 / 2, 1)\\, F_{ij}\\, (\\mu_i - \\mu_j) / d_{ij}.
 
-    Steps are repeated while the sum of the absolute displacements stays above
-    `exit_ratio` times that of the first step.
+    Steps are repeated while the sum of the absolute displacements stays above `exit_ratio` times that of the
+    first step.
 
     Parameters
     ----------
     features : array-like of shape (N, D)
-        NumPy or torch, any floating dtype or integers; not modified. A tensor
-        on an accelerator stays there.
+        NumPy or torch, any floating dtype or integers; not modified. A tensor on an accelerator stays there.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
     mean, std : array-like of shape (D,), optional
-        Mean and standard deviation of every feature over images of the source,
-        with which the features are standardised: the authors take ImageNet's
-        validation images under the same network. None: of `features`
-        themselves, which is not what was published. Standard deviations below
-        1e-3 count as 1e-3.
+        Mean and standard deviation of every feature over images of the source, with which the features are
+        standardised: the authors take ImageNet's validation images under the same network. None: of `features`
+        themselves, which is not what was published. Standard deviations below 1e-3 count as 1e-3.
     nsigma : float, default 0.6
-        Size of the balls in units of R: 0.6 or 0.3 in the authors'
-        experiments, 2.0 if their function is called without it.
+        Size of the balls in units of R: 0.6 or 0.3 in the authors' experiments, 2.0 if their function is called
+        without it.
     time_step : float, default 0.1
         dt.
     exit_ratio : float, default 0.5
@@ -66,15 +60,13 @@ def ped(
     Returns
     -------
     array of shape (N, D)
-        The moved features, in the library, device and floating dtype of
-        `features` (float64 for integers). Where no classes overlap they are
-        equal to `features`.
+        The moved features, in the library, device and floating dtype of `features` (float64 for integers).
+        Where no classes overlap they are equal to `features`.
 
     Raises
     ------
     ValueError
-        Bad input: the message names the argument, what was found and what was
-        expected.
+        Bad input: the message names the argument, what was found and what was expected.
 
     Notes
     -----

@@ -1,9 +1,4 @@
-"""Accuracy of simple classifiers on the features, as scores of the network.
-
-The plainest rivals: the nearest neighbours, a linear probe, and the
-discriminant that SFDA starts from, on the samples it was fitted to or on
-samples left out.
-"""
+"""The linear probe: cross-validated accuracy of logistic regression."""
 
 import numbers
 import warnings
@@ -15,9 +10,8 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sfda.metric.inputs import as_features, as_labels
 from sfda.metric.linalg import to_numpy
-from sfda.rivals.moments import tamed
+from sfda.rivals.moments import as_labelled
 
 
 def linear_probe(features, labels, *, folds=5, strength=1.0, seed=0):
@@ -26,25 +20,23 @@ def linear_probe(features, labels, *, folds=5, strength=1.0, seed=0):
     Parameters
     ----------
     features : array-like of shape (N, D)
-        NumPy or torch, any floating dtype; not modified. The classifier is
-        scikit-learn's: a tensor on an accelerator is copied to the CPU.
+        NumPy or torch, any floating dtype; not modified. The classifier is scikit-learn's: a tensor on an
+        accelerator is copied to the CPU.
     labels : array-like of shape (N,)
-        Integers (gaps are fine) or strings, at least two classes, one of them
-        with two samples.
+        Integers (gaps are fine) or strings, at least two classes, one of them with two samples.
     folds : int, default 5
-        At least 2; no more than the largest class has samples are used. Every
-        fold holds its share of every class.
+        At least 2; no more than the largest class has samples are used. Every fold holds its share of every
+        class.
     strength : float, default 1.0
-        C of :class:`sklearn.linear_model.LogisticRegression`, the inverse of
-        the penalty.
+        C of :class:`sklearn.linear_model.LogisticRegression`, the inverse of the penalty.
     seed : int, default 0
         Of the division into folds. The score depends on it.
 
     Returns
     -------
     float
-        In [0, 1]: the share of all samples whose class was predicted by the
-        classifier that had not seen their fold.
+        In [0, 1]: the share of all samples whose class was predicted by the classifier that had not seen their
+        fold.
 
     Raises
     ------
@@ -70,8 +62,7 @@ def linear_probe(features, labels, *, folds=5, strength=1.0, seed=0):
     """
     if not isinstance(folds, numbers.Integral) or folds < 2:
         raise ValueError(f"folds: expected an integer of 2 or more, got {folds!r}")
-    x = tamed(to_numpy(as_features(features)))
-    y, _ = as_labels(labels, len(x))
+    x, y = (to_numpy(a) for a in as_labelled(features, labels)[:2])
     largest = int(np.bincount(y).max())
     if largest < 2:
         raise ValueError("labels: expected two samples of one class, found none")

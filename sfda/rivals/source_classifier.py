@@ -1,10 +1,9 @@
 """How much a source classifier's guesses say about the target's classes.
 
-LEEP and NCE ask the network's own classifier: theta_nz is the probability it
-gives its source class z for target sample n. Their joint distribution with the
-labels, J(y, z) = mean_n [y_n = y] theta_nz, gives P(y|z), and the score is how
-likely the labels are under it. NLEEP needs no classifier: a Gaussian mixture
-stands in for it.
+LEEP and NCE ask the network's own classifier: theta_nz is the probability it gives its source class z for
+target sample n. Their joint distribution with the labels, J(y, z) = mean_n [y_n = y] theta_nz, gives P(y|z),
+and the score is how likely the labels are under it. NLEEP needs no classifier: a Gaussian mixture stands in for
+it.
 """
 
 import numbers
@@ -17,7 +16,7 @@ from sklearn.mixture import GaussianMixture
 
 from sfda.metric.inputs import as_features, as_labels
 from sfda.metric.linalg import class_sums, like, namespace, row_blocks, to_numpy
-from sfda.rivals.moments import principal_components
+from sfda.rivals.moments import as_labelled, principal_components
 
 SUM_TOLERANCE = 1e-2  # float16 and bfloat16 softmaxes stay within it, logits do not
 
@@ -31,9 +30,8 @@ def leep(source_probabilities: ArrayLike, labels: ArrayLike) -> float:
     Parameters
     ----------
     source_probabilities : array-like of shape (N, Z)
-        theta: the probabilities of the Z source classes for each target
-        sample, not logits; not modified. NumPy or torch, any floating dtype; a
-        tensor on an accelerator is scored there.
+        theta: the probabilities of the Z source classes for each target sample, not logits; not modified. NumPy
+        or torch, any floating dtype; a tensor on an accelerator is scored there.
     labels : array-like of shape (N,)
         Target classes: integers (gaps are fine) or strings, at least two.
 
@@ -79,8 +77,8 @@ def nce(source_probabilities: ArrayLike, labels: ArrayLike) -> float:
     Parameters
     ----------
     source_probabilities : array-like of shape (N, Z)
-        As in :func:`sfda.leep`; only the largest entry of each row matters, the
-        first one where several are equal.
+        As in :func:`sfda.leep`; only the largest entry of each row matters, the first one where several are
+        equal.
     labels : array-like of shape (N,)
         As in :func:`sfda.leep`.
 
@@ -124,21 +122,20 @@ def nleep(
 ):
     """LEEP with the components of a Gaussian mixture as source classes.
 
-    The features are reduced to the principal components that hold `variance`
-    of their variance, a mixture with `components_per_class` components for each
-    class is fitted to them without labels, and its responsibilities take the
-    place of theta in :func:`sfda.leep`.
+    The features are reduced to the principal components that hold `variance` of their variance, a mixture with
+    `components_per_class` components for each class is fitted to them without labels, and its responsibilities
+    take the place of theta in :func:`sfda.leep`.
 
     Parameters
     ----------
     features : array-like of shape (N, D)
-        NumPy or torch, any floating dtype; not modified. The mixture is
-        scikit-learn's: a tensor on an accelerator is copied to the CPU.
+        NumPy or torch, any floating dtype; not modified. The mixture is scikit-learn's: a tensor on an
+        accelerator is copied to the CPU.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
     components_per_class : int, default 5
-        The mixture gets so many times C components, but no more than N / 2,
-        for a component needs samples to be fitted to.
+        The mixture gets so many times C components, but no more than N / 2, for a component needs samples to be
+        fitted to.
     variance : float, default 0.8
         Share of the variance that is kept, between 0 and 1.
     covariance : {"full", "tied", "diag", "spherical"}, default "full"
@@ -187,10 +184,9 @@ def nleep(
     kinds = ("full", "tied", "diag", "spherical")
     if covariance not in kinds:
         raise ValueError(f"covariance: expected one of {', '.join(kinds)}, got {covariance!r}")
-    x = as_features(features)
-    y, classes = as_labels(labels, len(x))
-    x = to_numpy(principal_components(x, variance=variance)[0])
-    n_components = min(components_per_class * len(classes), max(1, len(x) // 2))
+    x, y, n_classes = as_labelled(features, labels)
+    x, y = principal_components(x, float(variance))[0], to_numpy(y)
+    n_components = min(components_per_class * n_classes, max(1, len(x) // 2))
     mixture = GaussianMixture(n_components, covariance_type=covariance, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -201,7 +197,7 @@ def nleep(
                 "features: the covariances of the mixture are singular; rescale them, "
                 "or take covariance='diag'"
             ) from error
-    predictions = _expected_predictions(theta, y, len(classes)).clip(max=1)
+    predictions = _expected_predictions(theta, y, n_classes).clip(max=1)
     return float(np.log(predictions).mean() if log else predictions.mean())
 
 
@@ -218,8 +214,7 @@ def _expected_predictions(theta, y, n_classes):
 def _as_source(source_probabilities, labels):
     """Checked source probabilities and classes."""
     theta = as_features(source_probabilities, name="source_probabilities")
-    with np.errstate(over="ignore", invalid="ignore"):
-        sums = theta.sum(1)
+    sums = theta.sum(1)
     negative = bool((theta < 0).any())
     wrong = (theta < 0).any(1) if negative else abs(sums - 1) > SUM_TOLERANCE
     if bool(wrong.any()):

@@ -6,14 +6,7 @@ import numbers
 import numpy as np
 
 from sfda.metric.linalg import cholesky, like, namespace, to_numpy
-from sfda.rivals.moments import (
-    as_labelled,
-    centred,
-    check_overflow,
-    column_units,
-    eigh_of_rank,
-    smaller_gram,
-)
+from sfda.rivals.moments import EPS, as_labelled, centred, column_units, eigh_of_rank, smaller_gram
 
 ROUNDING = 1e-6  # of TransRate's matrices, beside 1
 
@@ -29,27 +22,25 @@ def transrate(features, labels, *, epsilon=1e-4, normalised=False):
     Parameters
     ----------
     features : array-like of shape (N, D)
-        NumPy or torch, any floating dtype; not modified. A tensor on an
-        accelerator is scored there.
+        NumPy or torch, any floating dtype; not modified. A tensor on an accelerator is scored there.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
     epsilon : float, default 1e-4
         Distortion.
     normalised : bool, default False
-        False is the form of the Transfer-Learning-Library. True divides the
-        centred features by their Frobenius norm and weights the classes' rates
-        by N_c / N, which makes the score independent of scale and at least 0.
+        False is the form of the Transfer-Learning-Library. True divides the centred features by their Frobenius
+        norm and weights the classes' rates by N_c / N, which makes the score independent of scale and at least
+        0.
 
     Returns
     -------
     float
-        Larger is better. Not bounded, and negative for some features, unless
-        `normalised`.
+        Larger is better. Not bounded, and negative for some features, unless `normalised`.
 
     Raises
     ------
     ValueError
-        Bad input, or an `epsilon` that is not positive.
+        Bad input, or an `epsilon` that is not positive or that the features exceed by 1e300.
 
     Notes
     -----
@@ -64,7 +55,7 @@ def transrate(features, labels, *, epsilon=1e-4, normalised=False):
     Examples
     --------
     >>> import numpy as np
-    >>> from sfda.rivals.h_score import transrate
+    >>> from sfda.rivals.transrate import transrate
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(90) % 3
     >>> noise = rng.standard_normal((90, 4))
@@ -77,26 +68,21 @@ def transrate(features, labels, *, epsilon=1e-4, normalised=False):
     n, x = len(x), centred(x)
     whole = smaller_gram(x)
     if normalised:
-        square = float(whole.diagonal().sum())
-        column_units(whole.diagonal())
-        epsilon = epsilon * square
+        epsilon = epsilon * float(column_units(whole.diagonal().sum()))
     counts = np.bincount(to_numpy(y), minlength=n_classes)
     x, ends = x[like(np.argsort(to_numpy(y), kind="stable"), x)], counts.cumsum()
-    rates = np.array([
-        _rate(smaller_gram(x[end - k : end], checked=False), k * epsilon) for end, k in zip(ends, counts)
-    ])  # fmt: skip
+    rates = np.array([_rate(smaller_gram(x[end - k : end]), k * epsilon) for end, k in zip(ends, counts)])
     weights = counts / n if normalised else np.full(n_classes, 1 / n_classes)
     return _rate(whole, n * epsilon) - float(weights @ rates)
 
 
 def _rate(g, scale):
     """1/2 log det(I + g / scale), from the diagonal of a Cholesky factor."""
-    xp = namespace(g)
-    with np.errstate(over="ignore", invalid="ignore"):
-        a = g / scale
-        trace = float(a.diagonal().sum())
-    check_overflow(trace)
-    if trace * np.finfo(np.float64).eps > ROUNDING:
+    xp, trace = namespace(g), float(g.diagonal().sum())
+    if trace * 1e-300 > scale:
+        raise ValueError("epsilon: too small beside the features; rescale them")
+    a = g / scale
+    if trace * EPS > ROUNDING * scale:
         # Beside the 1 the rounding errors of directions without variance would count.
         s, _ = eigh_of_rank(a, a.shape)
         return float(xp.log1p(s).sum()) / 2

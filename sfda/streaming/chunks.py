@@ -13,8 +13,8 @@ ROWS = 8192  # that are in memory at a time
 class LocalPasses:
     """Runs passes over the chunks one after the other.
 
-    Chunks of few rows are joined up to ROWS, for each result is as large as D x D
-    however few samples it comes from.
+    Chunks of few rows are joined up to ROWS, for each result is as large as D x D however few samples it comes
+    from.
 
     Attributes
     ----------
@@ -61,8 +61,7 @@ def combine(results, merge):
         total = result if total is None else merge(total, result)
     if total is None:
         raise ValueError(
-            "make_chunks: expected chunks with samples, found none; "
-            "it must return a fresh iterator at each call"
+            "make_chunks: expected chunks with samples, found none; it must return a fresh iterator at each call"
         )
     return total
 
@@ -76,18 +75,14 @@ def fold(chunk, step, merge, number=0):
     try:
         features, labels = chunk
     except (TypeError, ValueError):
-        raise ValueError(
-            f"chunk {number}: expected a pair of features and labels, got {_kind(chunk)}"
-        ) from None
+        raise ValueError(f"chunk {number}: expected a pair of features and labels, got {_kind(chunk)}") from None
     if not hasattr(features, "shape"):
         features = np.asarray(features)
     if not hasattr(labels, "__len__"):
         raise ValueError(f"chunk {number}: expected one label a row, got {_kind(labels)}")
     n, n_labels = _rows(features), _rows(labels)
     if n_labels != n:
-        raise ValueError(
-            f"chunk {number}: expected one label for each of the {n} rows of features, got {n_labels}"
-        )
+        raise ValueError(f"chunk {number}: expected one label for each of the {n} rows of features, got {n_labels}")
     total = None
     for start in range(0, n, ROWS):
         rows = slice(start, start + ROWS)

@@ -1,7 +1,6 @@
 """The same scores and the benchmark's cells over Dask, on as many machines as there are.
 
-Dask is an optional extra (``pip install dask distributed``), imported when it is
-needed.
+Dask is an optional extra (``pip install dask distributed``), imported when it is needed.
 """
 
 import warnings
@@ -23,8 +22,8 @@ def dask_score(features: Any, labels: Any = None, *, metric: str = "SFDA", **opt
     Parameters
     ----------
     features : Dask array of shape (N, D), or list
-        An array in any chunks; those of columns are joined. Or one delayed pair
-        (features (n, D), labels (n,)) a chunk, and no `labels`.
+        An array in any chunks; those of columns are joined. Or one delayed pair (features (n, D), labels (n,)) a
+        chunk, and no `labels`.
     labels : array-like of shape (N,), optional
         One label a row of the array; a Dask array, or one in memory.
     metric, **options
@@ -44,11 +43,10 @@ def dask_score(features: Any, labels: Any = None, *, metric: str = "SFDA", **opt
 
     Notes
     -----
-    Runs wherever ``dask.compute`` does: on the threads of this process, or on the
-    cluster of the ``dask.distributed.Client`` that has been made. Chunks are
-    computed anew in each pass unless they have been persisted. What each sends on is
-    C x D and D x D numbers; eight results at a time are merged, on the workers. The
-    samples themselves travel where chunks of columns are joined, or N <= D.
+    Runs wherever ``dask.compute`` does: on the threads of this process, or on the cluster of the
+    ``dask.distributed.Client`` that has been made. Chunks are computed anew in each pass unless they have been
+    persisted. What each sends on is C x D and D x D numbers; eight results at a time are merged, on the workers.
+    The samples themselves travel where chunks of columns are joined, or N <= D.
 
     Examples
     --------
@@ -86,8 +84,8 @@ def outcomes(function, jobs, address):
     Yields
     ------
     tuple
-        The job, and what `function` returned or the exception that it raised; an
-        exception, too, where the job has ended several workers.
+        The job, and what `function` returned or the exception that it raised; an exception, too, where the job has
+        ended several workers.
 
     Raises
     ------
@@ -148,13 +146,10 @@ def _chunks(features, labels):
         return list(features)
     if not hasattr(features, "to_delayed"):
         raise ValueError(
-            "features: expected a Dask array or a list of delayed chunks, "
-            f"got {type(features).__name__}"
+            f"features: expected a Dask array or a list of delayed chunks, got {type(features).__name__}"
         )
     if len(features.shape) != 2:
-        raise ValueError(
-            f"features: expected 2 dimensions (samples x features), got {len(features.shape)}"
-        )
+        raise ValueError(f"features: expected 2 dimensions (samples x features), got {len(features.shape)}")
     if labels is None:
         raise ValueError("labels: expected one a row of the array, got none")
     n = features.shape[0]

@@ -1,8 +1,8 @@
 """Scores of more samples than fit into memory, chunk by chunk.
 
-What a score needs of its samples adds up (:mod:`sfda.metric.scatter`). So each pass
-is a function of a chunk and a way to merge two results, in any order, on one
-machine (:mod:`sfda.streaming.chunks`) or on many (:mod:`sfda.streaming.cluster`).
+What a score needs of its samples adds up (:mod:`sfda.metric.scatter`). So each pass is a function of a chunk and a
+way to merge two results, in any order, on one machine (:mod:`sfda.streaming.chunks`) or on many
+(:mod:`sfda.streaming.cluster`).
 """
 
 import warnings
@@ -15,8 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sfda.metric.challenge import expected_weights, other_means, own_confidence
-from sfda.metric.discriminant import check_leave_one_out, check_shrinkage
-from sfda.metric.inputs import as_features, as_labels, working_dtype
+from sfda.metric.inputs import (
+    as_features,
+    as_labels,
+    check_leave_one_out,
+    check_posterior,
+    check_shrinkage,
+    working_dtype,
+)
 from sfda.metric.linalg import (
     class_residuals,
     full_precision,
@@ -29,17 +35,8 @@ from sfda.metric.linalg import (
     to_float64,
     to_numpy,
 )
-from sfda.metric.scatter import (
-    COARSE,
-    ClassMoments,
-    LeftOut,
-    OutOfPrecision,
-    PooledScatter,
-    adaptive_shrinkage,
-    around,
-    sigmoid,
-)
-from sfda.metric.score import SaturationWarning, warn_of_saturation
+from sfda.metric.scatter import ClassMoments, LeftOut, OutOfPrecision, best_shrinkage
+from sfda.metric.score import SaturationWarning, adaptive_shrinkage, judge, warn_of_saturation
 from sfda.rivals.catalogue import METRICS
 from sfda.rivals.h_score import h_score_of_scatter
 from sfda.streaming.chunks import LocalPasses
@@ -77,45 +74,37 @@ STREAMED = {
 
 
 def stream_score(
-    make_chunks: Callable[[], Iterable[tuple[ArrayLike, ArrayLike]]],
-    *,
-    metric: str = "SFDA",
-    **options: Any,
+    make_chunks: Callable[[], Iterable[tuple[ArrayLike, ArrayLike]]], *, metric: str = "SFDA", **options: Any
 ) -> float:
     """Score samples that come in chunks, in memory that does not grow with their number.
 
     Parameters
     ----------
     make_chunks : callable
-        Called without arguments once a pass; returns an iterable of chunks
-        (features (n, D), labels (n,)), the same samples each time, in any
-        order and division. Features as in :func:`sfda.sfda_score`, memory-mapped
-        arrays included, which are read a few thousand rows at a time; labels as
-        there, though a chunk may hold one class only. A torch ``DataLoader`` of
-        such pairs serves: ``lambda: loader``.
+        Called without arguments once a pass; returns an iterable of chunks (features (n, D), labels (n,)), the same
+        samples each time, in any order and division. Features as in :func:`sfda.sfda_score`, memory-mapped arrays
+        included, which are read a few thousand rows at a time; labels as there, though a chunk may hold one class
+        only. A torch ``DataLoader`` of such pairs serves: ``lambda: loader``.
     metric : str, default "SFDA"
-        In any case of letters: "SFDA", "SFDA leave-one-out", "H-score",
-        "discriminant accuracy", "discriminant probability", "left-out
-        accuracy", "left-out probability" or "left-out log-likelihood".
+        In any case of letters: "SFDA", "SFDA leave-one-out", "H-score", "discriminant accuracy", "discriminant
+        probability", "left-out accuracy", "left-out probability" or "left-out log-likelihood".
     **options
-        Those of the metric's function: for SFDA `posterior`, `shrinkage`,
-        `strength`, `dtype`, `device` (:func:`sfda.sfda_score`); for the others but
-        H-score `posterior`, `shrinkage` and `strength`
+        Those of the metric's function: for SFDA `posterior`, `shrinkage`, `strength`, `dtype`, `device`
+        (:func:`sfda.sfda_score`); for the others but H-score `posterior`, `shrinkage` and `strength`
         (:func:`sfda.metric.score.discriminant_accuracy`).
 
     Returns
     -------
     float
-        As ``METRICS[metric](features, labels, **options)`` of all samples in one
-        array: the two differ by rounding errors, some 1e-12.
+        As ``METRICS[metric](features, labels, **options)`` of all samples in one array: the two differ by rounding
+        errors, some 1e-12.
 
     Raises
     ------
     ValueError
-        Bad input, as the metric's function raises it, with the number of the
-        chunk; no such metric or option; chunks with different numbers of
-        features; or a pass that finds other numbers of samples than the first. (Other
-        samples in the same numbers are not noticed: no shuffle that drops a last batch.)
+        Bad input, as the metric's function raises it, with the number of the chunk; no such metric or option;
+        chunks with different numbers of features; or a pass that finds other numbers of samples than the first.
+        (Other samples in the same numbers are not noticed: no shuffle that drops a last batch.)
     TypeError
         ``make_chunks`` is not callable.
 
@@ -126,12 +115,10 @@ def stream_score(
 
     Notes
     -----
-    Memory is O(D^2 + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D
-    features and C probabilities; chunks of fewer rows are joined first. Passes
-    over the samples: one for the H-score, two for the discriminant's metrics,
-    three for SFDA; the leave-one-out ones take two more where they choose
-    lambda. Where N <= D the samples take no more memory than their scatter, and are
-    gathered and scored at once.
+    Memory is O(D^2 + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D features and C probabilities;
+    chunks of fewer rows are joined first. Passes over the samples: one for the H-score, two for the discriminant's
+    metrics, three for SFDA; the leave-one-out ones take two more where they choose lambda. Where N <= D the samples
+    take no more memory than their scatter, and are gathered and scored at once.
 
     Examples
     --------
@@ -176,9 +163,7 @@ def _score(passes, name, plan, options):
     moments = passes(partial(_moments, plan), ClassMoments.merge)
     (n_classes, d), n = moments.means.shape, moments.n
     if n_classes < 2:
-        raise ValueError(
-            f"labels: expected at least 2 classes, got 1 ({moments.classes[0]!s}) in {n} rows"
-        )
+        raise ValueError(f"labels: expected at least 2 classes, got 1 ({moments.classes[0]!s}) in {n} rows")
     if n <= d:
         features, labels = passes(partial(_as_is, plan), _add)
         together = namespace(features[0]).concatenate(features)
@@ -228,30 +213,20 @@ class _Plan:
 
     @classmethod
     def of(cls, name, options):
-        known = {"posterior", "shrinkage", "strength"}
-        if name == "H-score":
-            known = set()
-        elif STREAMED[name].challenge:
+        metric = STREAMED.get(name)
+        known = set() if metric is None else {"posterior", "shrinkage", "strength"}
+        if metric is not None and metric.challenge:
             known |= {"dtype", "device"}
         unknown = sorted(set(options) - known)
         if unknown:
             expected = ", ".join(sorted(known)) or "none"
             raise ValueError(f"options of {name}: expected {expected}, got {', '.join(unknown)}")
-        if name == "H-score":
+        if metric is None:
             return cls("", False, "")
-        metric = STREAMED[name]
         plan = cls(metric.value, metric.challenge, **{"posterior": metric.posterior} | options)
-        if working_dtype(plan.dtype) == "float64":
-            plan = replace(plan, dtype=None)
-        else:
-            plan = replace(plan, dtype="float32")
-        if plan.posterior not in ("resubstitution", "leave-one-out"):
-            raise ValueError(
-                f"posterior: expected 'resubstitution' or 'leave-one-out', got {plan.posterior!r}"
-            )
-        names = () if plan.challenge else ("leave-one-out",)
-        check_shrinkage(plan.shrinkage, plan.strength, names=names)
-        return plan
+        check_posterior(plan.posterior)
+        check_shrinkage(plan.shrinkage, plan.strength, names=() if plan.challenge else ("leave-one-out",))
+        return replace(plan, dtype=None if working_dtype(plan.dtype) == "float64" else "float32")
 
     @property
     def left_out(self):
@@ -288,10 +263,8 @@ class _First:
     """Judges blocks of samples by the discriminant of all samples."""
 
     def __init__(self, moments, plan):
-        self.plan, self.classes, self.n = plan, moments.classes, moments.n
-        self.means = moments.means
-        self.origin = moments.counts / moments.n @ moments.means
-        self.moments = moments
+        self.plan, self.moments, self.classes, self.n = plan, moments, moments.classes, moments.n
+        self.means, self.origin = moments.means, moments.counts / moments.n @ moments.means
 
     def __getstate__(self):
         # What workers do not need stays here.
@@ -305,7 +278,7 @@ class _First:
         scatter = self.scatter()
         self.centred = scatter.means
         self.others = other_means(to_float64(scatter.means))
-        self.judge = (LeftOut if self.plan.left_out else PooledScatter.judge)(scatter, shrinkage)
+        self.judge = (LeftOut if self.plan.left_out else judge)(scatter, shrinkage)
 
     def residuals(self, features, labels):
         """Residuals from the class means (n, D), and classes (n,)."""
@@ -344,7 +317,7 @@ class _Second:
         self.first, self.means = first, moments.means
         scatter = moments.pooled(first.plan.precision(self.means))
         left_out = first.plan.left_out
-        self.judge = (LeftOut if left_out else PooledScatter.judge)(scatter, shrinkage)
+        self.judge = (LeftOut if left_out else judge)(scatter, shrinkage)
 
     def __call__(self, features, labels):
         """As :meth:`_First.__call__`."""
@@ -356,13 +329,7 @@ class _Second:
         kept, mixed_in = expected_weights(p)
         z = to_dtype(kept, x.dtype)[:, None] * x
         z += to_dtype(matmul(mixed_in, self.first.others), x.dtype)
-        z = self.judge.whiten(z)
-
-        def at(r, rm, rr):
-            inner = namespace(z).einsum("nd,nd->n", z, r)
-            return to_float64(matmul(z, self.judge.means.T)), to_float64(inner)
-
-        return _tally(self.judge(r, y, at), y, self.first.plan.value)
+        return _tally(self.judge(r, y, z), y, self.first.plan.value)
 
 
 def _shrinkage(passes, first):
@@ -378,21 +345,19 @@ def _shrinkage(passes, first):
     scatter = first.scatter()
     q = scatter.rotate()
 
-    def likelihoods(logits):
-        *sums, found = passes(partial(_log_likelihoods, first, scatter, q, logits), _add)
+    def likelihoods(grid):
+        *sums, found = passes(partial(_log_likelihoods, first, scatter, q, grid), _add)
         _check_same(found, first.n)
-        return dict(zip(logits, sums, strict=True))
+        return sums
 
-    coarse = likelihoods(COARSE)
-    fine = likelihoods(around(max(coarse, key=coarse.get)))
-    return sigmoid(max(coarse | fine, key=(coarse | fine).get))
+    return best_shrinkage(likelihoods)
 
 
-def _log_likelihoods(first, scatter, q, logits, features, labels):
+def _log_likelihoods(first, scatter, q, grid, features, labels):
     r, y = first.residuals(features, labels)
     r = matmul(r, q)
     # A discriminant for each lambda, one at a time in memory.
-    sums = (_tally(LeftOut(scatter, sigmoid(t))(r, y), y, "log-likelihood")[0] for t in logits)
+    sums = (_tally(LeftOut(scatter, value)(r, y), y, "log-likelihood")[0] for value in grid)
     return *sums, len(y)
 
 

@@ -9,9 +9,22 @@ import pytest
 
 from tree import ROOT
 
-# From the ground up. __init__ and __main__ are the roof.
-ROOMS = ("metric", "files", "plots", "rivals", "evidence", "images", "networks", "streaming", "benchmark", "rank",
-         "__init__", "__main__")  # fmt: skip
+# From the ground up, and what each is for. __init__ and __main__ are the roof.
+ROOMS = {
+    "metric": "SFDA itself, what an ensemble adds, the weighted tau",
+    "files": "where data and the cache are, tables, whole files",
+    "plots": "figures",
+    "rivals": "what SFDA is compared with, and the catalogue",
+    "evidence": "published tables, claims, verdicts",
+    "images": "photographs, data sets, the pocket benchmark's tasks",
+    "networks": "pre-trained networks, weights, features",
+    "streaming": "more samples than memory, or than one machine",
+    "benchmark": "the experiments: fine-tune, score, write tables",
+    "rank": "networks in an order, for one's own images",
+    "__init__": "what users import from sfda",
+    "__main__": "the commands of python -m sfda",
+}
+FLOOR = list(ROOMS).index
 FILES = {path.relative_to(ROOT / "sfda").with_suffix("").as_posix(): path for path in sorted((ROOT / "sfda").rglob("*.py"))}
 
 
@@ -50,7 +63,7 @@ def imported(source, files):
 def climbing(graph):
     """Imports that do not run down: to a room above, or along a circle of files."""
     up = [f"{file} imports {other}" for file, others in graph.items() for other in sorted(others)
-          if ROOMS.index(room_of(other)) > ROOMS.index(room_of(file))]  # fmt: skip
+          if FLOOR(room_of(other)) > FLOOR(room_of(file))]  # fmt: skip
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
@@ -59,11 +72,11 @@ def climbing(graph):
 
 
 def drawn(graph):
-    """The floors, one line a room from the top down: which rooms it imports from."""
+    """The floors, one line a room from the top down: what it is for, and which rooms it imports from."""
     lines = []
-    for room in reversed(ROOMS):
+    for room, purpose in reversed(ROOMS.items()):
         below = {room_of(other) for file, others in graph.items() if room_of(file) == room for other in others} - {room}
-        lines.append(f"{room:10s} <- {', '.join(sorted(below, key=ROOMS.index))}".rstrip(" <-"))
+        lines.append(f"{room:10s} {purpose:53s} <- {', '.join(sorted(below, key=FLOOR))}".rstrip(" <-"))
     return "\n".join(lines)
 
 

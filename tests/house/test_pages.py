@@ -101,13 +101,12 @@ CUT_EQUATIONS = r"""
 """
 
 
-# Marks two elements of each kind of text that this page has not shown yet in these colours, and says how many: what
-# else has its colours, on the same ground, as large, has the same contrast, and axe-core takes a second for every few
-# hundred of them. Large is what WCAG calls so; links are told from the text around them.
+# Marks two elements of each kind of text that no page has shown yet, and names these kinds: what else has its colours,
+# on the same ground, as large, has the same contrast, and axe-core takes a second for every few hundred of them. Large
+# is what WCAG calls so; links are told from the text around them.
 SAMPLES = r"""
-() => {
-  const theme = document.documentElement.dataset.theme, grounds = new Map([[null, ""]]);
-  const before = ((window.kindsOfText ??= {})[theme] ??= new Set()), kinds = new Map();
+(known) => {
+  const before = new Set(known), grounds = new Map([[null, ""]]), kinds = new Map();
   const ground = (box) => {
     if (!grounds.has(box)) {
       const { opacity, backgroundImage, backgroundColor } = getComputedStyle(box);
@@ -130,8 +129,19 @@ SAMPLES = r"""
       kinds.set(kind, seen + 1);
     }
   }
-  for (const kind of kinds.keys()) before.add(kind);
-  return kinds.size;
+  return [...kinds.keys()];
+}
+"""
+
+# Only what asks for colours has another answer in dark. preload would fetch the style sheets again, which no file may.
+RUN_AXE = """
+async ([colours, rest]) => {
+  if (!colours && !rest) return [];
+  const comparing = ["color-contrast", "link-in-text-block"];
+  const which = rest ? { rules: Object.fromEntries(comparing.map((rule) => [rule, { enabled: colours }])) }
+                     : { runOnly: comparing };
+  axe.configure({ rules: [{ id: "color-contrast", selector: "[data-sample]" }] });
+  return (await axe.run(document, { resultTypes: ["violations"], preload: false, ...which })).violations;
 }
 """
 
@@ -141,24 +151,18 @@ AT_ONCE = "*, *::before, *::after { transition: none !important; animation: none
 HEAVIEST = 1.5  # megabytes: so much may a page with its pictures weigh
 
 
-# All rules in one run, as axe-core maps where everything is on a page before it compares colours, which it does where
-# there is a kind of text that it has not compared. preload would fetch the style sheets again, which no file may.
-RUN_AXE = f"""
-async () => {{
-  const enabled = ({SAMPLES.strip()})() > 0;
-  axe.configure({{ rules: [{{ id: "color-contrast", selector: "[data-sample]" }}] }});
-  const rules = {{ "color-contrast": {{ enabled }}, "link-in-text-block": {{ enabled }} }};
-  return (await axe.run(document, {{ resultTypes: ["violations"], preload: false, rules }})).violations;
-}}
-"""
+def barriers(page, known, rest=True):
+    """What keeps somebody from reading the page: axe-core's findings of serious or critical impact.
 
-
-def barriers(page):
-    """What keeps somebody from reading the page: axe-core's findings of serious or critical impact."""
+    Colours are compared in the kinds of text that are not in the set `known`, which then knows them; what else axe-core
+    looks for, with `rest`.
+    """
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(AXE_SCRIPT)
+    new = page.evaluate(SAMPLES, list(known))
+    known.update(new)
     return [f"{rule['help']} ({rule['impact']}, axe's {rule['id']}): {node['html'][:160]} at {node['target'][0]}"
-            for rule in page.evaluate(RUN_AXE) if rule["impact"] in ("serious", "critical")
+            for rule in page.evaluate(RUN_AXE, [bool(new), rest]) if rule["impact"] in ("serious", "critical")
             for node in rule["nodes"]]  # fmt: skip
 
 
@@ -241,7 +245,7 @@ def test_buttons_lead_to_the_repository(chapter):
 
 @pytest.fixture(scope="module")
 def tab(browser):
-    """One tab that goes from page to page, as a reader does, and what it complains of."""
+    """One tab that goes from page to page, as a reader does, what it complains of, and the kinds of text seen so far."""
     problems = []
     with browser.new_context(offline=True) as context:
         context.route(re.compile("^(?!file:|data:|blob:)"), lambda route: route.abort())
@@ -250,12 +254,12 @@ def tab(browser):
         page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
         page.on("request", lambda request: None if re.match("file:|data:|blob:", request.url)
                 else problems.append(f"asks the network for {request.url}"))
-        yield page, problems
+        yield page, problems, set()
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_sound(tab, name):
-    page, problems = tab
+    page, problems, known = tab
     problems.clear()
     try:
         page.set_viewport_size({"width": 1280, "height": 900})
@@ -265,14 +269,14 @@ def test_page_is_sound(tab, name):
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size({"width": 1280, "height": 900})
             page.wait_for_function("scheme => document.documentElement.dataset.theme === scheme", arg=scheme)
-            found = page.evaluate(INSPECT, scheme) + barriers(page)
+            found = page.evaluate(INSPECT, scheme) + barriers(page, known, rest=scheme == "light")
             page.set_viewport_size({"width": 1400, "height": 900})
             found += page.evaluate(CUT_EQUATIONS)
             page.set_viewport_size({"width": 360, "height": 740})
             found += page.evaluate(OVERFLOW)
             # The theme makes boxes that scroll stops of the tabulator a moment after the window has changed.
             page.wait_for_function(STOPS)
-            found += barriers(page)
+            found += barriers(page, known, rest=scheme == "light")
             problems += [f"{scheme}: {problem}" for problem in found]
     except Error as error:
         problems.append(str(error))
@@ -290,13 +294,13 @@ def test_faint_text_is_found_among_its_like(browser):
         <h2 class="narrow" style="color: #000; font-size: 12px">on a telephone</h2>
         <p style="color: #000">a line of text with <a href="#a">a link</a> in it, and then <a class="bare" href="#b">a hidden one</a></p>
         <div style="opacity: 0.3"><p style="color: #000">through</p></div></main>"""
-    seen = []
+    seen, known = [], set()
     with browser.new_context(offline=True) as context:
         page = context.new_page()
         page.set_content(page_.replace("{}", "faint here", 3))
         for width in (1280, 360, 1280):
             page.set_viewport_size({"width": width, "height": 740})
-            found = barriers(page)
+            found = barriers(page, known)
             assert all("color-contrast" in each or "link-in-text-block" in each for each in found), found
             seen.append(sorted(re.findall(r">([\w ]+)</(?:p|h2|a)>", "".join(found))))
     assert seen == [["a hidden one", "faint here", "faint here", "faint there", "through"], ["a hidden one", "on a telephone"], []]

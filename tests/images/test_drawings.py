@@ -7,12 +7,8 @@ import pytest
 
 from sfda.images.drawn import drawings, fractals, letters, shapes
 
-TASKS = {
-    "source": (drawings.source, 128),
-    "fractals": (drawings.fractals, 16),
-    "textures": (drawings.textures, 12),
-    "counting": (drawings.counting, 8),
-}
+TASKS = {"source": (drawings.source, 128), "fractals": (drawings.fractals, 16),
+         "textures": (drawings.textures, 12), "counting": (drawings.counting, 8)}  # fmt: skip
 
 
 @pytest.fixture(params=TASKS)
@@ -22,35 +18,20 @@ def task(request):
 
 def test_images_and_labels(task):
     draw, n_classes = task
-    images, labels = draw(2 * n_classes + 3)[:2]
-    assert images.shape == (2 * n_classes + 3, 3, 32, 32)
-    assert images.dtype == np.uint8 and images.flags.c_contiguous
-    assert labels.dtype == np.int64
+    images, labels = draw(4 * n_classes + 3)[:2]
+    assert images.shape == (4 * n_classes + 3, 3, 32, 32)
+    assert images.dtype == np.uint8 and images.flags.c_contiguous and labels.dtype == np.int64
     np.testing.assert_array_equal(labels, np.arange(len(images)) % n_classes)
-    # Every image shows something.
+    # Every image shows something, and none what another does.
     assert images.reshape(len(images), -1).std(1).min() > 2
-
-
-def test_one_image(task):
-    images, labels = task[0](1)[:2]
-    assert images.shape == (1, 3, 32, 32) and labels.tolist() == [0]
-
-
-def test_a_longer_draw_begins_with_the_shorter_one(task):
-    np.testing.assert_array_equal(task[0](50)[0], task[0](100)[0][:50])
-
-
-def test_the_seed_decides(task):
-    draw = task[0]
-    first, again, other = (draw(30, seed=seed)[0] for seed in (3, 3, np.int64(4)))
-    np.testing.assert_array_equal(first, again)
-    assert not (first == other).all((1, 2, 3)).any()
-
-
-def test_no_image_twice(task):
-    draw, n_classes = task
-    images = draw(4 * n_classes)[0]
     assert len(np.unique(images.reshape(len(images), -1), axis=0)) == len(images)
+    for n in (1, 30):  # a longer draw begins with the shorter one
+        shorter, its_labels = draw(n)[:2]
+        np.testing.assert_array_equal(shorter, images[:n])
+        assert its_labels.tolist() == labels[:n].tolist()
+    again, other = (draw(30, seed=seed)[0] for seed in (0, np.int64(4)))
+    np.testing.assert_array_equal(again, images[:30])
+    assert not (again == other).all((1, 2, 3)).any()
 
 
 @pytest.mark.parametrize("n", [0, -1, 2.0, "3", None, True, [4]])

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from sfda.images import task_images, tasks
+from sfda.images.folders import read_archive
 from sfda.images.tasks import TASKS, Part, available, load_task, select
 from tree import ROOT
 
@@ -20,15 +21,9 @@ DRAWN = [name for name in TASKS if not TASKS[name].real]
 
 # sha256 of the labels of train, validation and test, as uint8.
 CHECKSUMS = {
-    "digits": "b4525b749123",
-    "mnist": "8c29d1929cfa",
-    "usps": "15315b21fcee",
-    "kmnist": "c6b19361fa42",
-    "omniglot": "da263cbfae6a",
-    "cifar10": "02a00350e032",
-    "cifar100": "a83236e97b22",
-    "flowers": "e801ad8327dd",
-}
+    "digits": "b4525b749123", "mnist": "8c29d1929cfa", "usps": "15315b21fcee", "kmnist": "c6b19361fa42",
+    "omniglot": "da263cbfae6a", "cifar10": "02a00350e032", "cifar100": "a83236e97b22", "flowers": "e801ad8327dd",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +40,8 @@ def checksum(loaded):
 
 
 def same(one, other):
-    return all(
-        torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for a, b in zip(one.parts, other.parts)
-    )
+    pairs = zip(one.parts, other.parts)
+    return all(torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels) for a, b in pairs)
 
 
 def check(loaded):
@@ -74,19 +68,15 @@ def write_idx(path, array, *, packed=True):
     path.parent.mkdir(parents=True, exist_ok=True)
     header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
     data = header + array.astype(np.uint8).tobytes()
-    if packed:
-        path.with_name(path.name + ".gz").write_bytes(gzip.compress(data, 1))
-    else:
-        path.write_bytes(data)
+    path.with_name(path.name + ".gz" * packed).write_bytes(gzip.compress(data, 1) if packed else data)
 
 
 def write_idx_pairs(folder, data_set, sizes, *, packed=True):
-    rng = np.random.default_rng(0)
+    rng, raw = np.random.default_rng(0), folder / data_set / "raw"
     for part, size in sizes.items():
-        raw = folder / data_set / "raw"
-        pixels = rng.integers(0, 256, (size, 28, 28))
-        write_idx(raw / f"{part}-images-idx3-ubyte", pixels, packed=packed)
+        write_idx(raw / f"{part}-images-idx3-ubyte", rng.integers(0, 256, (size, 28, 28)), packed=packed)
         write_idx(raw / f"{part}-labels-idx1-ubyte", rng.permutation(size) % 10, packed=packed)
+    return folder
 
 
 def encoded(pixels, kind="PNG"):
@@ -96,16 +86,9 @@ def encoded(pixels, kind="PNG"):
 
 
 def write_subset(path, images, labels, split, classes, names):
-    np.savez(
-        path,
-        buf=np.frombuffer(b"".join(images), np.uint8),
-        off=np.cumsum([0] + [len(image) for image in images]),
-        label=np.array(labels, np.int16),
-        split=np.array(split, np.uint8),
-        classes=np.array(classes),
-        name=np.array(names),
-        note=np.array("for a test"),
-    )
+    offsets = np.cumsum([0] + [len(image) for image in images])
+    np.savez(path, buf=np.frombuffer(b"".join(images), np.uint8), off=offsets, label=np.array(labels, np.int16),
+             split=np.array(split, np.uint8), classes=np.array(classes), name=np.array(names), note=np.array("a test"))
 
 
 def coded_images(n, side=32):
@@ -124,19 +107,14 @@ def decoded(images):
 
 
 def test_catalogue():
-    assert list(TASKS) == [
-        "digits", "mnist", "usps", "kmnist", "omniglot", "cifar10", "cifar100", "flowers",
-        "fractals", "textures", "counting",
-    ]
+    assert " ".join(TASKS) == (
+        "digits mnist usps kmnist omniglot cifar10 cifar100 flowers fractals textures counting"
+    )
     for name, task in TASKS.items():
-        assert name == task.name and "\n" not in task.description
-        assert task.half in ("development", "reporting")
-        assert len(task.sizes) == 3
+        assert name == task.name and "\n" not in task.description and len(task.sizes) == 3
         assert all(size % task.n_classes == 0 for size in task.sizes)
-    halves = [task.half for task in TASKS.values()]
-    assert halves.count("development") == 6 and halves.count("reporting") == 5
-    mirrored = {name for name, task in TASKS.items() if task.mirror}
-    assert mirrored == {"cifar10", "cifar100", "flowers", "counting"}
+    assert sorted(task.half for task in TASKS.values()) == ["development"] * 6 + ["reporting"] * 5
+    assert {name for name in TASKS if TASKS[name].mirror} == {"cifar10", "cifar100", "flowers", "counting"}
 
 
 def test_digits():
@@ -153,14 +131,8 @@ def test_digits():
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_drawn(name):
-    pytest.importorskip("sfda.images.drawn.drawings")
     assert available(name)
     check(load_task(name))
-
-
-def test_part_wants_images_of_32_pixels():
-    with pytest.raises(ValueError, match=r"images: expected the shape \(2, 3, 32, 32\)"):
-        Part(np.zeros((2, 3, 28, 28), np.uint8), [0, 1])
 
 
 # Selection -------------------------------------------------------------------------------
@@ -209,26 +181,19 @@ def test_mnist_packed_or_not(tmp_path):
     assert plain.test.images.sum() == 3 * data.data[index].sum()
 
 
-def test_kmnist_needs_only_the_test_file(tmp_path):
-    write_idx_pairs(tmp_path, "KMNIST", {"t10k": 1900})
-    check(load_task("kmnist", tmp_path))
-
-
-def test_a_file_that_is_no_idx_file(tmp_path):
-    write_idx_pairs(tmp_path, "KMNIST", {"t10k": 20})
-    (tmp_path / "KMNIST" / "raw" / "t10k-labels-idx1-ubyte").write_bytes(b"<html>")
-    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte: expected an idx file"):
-        load_task("kmnist", tmp_path)
-
-
-def test_too_few_images(tmp_path):
-    write_idx_pairs(tmp_path, "KMNIST", {"t10k": 20})
+def test_kmnist_needs_only_the_test_file_and_that_whole(tmp_path):
+    check(load_task("kmnist", write_idx_pairs(tmp_path / "whole", "KMNIST", {"t10k": 1900})))
+    few = write_idx_pairs(tmp_path / "few", "KMNIST", {"t10k": 20})
     with pytest.raises(ValueError, match="task kmnist in .*: expected 1800 images of 10 classes"):
-        load_task("kmnist", tmp_path)
+        load_task("kmnist", few)
+    (few / "KMNIST" / "raw" / "t10k-labels-idx1-ubyte").write_bytes(b"<html>")
+    with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte: expected an idx file"):
+        load_task("kmnist", few)
+    with pytest.raises(ValueError, match=r"images: expected the shape \(2, 3, 32, 32\)"):
+        Part(np.zeros((2, 3, 28, 28), np.uint8), [0, 1])
 
 
 def test_usps(tmp_path):
-    pytest.importorskip("torchvision")
     rng = np.random.default_rng(0)
     rows = [
         f"{i % 10 + 1} " + " ".join(f"{j + 1}:{value}" for j, value in enumerate(pixels))
@@ -268,48 +233,35 @@ def test_omniglot_from_subset_or_public_folder(tmp_path):
     assert 0.25 < subset.train.images.float().mean() / 255 < 0.35
 
 
+@pytest.mark.parametrize("public", [False, True])
 @pytest.mark.parametrize("name, n_fine", [("cifar10", 10), ("cifar100", 100)])
-def test_cifar_subset(tmp_path, name, n_fine):
-    labels = np.arange(2000 + 2000) % n_fine
-    split = np.repeat([0, 1], [2000, 2000])
-    fine = sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))
-    write_subset(
-        tmp_path / f"{name}_subset.npz", [encoded(image) for image in coded_images(4000)],
-        labels, split, fine[:n_fine], ["x.png"] * 4000,
-    )
-    loaded = load_task(name, tmp_path)
-    check(loaded)
-    _check_cifar(loaded, labels)
+def test_cifar(name, n_fine, public, tmp_path, monkeypatch):
+    """Labels belong to the images, and the parts come from the right files."""
 
-
-@pytest.mark.parametrize("name, n_fine", [("cifar10", 10), ("cifar100", 100)])
-def test_cifar_from_torchvision(monkeypatch, tmp_path, name, n_fine):
-    # torchvision wants the official files, whose checksums it tests.
-    class Public:
+    class Public:  # torchvision wants the official files, whose checksums it tests
         def __init__(self, root, train, download):
             assert download
             start, stop = (0, 2000) if train else (2000, 4000)
-            self.data = coded_images(4000)[start:stop]
-            self.targets = [i % n_fine for i in range(start, stop)]
+            self.data, self.targets = coded_images(4000)[start:stop], [i % n_fine for i in range(start, stop)]
 
-    datasets = pytest.importorskip("torchvision.datasets")
-    monkeypatch.setattr(datasets, name.upper(), Public)
-    loaded = load_task(name, tmp_path, download=True)
+    fine_labels = np.arange(4000) % n_fine
+    if public:
+        monkeypatch.setattr(f"torchvision.datasets.{name.upper()}", Public)
+    else:
+        images = [encoded(image) for image in coded_images(4000)]
+        names = sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))[:n_fine]
+        split = np.repeat([0, 1], 2000)
+        write_subset(tmp_path / f"{name}_subset.npz", images, fine_labels, split, names, ["x.png"] * 4000)
+    loaded = load_task(name, tmp_path, download=public)
     check(loaded)
-    _check_cifar(loaded, np.arange(4000) % n_fine)
-
-
-def _check_cifar(loaded, fine_labels):
-    """Labels belong to the images, and the parts come from the right files."""
     for part in loaded.parts:
         index = decoded(part.images)
-        if loaded.task.name == "cifar10":
+        if name == "cifar10":
             assert ((index < 2000) == (part is not loaded.test)).all()
         else:  # from both files
             assert (index < 2000).any() and (index >= 2000).any()
         fine = fine_labels[index]
-        expected = fine if loaded.task.name == "cifar10" else task_images._coarse_labels()[fine]
-        assert part.labels.tolist() == expected.tolist()
+        assert part.labels.tolist() == (fine if name == "cifar10" else task_images._coarse_labels()[fine]).tolist()
         assert np.ptp(np.bincount(fine)) == 0
 
 
@@ -353,15 +305,11 @@ def test_missing_images(tmp_path, name):
     folder = tmp_path / "nothing"
     assert not available(name, folder)
     with pytest.raises(FileNotFoundError) as error:
-        load_task(name, folder)
+        load_task(name, folder, download=name == "flowers")  # these are fetched by hand
     message = str(error.value)
     assert f"task {name}" in message and str(folder) in message and "\n" not in message
-    assert ("download=True" in message) == (name != "flowers")
-
-
-def test_flowers_are_fetched_by_hand(tmp_path):
-    with pytest.raises(FileNotFoundError, match="flower_photos.tgz, unpacked"):
-        load_task("flowers", tmp_path, download=True)
+    assert ("download=True" if name != "flowers" else "flower_photos.tgz, unpacked") in message
+    assert (name == "flowers") != ("download=True" in message)
 
 
 def test_folder(monkeypatch, tmp_path):
@@ -386,8 +334,6 @@ def test_unknown_task(function):
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
 @pytest.mark.parametrize("name", WITH_FILES)
 def test_real(name):
-    if name == "usps":
-        pytest.importorskip("torchvision")
     assert available(name, REAL)
     loaded = load_task(name, REAL)
     check(loaded)
@@ -396,8 +342,6 @@ def test_real(name):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
 def test_classes_of_the_subsets_are_in_the_order_of_the_labels():
-    classes = task_images._subset(REAL / "cifar100_subset.npz")[2]["classes"]
+    classes = read_archive(REAL / "cifar100_subset.npz")["classes"]
     assert classes.tolist() == sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))
-    assert task_images._subset(REAL / "flower_photos_subset.npz")[2]["classes"].tolist() == list(
-        task_images.FLOWERS
-    )
+    assert read_archive(REAL / "flower_photos_subset.npz")["classes"].tolist() == list(task_images.FLOWERS)

@@ -4,17 +4,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
-
-from image_layouts import any_checksum, archive, no_network, square, told, write_cifar10, write_folder
+import torch
+import torchvision
+from image_layouts import archive, square, told, write_cifar10, write_folder
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from sfda.images.folders import from_dataset, image_archive, image_folder
 from sfda.images.official import load_official
-
-__all__ = ["any_checksum", "no_network"]  # fixtures
 
 
 class Squares(Dataset):
@@ -34,18 +30,12 @@ class Squares(Dataset):
         return self.convert(square(i % 3, i)), self.given[i]
 
 
-@pytest.mark.parametrize(
-    ("labels", "expected", "classes"),
-    [
-        ([3, 7, 7, 3, 11], [0, 1, 1, 0, 2], ["3", "7", "11"]),
-        (["dog", "cat", "dog"], [1, 0, 1], ["cat", "dog"]),
-        ([np.int16(-1), 5], [0, 1], ["-1", "5"]),
-        ([torch.tensor(4), torch.tensor(2)], [1, 0], ["2", "4"]),
-        ([np.array([4]), np.array([2])], [1, 0], ["2", "4"]),
-        ([np.str_("b"), "a"], [1, 0], ["a", "b"]),
-        ([True, False], [1, 0], ["False", "True"]),
-    ],
-)
+@pytest.mark.parametrize(("labels", "expected", "classes"), [
+    ([3, 7, 7, 3, 11], [0, 1, 1, 0, 2], ["3", "7", "11"]), (["dog", "cat", "dog"], [1, 0, 1], ["cat", "dog"]),
+    ([np.int16(-1), 5], [0, 1], ["-1", "5"]), ([torch.tensor(4), torch.tensor(2)], [1, 0], ["2", "4"]),
+    ([np.array([4]), np.array([2])], [1, 0], ["2", "4"]), ([np.str_("b"), "a"], [1, 0], ["a", "b"]),
+    ([True, False], [1, 0], ["False", "True"]),
+])
 def test_labels_of_a_data_set(labels, expected, classes):
     images = from_dataset(Squares(labels), "mine")
     assert images.labels.tolist() == expected and images.classes == classes
@@ -53,16 +43,11 @@ def test_labels_of_a_data_set(labels, expected, classes):
     assert [told(image)[:2] for image, _ in images.train] == [(i % 3, i) for i in range(len(labels))]
 
 
-@pytest.mark.parametrize(
-    ("labels", "given", "own", "expected"),
-    [
-        ([1, 2], None, ["a", "b", "c"], ["b", "c"]),
-        ([1, 2], ["x", "y"], ["a", "b", "c"], ["x", "y"]),
-        ([1, 2], ["x", "y", "z"], None, ["y", "z"]),
-        ([1, 5], None, ["a", "b", "c"], ["1", "5"]),
-        (["q", "p"], None, ["a", "b"], ["p", "q"]),
-    ],
-)
+@pytest.mark.parametrize(("labels", "given", "own", "expected"), [
+    ([1, 2], None, ["a", "b", "c"], ["b", "c"]), ([1, 2], ["x", "y"], ["a", "b", "c"], ["x", "y"]),
+    ([1, 2], ["x", "y", "z"], None, ["y", "z"]), ([1, 5], None, ["a", "b", "c"], ["1", "5"]),
+    (["q", "p"], None, ["a", "b"], ["p", "q"]),
+])
 def test_names_of_classes(labels, given, own, expected):
     assert from_dataset(Squares(labels, classes=own), classes=given).classes == expected
 
@@ -76,75 +61,50 @@ def to_array(image):
     return np.asarray(image)
 
 
-@pytest.mark.parametrize(
-    "convert",
-    [
-        to_array,
-        lambda image: to_array(image) / 255,
-        lambda image: (to_array(image) / 255).astype(np.float32),
-        lambda image: to_array(image).astype(np.int64),
-        lambda image: to_array(image.convert("RGBA")),
-        lambda image: torchvision.transforms.functional.to_tensor(image),
-        lambda image: torchvision.transforms.functional.pil_to_tensor(image),
-        lambda image: torchvision.transforms.functional.to_tensor(image).double(),
-        lambda image: image.convert("RGBA"),
-    ],
-)
+@pytest.mark.parametrize("convert", [
+    to_array, lambda image: to_array(image) / 255, lambda image: (to_array(image) / 255).astype(np.float32),
+    lambda image: to_array(image).astype(np.int64), lambda image: to_array(image.convert("RGBA")),
+    lambda image: torchvision.transforms.functional.to_tensor(image),
+    lambda image: torchvision.transforms.functional.pil_to_tensor(image),
+    lambda image: torchvision.transforms.functional.to_tensor(image).double(), lambda image: image.convert("RGBA"),
+])
 def test_images_of_a_data_set(convert):
     images = from_dataset(Squares([0, 1, 2, 0], convert))
     assert [told(image)[:2] for image, _ in images.everything] == [(0, 0), (1, 1), (2, 2), (0, 3)]
     assert images.train[0][0].size == (12, 9)
 
 
-@pytest.mark.parametrize(
-    "image",
-    [np.full((4, 5), 51, np.uint8), np.full((4, 5, 1), 51, np.uint8),
-     torch.full((4, 5), 0.2), torch.full((1, 4, 5), 0.2)],
-)
-def test_grey_images_of_a_data_set(image):
+@pytest.mark.parametrize(("image", "expected"), [
+    (np.full((4, 5), 51, np.uint8), 51), (np.full((4, 5, 1), 51, np.uint8), 51), (torch.full((4, 5), 0.2), 51),
+    (torch.full((1, 4, 5), 0.2), 51), (np.eye(4, 5, dtype=bool), 255 * np.eye(4, 5)),
+])
+def test_grey_and_one_bit_images_of_a_data_set(image, expected):
     (found, _), _ = from_dataset(Squares([0, 1], lambda _: image)).everything
-    assert found.size == (5, 4) and (np.asarray(found) == 51).all()
+    assert found.size == (5, 4) and (np.moveaxis(np.asarray(found), 2, 0) == expected).all()
 
 
-def test_one_bit_images_of_a_data_set():
-    (found, _), _ = from_dataset(Squares([0, 1], lambda _: np.eye(4, dtype=bool))).everything
-    assert (np.asarray(found)[:, :, 1] == 255 * np.eye(4)).all()
-
-
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (np.full((4, 5, 3), -0.1), "from 0 to 1 or whole ones from 0 to 255, got float64 beyond"),
-        (np.full((4, 5, 3), 1.1), "without normalisation"),
-        (np.full((4, 5, 3), np.nan), "from 0 to 1"),
-        (np.full((4, 5, 3), 256), "got int64 beyond"),
-        (np.full((4, 5, 3), 1j), "got complex128"),
-        (np.zeros((3, 4, 5)), r"of 1, 3 or 4 channels, got \(3, 4, 5\)"),
-        (torch.zeros(5, 4, 3), r"got \(4, 3, 5\)"),
-        (np.zeros(4), r"got \(4,\)"),
-        ("a path", "expected an image of PIL, an array or a tensor, got str"),
-    ],
-)
+@pytest.mark.parametrize(("image", "message"), [
+    (np.full((4, 5, 3), -0.1), "from 0 to 1 or whole ones from 0 to 255, got float64 beyond"),
+    (np.full((4, 5, 3), 1.1), "without normalisation"), (np.full((4, 5, 3), np.nan), "from 0 to 1"),
+    (np.full((4, 5, 3), 256), "got int64 beyond"), (np.full((4, 5, 3), 1j), "got complex128"),
+    (np.zeros((3, 4, 5)), r"of 1, 3 or 4 channels, got \(3, 4, 5\)"), (torch.zeros(5, 4, 3), r"got \(4, 3, 5\)"),
+    (np.zeros(4), r"got \(4,\)"), ("a path", "expected an image of PIL, an array or a tensor, got str"),
+])
 def test_images_of_other_kinds(image, message):
     with pytest.raises(ValueError, match=f"mine: .*{message}"):
         from_dataset(Squares([0, 1], lambda _: image), "mine")
 
 
-@pytest.mark.parametrize(
-    ("dataset", "message"),
-    [
-        (Squares([]), "expected at least one image, found none"),
-        (Squares([1, 1]), "expected at least 2 classes"),
-        (Squares([0.5, 1.0]), "expected classes, found 0.5"),
-        (Squares([1, "a"]), "mixture"),
-        (Squares([[0, 1], [1, 0]]), "one class an image, got list"),
-        (Squares([np.array([0, 1]), np.array([1, 0])]), "one class an image, got ndarray"),
-        (Squares([None, 1]), "labels: expected"),
-        ([{"image": 1, "label": 2}], r"expected items \(image, label\), got dict"),
-        ([(1, 2, 3)], r"expected items \(image, label\), got tuple"),
-        (iter([(1, 2)]), "a data set with a length, got list_iterator"),
-    ],
-)
+@pytest.mark.parametrize(("dataset", "message"), [
+    (Squares([]), "expected at least one image, found none"), (Squares([1, 1]), "expected at least 2 classes"),
+    (Squares([0.5, 1.0]), "expected classes, found 0.5"), (Squares([1, "a"]), "mixture"),
+    (Squares([[0, 1], [1, 0]]), "one class an image, got list"),
+    (Squares([np.array([0, 1]), np.array([1, 0])]), "one class an image, got ndarray"),
+    (Squares([None, 1]), "labels: expected"),
+    ([{"image": 1, "label": 2}], r"expected items \(image, label\), got dict"),
+    ([(1, 2, 3)], r"expected items \(image, label\), got tuple"),
+    (iter([(1, 2)]), "a data set with a length, got list_iterator"),
+])
 def test_bad_data_sets(dataset, message):
     with pytest.raises(ValueError, match=f"mine: .*{message}"):
         from_dataset(dataset, "mine")
@@ -158,11 +118,10 @@ def test_stated_labels_spare_reading(key, convert):
     assert from_dataset(dataset).labels.tolist() == [1, 0, 0, 2] * 50 and dataset.read <= 4
 
 
-@pytest.mark.parametrize(
-    "attributes",
-    [{"targets": [0] * 6}, {"targets": [5, 2]}, {"targets": "a.xml b.xml".split() * 3}, {"labels": 6},
-     {"targets": [5, 2, 2, 9, 5, 2], "target_transform": abs}, {"targets": None}, {"targets": [[1, 2]] * 6}],
-)  # fmt: skip
+@pytest.mark.parametrize("attributes", [
+    {"targets": [0] * 6}, {"targets": [5, 2]}, {"targets": "a.xml b.xml".split() * 3}, {"labels": 6},
+    {"targets": [5, 2, 2, 9, 5, 2], "target_transform": abs}, {"targets": None}, {"targets": [[1, 2]] * 6},
+])
 def test_stated_labels_that_are_wrong_or_transformed_are_not_believed(attributes):
     dataset = Squares([5, 2, 2, 9, 5, 2], **attributes)
     assert from_dataset(dataset).labels.tolist() == [1, 0, 0, 2, 1, 0] and dataset.read >= 6

@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("torchvision")
-
 from torch.utils.data import Dataset
 
 from sfda.benchmark.finetune import features

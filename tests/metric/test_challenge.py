@@ -114,7 +114,7 @@ def test_library_and_dtype_are_those_of_the_features(dtype, library):
         (0.5, "confidence: expected shape (6,), got ()"),
         ([0.5, 0.5, 1.5, 0.5, -1, 0], "confidence: expected values in [0, 1], found 1.5 in row 2"),
         ([0.5] * 5 + [np.nan], "confidence: expected values in [0, 1], found nan in row 5"),
-        (["much"] * 6, "confidence: expected one number a row of features"),
+        ([1j] * 6, "confidence: expected numbers, got list: Complex data not supported"),
     ],
 )
 def test_bad_confidence(confidence, message):
@@ -130,7 +130,7 @@ def test_bad_posterior():
         expected_confmix(np.eye(6), [0, 1] * 3, np.repeat([[0.5, 0.5], [0.5, 0.6]], [2, 4], 0))
     with pytest.raises(ValueError, match=r"^features: expected numbers of at most 1e\+75 in size, found 1\.7e\+308 in row 0; rescale them$"):
         expected_confmix(np.full((6, 2), 1.7e308), [0, 1] * 3, np.full((6, 2), 0.5))
-    with pytest.raises(ValueError, match="^confidence: expected one number a row of features$"):
+    with pytest.raises(ValueError, match="^confidence: expected real numbers, got dtype object$"):
         confmix(np.eye(2), [0, 1], [10**400, 0])
     with pytest.raises(ValueError, match=r"^posterior: expected 2 columns, one a class, got 3$"):
         expected_confmix(np.eye(6), [0, 1] * 3, np.full((6, 3), 1 / 3))

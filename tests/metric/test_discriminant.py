@@ -11,6 +11,7 @@ import literal
 from data_sets import CASES, gaussian_classes, labelled_features, reference_case
 from sfda import FisherDiscriminant
 from sfda.metric.scatter import LabelledFeatures
+from sfda.metric.score import judge
 
 # scikit-learn warns where most classes are singletons, which is meant here.
 pytestmark = pytest.mark.filterwarnings("ignore:The number of unique classes is greater")
@@ -67,7 +68,7 @@ def test_scoring_path_equals_the_estimator(data, shrinkage):
     X, y = data
     split = LabelledFeatures.from_features(X, y, y.max() + 1)
     proba = FisherDiscriminant(shrinkage).fit(X, y).predict_proba(X)
-    assert np.exp(split.log_posterior(shrinkage)) == pytest.approx(proba, abs=1e-9)
+    assert np.exp(judge(split, shrinkage)(split.residuals, split.y)) == pytest.approx(proba, abs=1e-9)
 
 
 @given(labelled_features())

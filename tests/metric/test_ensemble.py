@@ -476,7 +476,7 @@ def test_nuclear_options_are_checked(option):
         ({"method": "top", "scores": [1, 2, 3]}, "scores: expected a mapping"),
         ({"method": "top", "scores": {"net 9": 1.0}}, "scores: expected names of features_by_model, got 'net 9'"),
         ({"method": "held-out", "scores": {"net 0": 1.0}}, "scores: expected None for method 'held-out'"),
-        ({"features_by_model": {"flat": np.zeros((240, 3))}, "size": 1}, r"\['flat'\]: expected variation"),
+        ({"features_by_model": {"flat": np.zeros((240, 3))}, "size": 1}, r"\['flat'\]: features: expected variation"),
         ({"labels": np.r_[9, Y[1:]]}, "leave-one-out needs at least 2 samples"),
         ({"shrinkage": 2}, "shrinkage"),
         ({"challenge": "no"}, "challenge: expected True or False"),

@@ -239,10 +239,7 @@ def test_the_path_of_accelerators(posterior, D, dtype, shrinkage):
     X = gaussian_classes(8, y, D, separation=0.3, scale=0.1).astype(dtype)
     x, t = torch.from_numpy(X), torch.from_numpy(y)
     before = x.clone()
-    if posterior == "resubstitution":
-        log_p = score._resubstitution(x, t, 3, True, shrinkage, 5.0)
-    else:
-        log_p = score._leave_one_out(x, t, 3, True, shrinkage)
+    log_p = score._passes(x, t, 3, posterior == "leave-one-out", True, shrinkage, 5.0)
     value = score._mean_probability(log_p, t)
     expected = quietly(X, y, posterior=posterior, shrinkage=shrinkage)
     assert value == pytest.approx(expected, abs=1e-9 if dtype == "float64" else 1e-5)
@@ -283,7 +280,7 @@ def test_float32_is_not_what_torch_has_been_allowed_to_make_of_it(allowed, monke
 def test_accelerators_meet_the_limits_of_float32():
     X, y = dependent("sum", 0)
     with pytest.raises(OutOfPrecision):
-        score._resubstitution(torch.from_numpy(X).float(), torch.from_numpy(y), 4, True, None, 5.0)
+        score._passes(torch.from_numpy(X).float(), torch.from_numpy(y), 4, False, True, None, 5.0)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0"])
@@ -302,7 +299,7 @@ def test_arrays_that_torch_does_not_take(shape, device):
         X = X.T.copy().T
     assert sfda_score(X, y, device=device) == pytest.approx(expected, abs=1e-12)
     # As an accelerator would get it.
-    assert _move(X, "features", "meta").shape == X.shape
+    assert _move(X, "meta").shape == X.shape
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -4,13 +4,8 @@ import re
 from collections import OrderedDict
 
 import numpy as np
-import pytest
-
-torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
-timm = pytest.importorskip("timm")
-safetensors_torch = pytest.importorskip("safetensors.torch")
-
+import torch
+import torchvision
 from PIL import Image
 
 
@@ -59,10 +54,3 @@ def untrained(architecture, device="cpu", **options):
         options = {"init_weights": False, "transform_input": True} | options
     with torch.device(device):
         return torchvision.models.get_model(architecture, weights=None, **options).eval()
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Networks are made without drawing the numbers that weights replace: most of the time that it takes."""
-    for function in ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "trunc_normal_"):
-        monkeypatch.setattr(torch.nn.init, function, lambda tensor, *arguments, **options: tensor)

@@ -5,12 +5,10 @@ import json
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
-timm = pytest.importorskip("timm")
-safetensors_torch = pytest.importorskip("safetensors.torch")
-
+import safetensors.torch as safetensors_torch
+import timm
+import torch
+import torchvision
 from PIL import Image
 from small_networks import Squares, as_images, equal, old_densenet, untrained
 
@@ -61,22 +59,19 @@ def in_a_box(state):
     return {"state_dict": parallel(state), "epoch": 3, "args": argparse.Namespace(lr=0.1)}
 
 
-@pytest.mark.parametrize(
-    ("name", "layer", "saved", "suffix"),
-    [
-        ("torchvision:resnet18", "fc", in_a_box, ".pth"),
-        ("torchvision:resnet18", "fc", lambda state: without(state, "fc"), ".safetensors"),
-        ("torchvision:resnet18", "fc", lambda state: parallel(of_two_layers(state, "fc")), ".pt"),
-        ("torchvision:squeezenet1_1", "classifier.1", dict, ".safetensors"),
-        ("torchvision:densenet121", "classifier", old_densenet, ".pth"),
-        ("torchvision:mnasnet0_5:IMAGENET1K_V1", "classifier.1", dict, ".pth"),
-        ("torchvision:googlenet", "fc", lambda state: state | {"aux1.fc1.weight": torch.zeros(1)}, ".pth"),
-        ("timm:test_vit", "head", lambda state: {"model": parallel(state)}, ".pth"),
-        ("timm:test_vit.r160_in1k", "head", lambda state: without(state, "head"), ".pth"),
-        ("timm:test_efficientnet", "classifier", dict, ".safetensors"),
-        ("timm:deit_tiny_distilled_patch16_224", "head_dist", dict, ".safetensors"),
-    ],
-)
+@pytest.mark.parametrize(("name", "layer", "saved", "suffix"), [
+    ("torchvision:resnet18", "fc", in_a_box, ".pth"),
+    ("torchvision:resnet18", "fc", lambda state: without(state, "fc"), ".safetensors"),
+    ("torchvision:resnet18", "fc", lambda state: parallel(of_two_layers(state, "fc")), ".pt"),
+    ("torchvision:squeezenet1_1", "classifier.1", dict, ".safetensors"),
+    ("torchvision:densenet121", "classifier", old_densenet, ".pth"),
+    ("torchvision:mnasnet0_5:IMAGENET1K_V1", "classifier.1", dict, ".pth"),
+    ("torchvision:googlenet", "fc", lambda state: state | {"aux1.fc1.weight": torch.zeros(1)}, ".pth"),
+    ("timm:test_vit", "head", lambda state: {"model": parallel(state)}, ".pth"),
+    ("timm:test_vit.r160_in1k", "head", lambda state: without(state, "head"), ".pth"),
+    ("timm:test_efficientnet", "classifier", dict, ".safetensors"),
+    ("timm:deit_tiny_distilled_patch16_224", "head_dist", dict, ".safetensors"),
+])
 def test_weights_of_ones_own(name, layer, saved, suffix, tmp_path):
     kind, architecture, *_ = name.split(":")
     torch.manual_seed(0)
@@ -117,17 +112,14 @@ def test_which_files_of_ones_own_lose_their_classifier(tmp_path):
         assert getattr(head, "out_features", 0) == classes
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("torchvision:resnet18", None, "mine.pth is missing"),
-        ("torchvision:resnet18", b"half a file", "mine.pth cannot be read: it is damaged"),
-        ("timm:test_vit", [1, 2], "expected mine.pth to hold a state dict.*found list"),
-        ("timm:test_vit", {"net": {"w": torch.zeros(1)}, "epoch": 1}, "state dict.*found net, epoch"),
-        ("torchvision:resnet18", {"conv1.weight": torch.zeros(64, 3, 7, 7)}, "not its weights: bn1.weight"),
-        ("timm:test_vit", {}, "these are not its weights: "),
-    ],
-)
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("torchvision:resnet18", None, "mine.pth is missing"),
+    ("torchvision:resnet18", b"half a file", "mine.pth cannot be read: it is damaged"),
+    ("timm:test_vit", [1, 2], "expected mine.pth to hold a state dict.*found list"),
+    ("timm:test_vit", {"net": {"w": torch.zeros(1)}, "epoch": 1}, "state dict.*found net, epoch"),
+    ("torchvision:resnet18", {"conv1.weight": torch.zeros(64, 3, 7, 7)}, "not its weights: bn1.weight"),
+    ("timm:test_vit", {}, "these are not its weights: "),
+])
 def test_weights_of_ones_own_that_are_none(name, content, message, tmp_path):
     path = tmp_path / "mine.pth"
     if isinstance(content, bytes):
@@ -140,13 +132,11 @@ def test_weights_of_ones_own_that_are_none(name, content, message, tmp_path):
 
 
 def test_damaged_safetensors(tmp_path):
-    (tmp_path / "mine.safetensors").write_bytes(b"half a file of tensors")
-    with pytest.raises(ValueError, match="mine.safetensors cannot be read"):
-        load(f"timm:test_vit={tmp_path / 'mine.safetensors'}")
     path, _ = write_manifest(tmp_path)
-    (tmp_path / "net.safetensors").write_bytes(b"half a file of tensors")
-    with pytest.raises(ValueError, match="net: net.safetensors cannot be read"):
-        load(str(path))
+    for name, file in ((f"timm:test_vit={tmp_path / 'mine.safetensors'}", "mine"), (str(path), "net")):
+        (tmp_path / f"{file}.safetensors").write_bytes(b"half a file of tensors")
+        with pytest.raises(ValueError, match=f"{file}.safetensors cannot be read"):
+            load(name)
 
 
 def test_weights_of_a_pocket_network_may_lie_in_the_folder(tmp_path):
@@ -202,46 +192,36 @@ def test_a_manifest(tmp_path, suffix):
     assert names_in(path) == [f"{path}:net"]
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"file": "net.pt"}, "pickles can run code"),
-        ({"file": "gone.safetensors"}, "gone.safetensors is missing"),
-        ({"builder": {"callable": "os.system", "args": ["true"], "kwargs": {}}},
-         "net cannot be built .ValueError: os.system is refused, only torchvision and timm are called"),
-        ({"builder": {"callable": "timm.create_model", "args": ["test_vit"]}},
-         "net cannot be built .KeyError: 'kwargs'"),
-        ({"builder": {"callable": "timm.nonesuch", "args": [], "kwargs": {}}},
-         "net cannot be built .AttributeError"),
-        ({"normalisation": {"mean": [0.5]}}, "net cannot be built .TypeError"),
-        ({"builder": {"callable": "timm.create_model", "args": ["test_vit"], "kwargs": {}}}, "not its weights"),
-    ],
-)
+@pytest.mark.parametrize(("change", "message"), [
+    ({"file": "net.pt"}, "pickles can run code"), ({"file": "gone.safetensors"}, "gone.safetensors is missing"),
+    ({"builder": {"callable": "os.system", "args": ["true"], "kwargs": {}}},
+     "net cannot be built .ValueError: os.system is refused, only torchvision and timm are called"),
+    ({"builder": {"callable": "timm.create_model", "args": ["test_vit"]}},
+     "net cannot be built .KeyError: 'kwargs'"),
+    ({"builder": {"callable": "timm.nonesuch", "args": [], "kwargs": {}}},
+     "net cannot be built .AttributeError"),
+    ({"normalisation": {"mean": [0.5]}}, "net cannot be built .TypeError"),
+    ({"builder": {"callable": "timm.create_model", "args": ["test_vit"], "kwargs": {}}}, "not its weights"),
+])
 def test_a_bad_manifest(tmp_path, change, message):
     path, _ = write_manifest(tmp_path, **change)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         load(str(path))
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("resnet50", "name: expected torchvision:NAME, .* or MANIFEST.json:NAME, got 'resnet50'"),
-        ("torchvision", "torchvision has no ''"),
-        ("torchvision:resnet49", "torchvision has no 'resnet49'"),
-        ("torchvision:resnet50:IMAGENET2K", "torchvision has no 'resnet50:IMAGENET2K'"),
-        ("torchvision:resnet49=x.pth", "torchvision has no 'resnet49'"),
-        ("torchvision:resnet50=gone.pth", "gone.pth is missing"),
-        ("torchvision:resnet50=", "the file after = is missing"),
-        ("timm:vit_9000", "timm has no 'vit_9000'"),
-        ("timm:resnet18.nonesuch", "timm has no 'resnet18.nonesuch'"),
-        ("timm:resnet18=gone.pth", "gone.pth is missing"),
-        ("transformer:swin", "expected one of deit_tiny, .*, got 'swin'"),
-        ("self-supervised:moco", "expected one of byol, .*, got 'moco'"),
-        ("pocket:vit_9000", "model: expected one of resnet_10"),
-        ("gone.json:net", "gone.json is missing"),
-    ],
-)
+@pytest.mark.parametrize(("name", "message"), [
+    ("resnet50", "name: expected torchvision:NAME, .* or MANIFEST.json:NAME, got 'resnet50'"),
+    ("torchvision", "torchvision has no ''"), ("torchvision:resnet49", "torchvision has no 'resnet49'"),
+    ("torchvision:resnet50:IMAGENET2K", "torchvision has no 'resnet50:IMAGENET2K'"),
+    ("torchvision:resnet49=x.pth", "torchvision has no 'resnet49'"),
+    ("torchvision:resnet50=gone.pth", "gone.pth is missing"),
+    ("torchvision:resnet50=", "the file after = is missing"), ("timm:vit_9000", "timm has no 'vit_9000'"),
+    ("timm:resnet18.nonesuch", "timm has no 'resnet18.nonesuch'"),
+    ("timm:resnet18=gone.pth", "gone.pth is missing"),
+    ("transformer:swin", "expected one of deit_tiny, .*, got 'swin'"),
+    ("self-supervised:moco", "expected one of byol, .*, got 'moco'"),
+    ("pocket:vit_9000", "model: expected one of resnet_10"), ("gone.json:net", "gone.json is missing"),
+])
 def test_names_that_mean_nothing(name, message):
     said = []
     for function in (load, check):

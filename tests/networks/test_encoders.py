@@ -3,11 +3,8 @@
 import copy
 
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("torchvision")
-timm = pytest.importorskip("timm")
-
+import timm
+import torch
 from torch import nn
 from torchvision.transforms import Compose, Normalize, ToTensor
 from torchvision.transforms._presets import ImageClassification

@@ -2,10 +2,7 @@
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("timm")
-
+import torch
 from scipy.special import erf, softmax
 
 from sfda.networks.pvt import DEPTHS, PyramidVisionTransformer

@@ -2,15 +2,16 @@
 
 import os
 import signal
-import threading
+import sys
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from data_sets import gaussian_classes
-from sfda import METRICS, SaturationWarning, stream_score
+from sfda import METRICS, SaturationWarning
 from sfda.benchmark import cells as benchmark
 from sfda.benchmark import tables
 from sfda.streaming import cluster, stream
@@ -21,18 +22,7 @@ import dask.array as da
 from distributed.utils import get_mp_context
 
 from forks import forkserver
-from small_benchmark import (
-    CELLS,
-    NAMES,
-    SCRIPT,
-    SEEDS,
-    TASK_NAMES,
-    contents,
-    measured,
-    results,
-    small,
-    weights,
-)
+from small_benchmark import CELLS, NAMES, SCRIPT, SEEDS, TASK_NAMES, contents, measured, results, small, weights
 
 __all__ = ["measured", "small", "weights"]  # fixtures
 
@@ -47,8 +37,7 @@ def sample(n=400, d=10, c=4, seed=0):
 
 
 def scored(*args, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SaturationWarning)
+    with warnings.catch_warnings(action="ignore", category=SaturationWarning):
         return cluster.dask_score(*args, **options)
 
 
@@ -69,10 +58,12 @@ def threads():
 
 def local_cluster(**options):
     """Two worker processes."""
-    return distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None,
-        silence_logs=50, **options,
-    )  # fmt: skip
+    quiet = {"dashboard_address": None, "silence_logs": 50}
+    return distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **quiet, **options)
+
+
+def kill_one(local):
+    os.kill(next(iter(local.workers.values())).pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -90,36 +81,27 @@ def two_workers(tmp_path):
 @pytest.mark.parametrize("chunks", [(400, 10), (37, 10), (100, 3)])
 def test_an_array_in_any_chunks(metric, chunks):
     X, y = sample()
-    expected = METRICS[metric](X, y)
     found = scored(da.from_array(X, chunks=chunks), y, metric=metric)
-    assert found == pytest.approx(expected, rel=0, abs=1e-9)
+    assert found == pytest.approx(METRICS[metric](X, y), rel=0, abs=1e-9)
     labels = da.from_array(y, chunks=120)
     assert scored(da.from_array(X, chunks=chunks), labels, metric=metric) == found
 
 
-@pytest.mark.parametrize("metric", ["SFDA", "left-out probability"])
-def test_delayed_chunks(metric):
+def test_delayed_and_empty_chunks_options_and_few_samples():
     X, y = sample()
     names = np.array(["ash", "birch", "cedar", "doum palm"])[y]
     chunks = [dask.delayed((X[i : i + 30], names[i : i + 30])) for i in range(0, 400, 30)]
-    assert scored(chunks, metric=metric) == pytest.approx(METRICS[metric](X, y), rel=0, abs=1e-9)
-
-
-def test_options_empty_chunks_and_few_samples():
-    X, y = sample()
+    for metric in ("SFDA", "left-out probability"):
+        assert scored(chunks, metric=metric) == pytest.approx(METRICS[metric](X, y), rel=0, abs=1e-9)
     lazy = da.concatenate([da.from_array(X[:0]), da.from_array(X, chunks=(90, 10))])
     options = {"posterior": "leave-one-out", "shrinkage": 0.2}
     assert scored(lazy, y, **options) == pytest.approx(METRICS["SFDA"](X, y, **options), abs=1e-10)
     X, y = sample(30, 40)
     found = scored(da.from_array(X, chunks=(7, 40)), y, metric="left-out probability")
     assert found == pytest.approx(METRICS["left-out probability"](X, y), abs=1e-10)
-
-
-def test_saturation_is_said_where_the_score_is_asked_for():
-    X, y = sample(30, 40)
-    with pytest.warns(SaturationWarning) as found:
+    with pytest.warns(SaturationWarning) as warned:  # where the score is asked for
         cluster.dask_score(da.from_array(X), y)
-    assert found[0].filename == __file__
+    assert warned[0].filename == __file__
 
 
 BAD = [
@@ -130,6 +112,7 @@ BAD = [
     (([dask.delayed((1, 2))], [0, 1]), "labels: expected none beside delayed chunks"),
     (([],), "expected chunks with samples, found none"),
     ((da.full((4, 2), np.nan), [0, 1, 0, 1]), "chunk 0: features: expected finite numbers, found NaN"),
+    ((da.ones((40, 3), chunks=10)[da.ones(40, chunks=10) > 0], np.arange(40) % 2), "features: expected known numbers of rows"),
 ]  # fmt: skip
 
 
@@ -139,14 +122,8 @@ def test_bad_input(arguments, message):
         cluster.dask_score(*arguments)
 
 
-def test_rows_of_unknown_number():
-    lazy = da.ones((40, 3), chunks=10)
-    with pytest.raises(ValueError, match="features: expected known numbers of rows"):
-        cluster.dask_score(lazy[lazy[:, 0] > 0], np.arange(40) % 2)
-
-
 def test_without_dask(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "dask", None)
+    monkeypatch.setitem(sys.modules, "dask", None)
     with pytest.raises(ModuleNotFoundError, match="not installed: pip install dask distributed"):
         cluster.dask_score(None)
 
@@ -154,38 +131,24 @@ def test_without_dask(monkeypatch):
 @UNTIDY
 def test_a_worker_that_dies_does_not_change_the_score():
     X, y = sample(600, 12)
-    killed = []
 
     def slowly(i):
         time.sleep(0.15)
         return X[i : i + 50], y[i : i + 50]
 
     chunks = [dask.delayed(slowly)(i) for i in range(0, 600, 50)]
-
-    def kill():
-        time.sleep(1)
-        worker = next(iter(two.workers.values()))
-        killed.append(worker.pid)
-        os.kill(worker.pid, signal.SIGKILL)
-
-    with local_cluster() as two, distributed.Client(two):
-        killer = threading.Thread(target=kill)
-        killer.start()
+    with local_cluster() as two, distributed.Client(two), ThreadPoolExecutor() as pool:
+        killed = pool.submit(lambda: (time.sleep(1), kill_one(two)))
         found = scored(chunks, metric="left-out probability")
-        killer.join()
-    assert killed
+        assert killed.result()
     assert found == pytest.approx(METRICS["left-out probability"](X, y), rel=0, abs=1e-9)
-    assert found == pytest.approx(
-        stream_score(lambda: [(X, y)], metric="left-out probability"), rel=0, abs=1e-9
-    )
 
 
 def test_statistics_of_many_features_travel_quietly():
     """Warnings are errors: ten megabytes a pass are what a pass is."""
     X, y = sample(2_600, 1_200)
-    arrays = da.from_array(X, chunks=(1_300, 1_200))
     with local_cluster() as local, distributed.Client(local):
-        found = scored(arrays, y, metric="discriminant accuracy")
+        found = scored(da.from_array(X, chunks=(1_300, 1_200)), y, metric="discriminant accuracy")
     assert found == pytest.approx(METRICS["discriminant accuracy"](X, y), rel=0, abs=1e-9)
 
 
@@ -199,23 +162,17 @@ def test_cells_of_a_worker_that_dies_are_measured_again(two_workers, tmp_path, w
     def kill(line):
         lines.append(line)
         if len(lines) == 1:  # the first is done: its worker, or the other, is at the next
-            os.kill(next(iter(two_workers.workers.values())).pid, signal.SIGKILL)
+            kill_one(two_workers)
 
-    n = benchmark.run(
-        NAMES, TASK_NAMES, SEEDS, cells=cells, weights=weights, device="cpu",
-        scheduler=two_workers.scheduler_address, progress=kill,
-    )  # fmt: skip
+    options = {"cells": cells, "weights": weights, "device": "cpu", "scheduler": two_workers.scheduler_address}
+    n = benchmark.run(NAMES, TASK_NAMES, SEEDS, progress=kill, **options)
     assert n == len(CELLS) and len(lines) == 4
     assert results(cells) == results(measured[0])
     # Nothing is left to do for anyone.
     before = contents(cells)
-    again = benchmark.run(
-        NAMES, TASK_NAMES, SEEDS, cells=cells, weights=weights, device="cpu",
-        scheduler=two_workers.scheduler_address, progress=lines.append,
-    )  # fmt: skip
+    again = benchmark.run(NAMES, TASK_NAMES, SEEDS, progress=lines.append, **options)
     assert again == 0 and contents(cells) == before
-    counts = tables.collect(cells, tmp_path / "tables")
-    assert counts == {"accuracy": 8, "probe": 4, "curves": 8}
+    assert tables.collect(cells, tmp_path / "tables") == {"accuracy": 8, "probe": 4, "curves": 8}
 
 
 @UNTIDY
@@ -232,7 +189,7 @@ def test_jobs_that_are_done_are_not_done_again(tmp_path):
             assert outcome == job
             found.append(job)
             if len(found) == 10:
-                os.kill(next(iter(two.workers.values())).pid, signal.SIGKILL)
+                kill_one(two)
     assert sorted(found) == list(range(20))
     done = (tmp_path / "done.txt").read_text().split()
     assert set(done) == set(map(str, range(20)))
@@ -264,14 +221,9 @@ def test_a_job_that_ends_its_workers_is_told_apart(tmp_path):
 
 
 @UNTIDY
-def test_no_scheduler_at_the_address(monkeypatch, tmp_path, weights):
+def test_no_scheduler_at_the_address_and_jobs_beside_one(tmp_path, weights):
+    options = {"cells": tmp_path, "weights": weights, "scheduler": "tcp://127.0.0.1:9", "progress": print}
     with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(OSError):
-        benchmark.run(
-            NAMES[:1], TASK_NAMES[:1], [0], cells=tmp_path, weights=weights,
-            scheduler="tcp://127.0.0.1:9", progress=print,
-        )  # fmt: skip
-
-
-def test_jobs_beside_a_scheduler(tmp_path):
+        benchmark.run(NAMES[:1], TASK_NAMES[:1], [0], **options)
     with pytest.raises(ValueError, match="jobs: a scheduler's workers are the processes"):
-        benchmark.run(NAMES, TASK_NAMES, [0], cells=tmp_path, jobs=2, scheduler="tcp://127.0.0.1:9")
+        benchmark.run(NAMES, TASK_NAMES, [0], jobs=2, **options)

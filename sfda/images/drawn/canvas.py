@@ -59,4 +59,5 @@ def paint(picture, distance, colour):
 
 
 def halved(fine):
+    """A field (64, 64) as means of its squares of two by two, (32, 32)."""
     return fine.reshape(SIDE, 2, SIDE, 2).mean((1, 3))

@@ -36,56 +36,27 @@ TARGET_FRACTALS = tuple(range(1000, 1016))
 # Generator, its parameters, and how far a sample may be turned (degrees). Frequencies are cycles per image, periods
 # and distances are pixels.
 SOURCE_TEXTURES = (
-    ("grating", (4, 0, "sine"), 9),
-    ("grating", (4, 45, "square"), 9),
-    ("grating", (7, 90, "sine"), 9),
-    ("grating", (7, 135, "saw"), 9),
-    ("grating", (10, 20, "square"), 9),
-    ("plaid", (4, 90, 0), 12),
-    ("plaid", (7, 60, 15), 12),
-    ("plaid", (5, 35, 90), 12),
-    ("noise", (1, 4, 0, 180), 180),
-    ("noise", (5, 8, 0, 180), 180),
-    ("noise", (3, 9, 0, 20), 15),
-    ("noise", (3, 9, 90, 20), 15),
-    ("blobs", (2, 4, 0.7), 180),
-    ("blobs", (4, 7, 1.0), 180),
-    ("cells", (11, 1.0, "edges"), 180),
-    ("cells", (5, 1.0, "cones"), 180),
-    ("cells", (8, 1.0, "mosaic"), 180),
-    ("lattice", (8, "checker"), 45),
-    ("lattice", (7, "bricks"), 45),
-    ("lattice", (7, "dots"), 45),
-    ("lattice", (9, "crosses"), 45),
-    ("spiral", (1, 6), 180),
-    ("spiral", (4, 9), 180),
-    ("spiral", (0, 5), 180),
-)
+    ("grating", (4, 0, "sine"), 9), ("grating", (4, 45, "square"), 9), ("grating", (7, 90, "sine"), 9),
+    ("grating", (7, 135, "saw"), 9), ("grating", (10, 20, "square"), 9), ("plaid", (4, 90, 0), 12),
+    ("plaid", (7, 60, 15), 12), ("plaid", (5, 35, 90), 12), ("noise", (1, 4, 0, 180), 180),
+    ("noise", (5, 8, 0, 180), 180), ("noise", (3, 9, 0, 20), 15), ("noise", (3, 9, 90, 20), 15),
+    ("blobs", (2, 4, 0.7), 180), ("blobs", (4, 7, 1.0), 180), ("cells", (11, 1.0, "edges"), 180),
+    ("cells", (5, 1.0, "cones"), 180), ("cells", (8, 1.0, "mosaic"), 180), ("lattice", (8, "checker"), 45),
+    ("lattice", (7, "bricks"), 45), ("lattice", (7, "dots"), 45), ("lattice", (9, "crosses"), 45),
+    ("spiral", (1, 6), 180), ("spiral", (4, 9), 180), ("spiral", (0, 5), 180),
+)  # fmt: skip
 # Families of three neighbours each, at any angle: only the fine structure tells.
 TARGET_TEXTURES = (
-    ("grating", (5.5, 0, "sine"), 180),
-    ("grating", (5.5, 0, "square"), 180),
-    ("grating", (5.5, 0, "saw"), 180),
-    ("noise", (2, 6, 0, 180), 180),
-    ("noise", (2, 6, 0, 45), 180),
-    ("noise", (4, 10, 0, 180), 180),
-    ("cells", (7, 0.35, "edges"), 180),
-    ("cells", (7, 1.0, "edges"), 180),
-    ("cells", (7, 1.0, "cones"), 180),
-    ("plaid", (5.5, 90, 0), 180),
-    ("plaid", (5.5, 60, 0), 180),
-    ("lattice", (6, "dots"), 180),
-)
+    ("grating", (5.5, 0, "sine"), 180), ("grating", (5.5, 0, "square"), 180), ("grating", (5.5, 0, "saw"), 180),
+    ("noise", (2, 6, 0, 180), 180), ("noise", (2, 6, 0, 45), 180), ("noise", (4, 10, 0, 180), 180),
+    ("cells", (7, 0.35, "edges"), 180), ("cells", (7, 1.0, "edges"), 180), ("cells", (7, 1.0, "cones"), 180),
+    ("plaid", (5.5, 90, 0), 180), ("plaid", (5.5, 60, 0), 180), ("lattice", (6, "dots"), 180),
+)  # fmt: skip
 PAIRS = (
-    ("disc", "beside", "disc"),
-    ("square", "beside", "square"),
-    ("triangle", "beside", "disc"),
-    ("star", "beside", "cross"),
-    ("disc", "inside", "square"),
-    ("square", "inside", "disc"),
-    ("triangle", "inside", "disc"),
-    ("cross", "inside", "square"),
-)
+    ("disc", "beside", "disc"), ("square", "beside", "square"), ("triangle", "beside", "disc"),
+    ("star", "beside", "cross"), ("disc", "inside", "square"), ("square", "inside", "disc"),
+    ("triangle", "inside", "disc"), ("cross", "inside", "square"),
+)  # fmt: skip
 SHAPES = (*((kind, "filled") for kind in KINDS), *((kind, "outline") for kind in KINDS), *PAIRS)
 
 # The first number of every sample's seed: no task repeats another's draws. Fractals' systems have the next one.
@@ -155,22 +126,13 @@ def fractals(n, *, seed=0):
 
     Parameters
     ----------
-    n : int
-        Number of images, at least 1.
-    seed : int, default 0
-        At least 0.
+    n, seed
+        As in :func:`source`; errors as well.
 
     Returns
     -------
-    images : ndarray of shape (n, 3, 32, 32), uint8
-        RGB, C-contiguous.
-    labels : ndarray of shape (n,), int64
-        ``arange(n) % 16``.
-
-    Raises
-    ------
-    ValueError
-        `n` is not a positive integer or `seed` not a non-negative one.
+    images, labels : ndarray of shape (n, 3, 32, 32), uint8, and of shape (n,), int64
+        As in :func:`source`; the labels are ``arange(n) % 16``.
 
     Examples
     --------
@@ -189,22 +151,13 @@ def textures(n, *, seed=0):
 
     Parameters
     ----------
-    n : int
-        Number of images, at least 1.
-    seed : int, default 0
-        At least 0.
+    n, seed
+        As in :func:`source`; errors as well.
 
     Returns
     -------
-    images : ndarray of shape (n, 3, 32, 32), uint8
-        RGB, C-contiguous.
-    labels : ndarray of shape (n,), int64
-        ``arange(n) % 12``.
-
-    Raises
-    ------
-    ValueError
-        `n` is not a positive integer or `seed` not a non-negative one.
+    images, labels : ndarray of shape (n, 3, 32, 32), uint8, and of shape (n,), int64
+        As in :func:`source`; the labels are ``arange(n) % 12``.
 
     Examples
     --------
@@ -223,22 +176,13 @@ def counting(n, *, seed=0):
 
     Parameters
     ----------
-    n : int
-        Number of images, at least 1.
-    seed : int, default 0
-        At least 0.
+    n, seed
+        As in :func:`source`; errors as well.
 
     Returns
     -------
-    images : ndarray of shape (n, 3, 32, 32), uint8
-        RGB, C-contiguous.
-    labels : ndarray of shape (n,), int64
-        ``arange(n) % 8``: the number of objects, less one.
-
-    Raises
-    ------
-    ValueError
-        `n` is not a positive integer or `seed` not a non-negative one.
+    images, labels : ndarray of shape (n, 3, 32, 32), uint8, and of shape (n,), int64
+        As in :func:`source`; the labels are ``arange(n) % 8``: the number of objects, less one.
 
     Examples
     --------

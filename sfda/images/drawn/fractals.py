@@ -71,6 +71,19 @@ def _system(key):
 
 
 def draw_fractal(rng, key):
+    """One sample of a fractal: bent, turned, moved, and in colours of its own.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    key : int
+        At least 0; it names the system of maps, which is drawn at the first use and kept.
+
+    Returns
+    -------
+    ndarray of shape (32, 32, 3)
+        Red, green and blue, 0 to 1 but for backgrounds that go beyond.
+    """
     maps, shares, points = _system(key)
     # One factor for each number, near 1: the same fractal, a little bent.
     maps = maps * rng.uniform(0.93, 1.07, maps.shape)

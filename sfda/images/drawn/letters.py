@@ -40,6 +40,24 @@ def _font(font, size):
 
 
 def draw_letter(rng, letter):
+    """One sample of a letter: in some font and weight, bent, half of them in colour.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    letter : str
+        One character that a font of ``FONTS`` has.
+
+    Returns
+    -------
+    ndarray of shape (32, 32, 3)
+        Red, green and blue, 0 to 1 but for backgrounds that go beyond.
+
+    Raises
+    ------
+    ValueError
+        No font has it.
+    """
     side = 2 * SIDE
     fonts = _fonts_of(letter)
     name = fonts[rng.integers(len(fonts))]

@@ -43,6 +43,24 @@ _INNER = {"square": 0.62, "disc": 0.72}
 
 
 def draw_shape(rng, shape):
+    """One sample of a shape, or of two.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : tuple of str
+        (kind, "filled" or "outline"), or (kind, "beside" or "inside", kind) with kinds of ``KINDS``.
+
+    Returns
+    -------
+    ndarray of shape (32, 32, 3)
+        Red, green and blue, 0 to 1 but for backgrounds that go beyond.
+
+    Raises
+    ------
+    ValueError
+        No such kind.
+    """
     paper = rng.random(3)
     picture = backdrop(rng, paper)
     colour = another_colour(rng, paper)
@@ -116,4 +134,5 @@ def _scene(rng, count):
 
 
 def draw_objects(rng, count):
+    """`count` objects before clutter, as an image like that of :func:`draw_shape`."""
     return _scene(rng, count)[0]

@@ -6,6 +6,19 @@ from sfda.images.drawn.canvas import FINE_X, FINE_Y, SIDE, X, Y, gradient, halve
 
 
 def draw_texture(rng, texture):
+    """One sample of a texture, in two colours and shaded.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    texture : tuple (generator, parameters, turn)
+        A row of :data:`sfda.images.drawn.drawings.SOURCE_TEXTURES`; it is turned by up to `turn` degrees.
+
+    Returns
+    -------
+    ndarray of shape (32, 32, 3)
+        Red, green and blue, 0 to 1 but for noise and shade that go beyond.
+    """
     generator, parameters, turn = texture
     angle = np.deg2rad(rng.uniform(-turn, turn))
     scale = rng.uniform(0.9, 1.1)
@@ -111,11 +124,6 @@ def _spiral(rng, angle, scale, arms, pitch):
 
 
 _GENERATORS = {
-    "grating": _grating,
-    "plaid": _plaid,
-    "noise": _noise,
-    "blobs": _blobs,
-    "cells": _cells,
-    "lattice": _lattice,
+    "grating": _grating, "plaid": _plaid, "noise": _noise, "blobs": _blobs, "cells": _cells, "lattice": _lattice,
     "spiral": _spiral,
-}
+}  # fmt: skip

@@ -1,0 +1,90 @@
+"""The wheel, installed where nothing of the repository is, and used from elsewhere."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tree import ROOT, tracked_files
+
+torch = pytest.importorskip("torch")
+models = pytest.importorskip("torchvision.models")
+
+from safetensors.torch import save_file
+
+# `python -m sfda` once a line, as the shell would run it, in one process: torch takes seconds to load.
+SCRIPT = """
+import pkgutil, runpy, sys
+import sfda
+
+print(sfda.__file__, *(module.name for module in pkgutil.walk_packages(sfda.__path__, "sfda.")))
+for line in sys.stdin:
+    sys.argv[1:] = line.split()
+    try:
+        runpy.run_module("sfda", run_name="__main__", alter_sys=True)
+    except SystemExit as stopped:
+        print("exit", stopped.code, flush=True)
+"""
+
+
+def run(*command, cwd, environment=None, **options):
+    done = subprocess.run([sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True, **options)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel of a copy of the package, as it is published."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for path in tracked_files():
+        name = path.relative_to(ROOT)
+        if name.parts[0] in ("sfda", "pyproject.toml", "README.md", "LICENSE"):
+            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / "source" / name)
+    # The backend itself: pip would fetch another one for the occasion.
+    run("-c", f"from setuptools import build_meta; build_meta.build_wheel({str(folder)!r})", cwd=folder / "source")
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel):
+    """A folder with what pip makes of the wheel."""
+    options = "--quiet", "--no-deps", "--no-index", "--no-compile", "--target"
+    run("-m", "pip", "install", *options, "site", wheel.name, cwd=wheel.parent)
+    return wheel.parent / "site"
+
+
+def test_every_file_of_the_package_is_in_it(wheel):
+    files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert files == {path.relative_to(ROOT).as_posix() for path in tracked_files() if path.is_relative_to(ROOT / "sfda")}
+
+
+def test_it_ranks_and_says_what_needs_the_repository(installed, tmp_path):
+    rng = np.random.default_rng(0)
+    for c in range(3):
+        (tmp_path / "photographs" / str(c)).mkdir(parents=True)
+        for i in range(6):
+            pixels = rng.integers(0, 120, (40, 40, 3)) + 100 * (np.arange(3) == c)
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photographs" / str(c) / f"{i}.png")
+    save_file(models.squeezenet1_1().state_dict(), tmp_path / "one.safetensors")
+    torch.save(models.squeezenet1_0().state_dict(), tmp_path / "two.pth")
+
+    commands = ("rank photographs --no-cache --models torchvision:squeezenet1_1=one.safetensors torchvision:squeezenet1_0=two.pth",
+                "rank photographs --no-cache --zoo pocket")  # fmt: skip
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    done = run("-c", SCRIPT, cwd=tmp_path, environment=environment | {"PYTHONPATH": str(installed)}, input="\n".join(commands))
+    (first, *lines), errors = done.stdout.splitlines(), done.stderr.splitlines()
+
+    file, *modules = first.split()
+    assert file == str(installed / "sfda" / "__init__.py") and "sfda.images.drawn.canvas" in modules
+    assert [line for line in lines if line.startswith("exit")] == ["exit 0", "exit 2"]
+    assert sum("torchvision:squeezenet1_" in line and " M " in line for line in lines) == 2, done.stdout
+    said = [line for line in errors if line.startswith("python -m sfda: ")]
+    assert len(said) == 1 and "this needs the repository" in said[0] and str(installed) not in said[0], done.stderr
+    assert not (tmp_path / "data").exists() and not (installed / "data").exists()
