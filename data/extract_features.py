@@ -23,11 +23,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch.utils.data import ConcatDataset, Subset
 from torchvision import datasets
 
+from sfda.files import replacing
 from sfda.networks import backbones
+from sfda.networks.device import usable_device
 from sfda.networks.extract import extract
 
 SPLITS = {"train": 0, "test": 1}
@@ -75,17 +76,6 @@ def image_folders(folder, limits, seed):
                      "classes": np.array(subsets[0].dataset.classes), "images": np.array(images)}
 
 
-def save(path, arrays):
-    """Write the archive beside its destination, then move it there whole."""
-    part = path.with_suffix(".part")
-    try:
-        with open(part, "wb") as file:
-            np.savez_compressed(file, **arrays)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 class Parser(argparse.ArgumentParser):
     def error(self, message):
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
@@ -111,12 +101,10 @@ def arguments(argv):
         parser.error(f"{args.output.parent} is not a folder: make it first")
     if len(args.per_class or []) > 2 or min(args.per_class or [1]) < 1 or args.batch_size < 1:
         parser.error("--per-class takes one or two numbers and --batch-size one, all of at least 1")
-    if args.device == "auto":
-        args.device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=args.device)
-    except (RuntimeError, AssertionError):
-        parser.error(f"device {args.device!r} cannot be used here: try --device cpu")
+        args.device = usable_device(args.device)
+    except ValueError as problem:
+        parser.error(f"{problem}: try --device cpu")
     return args
 
 
@@ -149,7 +137,8 @@ def run(args):
         arrays[name] = found.features
         (n, dimension), seconds = found.features.shape, time.perf_counter() - start
         print(f"{name}: {n} x {dimension}, input of {found.layer}, {seconds:.0f} s")
-    save(args.output, arrays)
+    with replacing(args.output) as part, open(part, "wb") as file:
+        np.savez_compressed(file, **arrays)
     print(f"{args.output}: {args.output.stat().st_size:,} bytes")
 
 

@@ -1,8 +1,7 @@
 """The rival metrics as they are defined, step by step: slow, for comparison.
 
-Written from the formulas, in the order in which the original implementations
-compute them, and with their habits where those decide the value or the cost
-(a D x D pseudo-inverse, all ranks of all pairs, a loop over classes or pairs).
+Written from the formulas, in the order in which the original implementations compute them, and with their habits where
+those decide the value or the cost (a D x D pseudo-inverse, all ranks of all pairs, a loop over classes or pairs).
 """
 
 import numpy as np
@@ -18,7 +17,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from literal import class_means, softmax, within_scatter
+from literal import class_means, shrink, softmax, within_scatter
 
 
 def expected_predictions(theta, y):
@@ -33,11 +32,10 @@ def leep(theta, y):
     return np.log(expected_predictions(theta, y)).mean()
 
 
-def nce(theta, y, added=0.0):
-    """`added` to the joint and the marginal: 1e-5 in one public implementation."""
+def nce(theta, y):
     N, z = len(y), np.eye(theta.shape[1])[theta.argmax(1)]
-    joint = np.eye(y.max() + 1)[y].T @ z / N + added
-    conditional = joint / np.maximum(z.sum(0) / N + added, 1e-300)
+    joint = np.eye(y.max() + 1)[y].T @ z / N
+    conditional = joint / np.maximum(z.sum(0) / N, 1e-300)
     return (joint * np.log(np.where(joint > 0, conditional, 1))).sum()
 
 
@@ -48,13 +46,9 @@ def nleep(X, y, seed=0, log=True):
     return np.log(p).mean() if log else p.mean()
 
 
-def logme(X, y, **options):
-    return logme_of_targets(X, np.eye(y.max() + 1)[y], **options)
-
-
-def logme_of_targets(X, T, corrected=True, direct=True):
+def logme(X, y, corrected=True, direct=True):
     """`direct`: the SVD of X itself, where the original takes that of X'X for N > D."""
-    N, D = X.shape
+    (N, D), T = X.shape, np.eye(y.max() + 1)[y]
     if N > D and not direct:
         _, S2, Vt = np.linalg.svd(X.T @ X)
         S = np.sqrt(S2)
@@ -153,10 +147,7 @@ def etran_energy(X):
 def etran_discriminant(X, y, shrinkage):
     """The authors' steps: eigh of a matrix that is not symmetric."""
     S_W, S_T = within_scatter(X, y), np.cov(X.T, bias=True).reshape(X.shape[1], -1)
-    d = len(S_W)
-    S_W, S_T = (
-        (1 - shrinkage) * S + shrinkage * np.trace(S) / d * np.eye(d) for S in (S_W, S_T)
-    )
+    S_W, S_T = shrink(S_W, shrinkage), shrink(S_T, shrinkage)
     _, V = np.linalg.eigh(np.linalg.inv(S_W) @ (S_T - S_W))
     M = class_means(X, y)
     coefficients = M @ V @ V.T
@@ -219,8 +210,4 @@ def ncti_terms(X, y, solver="full"):
     Z = model.fit_transform(X, y)
     p = model.predict_proba(X)
     total = sum(np.linalg.norm(p[y == c], "nuc") for c in range(y.max() + 1))
-    return (
-        np.linalg.norm(Z - Z.mean(0), "nuc"),
-        p[np.arange(len(y)), y].mean(),
-        np.log(total),
-    )
+    return np.linalg.norm(Z - Z.mean(0), "nuc"), p[np.arange(len(y)), y].mean(), np.log(total)

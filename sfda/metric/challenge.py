@@ -5,10 +5,9 @@ Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eq. 7.
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from sfda.metric.inputs import as_features, as_given, as_labels, numeric
+from sfda.metric.inputs import as_confidence, as_features, as_given, as_labels, check_probabilities
 from sfda.metric.linalg import class_sums, like, namespace, softmax, to_numpy
 
 
@@ -17,8 +16,8 @@ def confmix(features: ArrayLike, labels: ArrayLike, confidence: ArrayLike) -> An
 
     .. math:: \\tilde x_n = \\hat p_n x_n + (1 - \\hat p_n)\\, o_{y_n},
 
-    where :math:`o_c` is the unweighted mean of the other classes' means.
-    Implements Eq. 7 of the paper with the outer mean of its public code.
+    where :math:`o_c` is the unweighted mean of the other classes' means. Implements Eq. 7 of the paper with the outer
+    mean of its public code.
 
     Parameters
     ----------
@@ -27,8 +26,8 @@ def confmix(features: ArrayLike, labels: ArrayLike, confidence: ArrayLike) -> An
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
     confidence : array-like of shape (N,)
-        :math:`\\hat p_n` in [0, 1]; 1 leaves a sample where it is, 0 puts it
-        on the mean of the other classes. See :func:`sfda.metric.challenge.confidence_of`.
+        :math:`\\hat p_n` in [0, 1]; 1 leaves a sample where it is, 0 puts it on the mean of the other classes. See
+        :func:`sfda.metric.challenge.confidence_of`.
 
     Returns
     -------
@@ -43,7 +42,7 @@ def confmix(features: ArrayLike, labels: ArrayLike, confidence: ArrayLike) -> An
     """
     x = as_features(features)
     y, classes = as_labels(labels, len(x))
-    p = _as_confidence(confidence, len(x))
+    p = as_confidence(confidence, len(x))
     y, p = like(y, x), like(p, x)
     others = _others(x, y, len(classes))
     return as_given(p[:, None] * x + (1 - p)[:, None] * others[y], features)
@@ -80,7 +79,7 @@ def expected_confmix(features, labels, posterior):
     x = as_features(features)
     y, classes = as_labels(labels, len(x))
     p = as_features(posterior, name="posterior")
-    _check_posterior(p, len(classes))
+    check_probabilities(p, len(classes))
     if len(p) != len(x):
         raise ValueError(f"posterior: expected {len(x)} rows, got {len(p)}")
     y, p = like(y, x), like(to_numpy(p), x)
@@ -106,14 +105,11 @@ def confidence_of(posterior, labels):
     -------
     array of shape (N,)
 
-    Raises
-    ------
-    ValueError
-        Bad labels, or a posterior that has not one column for each class or whose rows are not probabilities.
+    Raises ValueError for bad labels or a posterior whose rows are not probabilities of each class.
     """
     p = as_features(posterior, name="posterior")
     y, classes = as_labels(labels, len(p))
-    _check_posterior(p, len(classes))
+    check_probabilities(p, len(classes))
     return as_given(own_confidence(p, like(y, p)), posterior)
 
 
@@ -138,24 +134,3 @@ def expected_weights(posterior):
 
 def _others(x, y, n_classes):
     return other_means(class_sums(x, y, n_classes) / namespace(x).bincount(y)[:, None])
-
-
-def _check_posterior(p, n_classes):
-    if p.shape[1] != n_classes:
-        raise ValueError(f"posterior: expected {n_classes} columns, one a class, got {p.shape[1]}")
-    # Half-precision rows sum to 1 up to about a hundredth.
-    odd = to_numpy((p < 0).any(1) | (abs(p.sum(1) - 1) > 0.01))
-    if odd.any():
-        row = int(np.flatnonzero(odd)[0])
-        raise ValueError(f"posterior: expected rows of probabilities that sum to 1, found otherwise in row {row}")
-
-
-def _as_confidence(confidence, n_samples):
-    p = numeric(confidence, "confidence").astype(np.float64)
-    if p.shape != (n_samples,):
-        raise ValueError(f"confidence: expected shape ({n_samples},), got {p.shape}")
-    outside = ~((p >= 0) & (p <= 1))
-    if outside.any():
-        row = int(np.flatnonzero(outside)[0])
-        raise ValueError(f"confidence: expected values in [0, 1], found {p[row]} in row {row}")
-    return p

@@ -21,9 +21,9 @@ from sfda.metric.score import adaptive_shrinkage
 class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, TransformerMixin, BaseEstimator):
     """Linear discriminant with a shrunk within-class covariance, as SFDA uses it.
 
-    A scikit-learn classifier. It equals linear discriminant analysis with covariance (1 - lambda) S_W + lambda (tr
-    S_W / D) I and the class frequencies as priors; the paper's generalised eigenproblem, solved with all its
-    vectors, gives the same probabilities.
+    A scikit-learn classifier. It equals linear discriminant analysis with covariance
+    (1 - lambda) S_W + lambda (tr S_W / D) I and the class frequencies as priors; the paper's generalised eigenproblem,
+    solved with all its vectors, gives the same probabilities.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
         The log-probability of class c is ``coef_[c] @ x + intercept_[c]`` up to a constant; one row a class for two
         classes, too.
     scalings_ : ndarray of shape (D, min(C - 1, D))
-        Fisher directions, most discriminative first, with unit variance within classes: ``scalings_.T @ S @
-        scalings_ = I``.
+        Fisher directions, most discriminative first, with unit variance within classes:
+        ``scalings_.T @ S @ scalings_ = I``.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only where the features had names.
@@ -176,10 +176,10 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
         x, own = estimator._checked(X, y)
         check_leave_one_out(np.bincount(own), estimator.classes_)
         if at is not None:
-            at = as_features(at, name="at")
-            if at.shape != x.shape:
-                raise ValueError(f"at: expected shape {x.shape}, got {at.shape}")
-            points = (at - x.mean(0)).__getitem__
+            z = as_features(at, name="at")
+            if z.shape != x.shape:
+                raise ValueError(f"at: expected shape {x.shape}, got {z.shape}")
+            points = (z - x.mean(0)).__getitem__
         # The points may lie outside the samples' row space: no reduction then.
         split = LabelledFeatures.from_features(x, own, len(estimator.classes_), reduce=at is None)
         return np.exp(split.leave_one_out(estimator._choose_shrinkage(split, x, own), points))

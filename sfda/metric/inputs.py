@@ -241,6 +241,29 @@ def plain_tensor(x, name, kind="matrix"):
     return x
 
 
+def as_confidence(confidence, n_samples):
+    """Return `confidence` as a float array of shape (n_samples,) of numbers in [0, 1]; else ValueError."""
+    p = numeric(confidence, "confidence").astype(np.float64)
+    if p.shape != (n_samples,):
+        raise ValueError(f"confidence: expected shape ({n_samples},), got {p.shape}")
+    outside = ~((p >= 0) & (p <= 1))
+    if outside.any():
+        row = int(np.flatnonzero(outside)[0])
+        raise ValueError(f"confidence: expected values in [0, 1], found {p[row]} in row {row}")
+    return p
+
+
+def check_probabilities(p, n_classes):
+    """Raise ValueError unless each row of the checked matrix `p` holds a probability for each class."""
+    if p.shape[1] != n_classes:
+        raise ValueError(f"posterior: expected {n_classes} columns, one a class, got {p.shape[1]}")
+    # Half-precision rows sum to 1 up to about a hundredth.
+    odd = to_numpy((p < 0).any(1) | (abs(p.sum(1) - 1) > 0.01))
+    if odd.any():
+        row = int(np.flatnonzero(odd)[0])
+        raise ValueError(f"posterior: expected rows of probabilities that sum to 1, found otherwise in row {row}")
+
+
 def as_given(result, features):
     """`result` as the caller gave `features`: library, device, floating dtype."""
     if is_torch(features):

@@ -9,6 +9,7 @@ Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6. L
 
 import functools
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -172,24 +173,72 @@ class PooledScatter:
         return self._eps > 1e-10 or shrinkage < SHRINKAGE_FLOOR
 
 
+@dataclass(frozen=True, eq=False)
+class ClassMoments:
+    """Counts, means and scatter of labelled samples, all in float64: what they add up to, chunk by chunk."""
+
+    classes: np.ndarray  # (C,), distinct labels, sorted
+    counts: object  # (C,)
+    means: object  # (C, D)
+    scatter: object  # (D, D): the sum of the residuals' outer products, lower triangle
+
+    @classmethod
+    def of(cls, x, y, classes):
+        """Of checked features (n, D) and classes (n,); `x` is not overwritten."""
+        counts = to_float64(namespace(x).bincount(y, minlength=len(classes)))
+        means = class_sums(x, y, len(classes)) / counts.clip(min=1)[:, None]
+        return cls(classes, counts, means, to_float64(gram(class_residuals(x, means, y))))
+
+    def merge(self, other):
+        """Of both sets of samples."""
+        if self.means.shape[1] != other.means.shape[1]:
+            raise ValueError(f"features: expected {self.means.shape[1]} columns as before, got {other.means.shape[1]}")
+        if (self.classes.dtype.kind in "iufb") != (other.classes.dtype.kind in "iufb"):
+            raise ValueError("labels: expected numbers or strings, got both in different chunks")
+        classes = np.unique(np.concatenate([self.classes, other.classes]))
+        a, b = self._spread(classes), other._spread(classes)
+        counts = a.counts + b.counts
+        # Classes that only one of the two has: nothing lies between its two means.
+        shared = (a.counts > 0) & (b.counts > 0)
+        share = b.counts / counts.clip(min=1)
+        gaps = b.means - a.means
+        scatter = a.scatter + b.scatter
+        if bool(shared.any()):
+            scatter += gram((a.counts * share)[shared, None] ** 0.5 * gaps[shared])
+        return ClassMoments(classes, counts, a.means + share[:, None] * gaps, scatter)
+
+    def _spread(self, classes):
+        """The same, with room for all of `classes`, which hold its own."""
+        at = np.searchsorted(self.classes, classes).clip(max=len(self.classes) - 1)
+        known = like((self.classes[at] == classes).astype(float), self.means)
+        at = like(at, self.means)
+        return replace(self, classes=classes, counts=self.counts[at] * known, means=self.means[at] * known[:, None])
+
+    @property
+    def n(self):
+        """N."""
+        return int(self.counts.sum())
+
+    def pooled(self, dtype, origin=0):
+        """As a discriminant takes them, the means from `origin`; nothing is shared."""
+        varies = lambda: bool((self.scatter.diagonal() != 0).any())  # noqa: E731
+        means, d = self.means - origin, self.means.shape[1]
+        return PooledScatter(means, self.counts, self.scatter / self.n, d, dtype, varies=varies)
+
+
 class LeftOut:
     """Judges samples by the discriminants without them, one left out at a time.
 
-    lambda and the ridge lambda tr(S_W) / D stay those of all samples; the scatter of the others is divided by N -
-    1. Leaving n out then takes one rank-one term from A, and the Sherman-Morrison formula gives all N discriminants
-    for O(N D^2).
+    lambda and the ridge lambda tr(S_W) / D stay those of all samples; the scatter of the others is divided by N - 1.
+    Leaving n out then takes one rank-one term from A, and the Sherman-Morrison formula gives all N discriminants for
+    O(N D^2).
 
     Parameters
     ----------
     scatter : PooledScatter
         Of all samples. Its scatter is used up unless it has been rotated.
     shrinkage : float
-        lambda. Below about 1e-6 with N < D, cancellation costs digits.
-
-    Raises
-    ------
-    ValueError
-        The scatter is singular at this shrinkage.
+        lambda; ValueError where the scatter is singular at it. Below about 1e-6 with N < D, cancellation costs digits.
     """
 
     def __init__(self, scatter, shrinkage):
@@ -301,20 +350,10 @@ class LabelledFeatures(PooledScatter):
         return self.power_iteration(to_float64(matmul(self.residuals.T, sums)) / len(self.y))
 
     def leave_one_out(self, shrinkage, points=None):
-        """Log-probabilities for sample n by the discriminant fitted without it, (N, C).
+        """Log-probabilities for sample n by the discriminant fitted without it, (N, C), as :class:`LeftOut` has them.
 
-        Parameters
-        ----------
-        shrinkage : float
-            As in :class:`LeftOut`.
-        points : function, optional
-            Where to judge the samples; by default where they are. It takes a slice of the rows and returns the
-            points (n, d) for them: all at once would be another N x d numbers in memory.
-
-        Raises
-        ------
-        ValueError
-            The scatter is singular at this shrinkage.
+        The samples are judged where they are, or at `points`: a function of a slice of the rows that returns the points
+        (n, d) for them, since all at once would be another N x d numbers in memory.
         """
         judge, result = LeftOut(self, shrinkage), []
         # Large blocks keep both cores at work; an eighth of the samples, or two megabytes, is little to hold.
@@ -362,9 +401,7 @@ def _check_distances(squares):
 
 
 def _singular(shrinkage):
-    return OutOfPrecision(
-        f"shrinkage: the within-class scatter is singular at {shrinkage:g}; expected a larger value"
-    )
+    return OutOfPrecision(f"shrinkage: the within-class scatter is singular at {shrinkage:g}; expected a larger value")
 
 
 def _unit(x):

@@ -72,8 +72,7 @@ def sfda_score(
     dtype : None, "float64" or "float32", default None
         Precision of the products over samples; None means float64. Factorisations are always in float64, and so is
         everything when N < 2 D or where float32 proves not to be enough: features that are linearly dependent, or
-        near the ends of its range. float32 on a GPU is float32: TF32 is not used, even where torch has been allowed
-        to.
+        near the ends of its range. float32 on a GPU is float32, never TF32, even where torch has been allowed to.
     device : None, str or torch.device, default None
         Where to compute; None means where the features are.
 
@@ -94,10 +93,9 @@ def sfda_score(
 
     Notes
     -----
-    The plain score equals the public code's ``SFDA_Score`` on fresh copies of the features, at the price of two
-    symmetric products and two Cholesky factorisations. In the second pass of "leave-one-out" the held-out sample is
-    challenged without its label (:func:`sfda.metric.challenge.expected_confmix`), while the samples that train the
-    discriminant are mixed with theirs.
+    The plain score equals the public code's ``SFDA_Score`` on fresh copies of the features, for two symmetric products
+    and two Cholesky factorisations. In the second pass of "leave-one-out" the held-out sample is challenged without its
+    label (:func:`sfda.metric.challenge.expected_confmix`); those that train the discriminant are mixed with theirs.
 
     References
     ----------
@@ -255,28 +253,17 @@ def warn_of_saturation(value, n, d, *, stacklevel):
         reason = f"has saturated: it is {value:.7f} and cannot tell networks apart"
     else:
         return
-    warnings.warn(
-        f"the plain SFDA score {reason}; use posterior='leave-one-out', or more samples",
-        SaturationWarning,
-        stacklevel=stacklevel,
-    )
+    advice = "use posterior='leave-one-out', or more samples"
+    warnings.warn(f"the plain SFDA score {reason}; {advice}", SaturationWarning, stacklevel=stacklevel)
 
 
 def log_posterior(
-    features,
-    labels,
-    *,
-    posterior="leave-one-out",
-    challenge=True,
-    shrinkage=None,
-    strength=5.0,
-    dtype=None,
-    device=None,
-):
+    features, labels, *, posterior="leave-one-out", challenge=True, shrinkage=None, strength=5.0,
+    dtype=None, device=None,
+):  # fmt: skip
     """Log-probabilities of the classes that the score is the mean of.
 
-    The mean over the samples of ``exp(log_posterior(...))`` at their own class is :func:`sfda.sfda_score`;
-    selecting an ensemble takes them one by one.
+    Their mean, ``exp(log_posterior(...))`` at the samples' own classes, is :func:`sfda.sfda_score`.
 
     Parameters
     ----------

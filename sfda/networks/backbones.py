@@ -388,10 +388,8 @@ def _fetched(name, entry, folder):
 
 def _offline(name, url, folder, error):
     folder, file = folder or Path(torch.hub.get_dir()) / "checkpoints", file_of(url)
-    what = "it" if file == url else url
-    return FileNotFoundError(
-        f"{name}: {file} is not in {folder} and cannot be downloaded ({in_one_line(error)}): put {what} there"
-    )
+    remedy = f"cannot be downloaded ({in_one_line(error)}): put {'it' if file == url else url} there"
+    return FileNotFoundError(f"{name}: {file} is not in {folder} and {remedy}")
 
 
 def _pocket(name, rest):

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sfda.metric.challenge import expected_weights, other_means, own_confidence
-from sfda.metric.class_moments import ClassMoments
 from sfda.metric.inputs import (
     as_features,
     as_labels,
@@ -36,7 +35,7 @@ from sfda.metric.linalg import (
     to_float64,
     to_numpy,
 )
-from sfda.metric.scatter import LeftOut, OutOfPrecision, best_shrinkage
+from sfda.metric.scatter import ClassMoments, LeftOut, OutOfPrecision, best_shrinkage
 from sfda.metric.score import SaturationWarning, adaptive_shrinkage, judge, warn_of_saturation
 from sfda.rivals.catalogue import METRICS
 from sfda.rivals.h_score import h_score_of_scatter

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, precision_recall_curve
 
 torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
+pytest.importorskip("torchvision")
 
-
+from hostile import quick
 from sfda.benchmark.measures import measured_by
 
 
@@ -41,10 +41,7 @@ def test_average_precision_by_hand():
     # The first image is difficult, hence left out: precision 1, 1, 2/3, 3/4.
     difficult = measured_by("11-point mAP", np.array(scores)[:, None], np.array([-1, *target[1:]])[:, None])
     assert difficult == pytest.approx((7 * 1 + 4 * 3 / 4) / 11, abs=1e-15)
-
-
-def test_recall_is_compared_exactly():
-    # Of ten images that show it, three come first, then two that do not, and the others:
+    # Recall is compared exactly. Of ten images that show it, three come first, then two that do not, and the others:
     # at the recall 0.3 the precision is still 1, though 3 * 0.1 exceeds 3 / 10.
     target = np.array([1, 1, 1, 0, 0] + [1] * 7)[:, None]
     scores = -np.arange(12.0)[:, None]
@@ -63,6 +60,7 @@ def ap(scores, target):
     return measured_by("11-point mAP", np.array(scores, float)[:, None], np.array(target)[:, None])
 
 
+@quick(100)
 @given(rankings)
 def test_average_precision_of_any_ranking(both):
     """The definition, in fractions: at every threshold, precision and recall of the images above it."""
@@ -75,6 +73,7 @@ def test_average_precision_of_any_ranking(both):
     assert ap(*both) == pytest.approx(float(sum(best) / 11), abs=1e-12)
 
 
+@quick(100)
 @given(rankings, st.randoms(use_true_random=False))
 def test_average_precision_depends_on_the_order_only(both, random):
     scores, target = both
@@ -85,6 +84,7 @@ def test_average_precision_depends_on_the_order_only(both, random):
     assert ap(target, target) == 1
 
 
+@quick(100)
 @given(rankings)
 def test_average_precision_and_scikit_learns_curve(both):
     scores, target = (np.array([x for x, shown in zip(column, both[1]) if shown >= 0]) for column in both)
@@ -97,6 +97,7 @@ def test_average_precision_and_scikit_learns_curve(both):
     assert ap(scores, target) <= np.mean([1, *curve[1:]]) + 1e-12
 
 
+@quick(100)
 @given(st.lists(st.tuples(st.tuples(*[st.floats(-3, 3)] * 4), st.integers(0, 3)), min_size=1, max_size=30))
 def test_accuracies_and_scikit_learn(rows):
     scores, labels = map(np.array, zip(*rows))

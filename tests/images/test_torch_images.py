@@ -74,18 +74,13 @@ def test_images_of_a_data_set(convert):
     assert images.train[0][0].size == (12, 9)
 
 
-@pytest.mark.parametrize("image", [
-    np.full((4, 5), 51, np.uint8), np.full((4, 5, 1), 51, np.uint8), torch.full((4, 5), 0.2),
-    torch.full((1, 4, 5), 0.2),
+@pytest.mark.parametrize(("image", "expected"), [
+    (np.full((4, 5), 51, np.uint8), 51), (np.full((4, 5, 1), 51, np.uint8), 51), (torch.full((4, 5), 0.2), 51),
+    (torch.full((1, 4, 5), 0.2), 51), (np.eye(4, 5, dtype=bool), 255 * np.eye(4, 5)),
 ])
-def test_grey_images_of_a_data_set(image):
+def test_grey_and_one_bit_images_of_a_data_set(image, expected):
     (found, _), _ = from_dataset(Squares([0, 1], lambda _: image)).everything
-    assert found.size == (5, 4) and (np.asarray(found) == 51).all()
-
-
-def test_one_bit_images_of_a_data_set():
-    (found, _), _ = from_dataset(Squares([0, 1], lambda _: np.eye(4, dtype=bool))).everything
-    assert (np.asarray(found)[:, :, 1] == 255 * np.eye(4)).all()
+    assert found.size == (5, 4) and (np.moveaxis(np.asarray(found), 2, 0) == expected).all()
 
 
 @pytest.mark.parametrize(("image", "message"), [

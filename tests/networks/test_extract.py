@@ -72,43 +72,36 @@ def test_another_layer_averages_over_positions(layer, upto):
     assert found.layer == layer
 
 
-class Tokens(nn.Module):
-    def __init__(self):
+class Before(nn.Module):
+    """A layer, and before it whatever shape the first numbers of each image are put into."""
+
+    def __init__(self, layer, *shape):
         super().__init__()
-        self.head = nn.Linear(5, 2)
+        self.head, self.shape = layer, shape
 
     def forward(self, x):
-        tokens = x.flatten(1)[:, :20].reshape(len(x), 4, 5)
-        self.head(tokens)
-        return tokens
+        return self.head(x.flatten(1)[:, : np.prod(self.shape)].reshape(len(x), *self.shape))
+
+
+def first_numbers(*shape):
+    """What the ten images' first numbers are, in this shape."""
+    x = torch.stack([small(Images()[i][0]) for i in range(10)])
+    return x.flatten(1)[:, : np.prod(shape)].reshape(10, *shape)
 
 
 @pytest.mark.parametrize(("pool", "reduce"), [("class token", lambda t: t[:, 0]), ("token mean", lambda t: t.mean(1))])
 def test_tokens(pool, reduce):
-    found = extract(Backbone("t", Tokens(), to_tensor, pool=pool), Images(), "x")
-    x = torch.stack([to_tensor(Images()[i][0]) for i in range(10)]).flatten(1)[:, :20]
-    np.testing.assert_allclose(found.features, reduce(x.reshape(10, 4, 5)), rtol=1e-6)
-
-
-class Last(nn.Module):
-    """A map with channels last, square and as high as it has channels, before its layer."""
-
-    def __init__(self, layer, side=5):
-        super().__init__()
-        self.head, self.side = layer, side
-
-    def forward(self, x):
-        x = x.flatten(1)[:, : self.side**2 * 5].reshape(len(x), self.side, self.side, 5)
-        return self.head(x)
+    found = extract(Backbone("t", Before(nn.Linear(5, 2), 4, 5), small, pool=pool), Images(), "x")
+    np.testing.assert_allclose(found.features, reduce(first_numbers(4, 5)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("layer", [nn.Linear(5, 2), nn.LayerNorm(5), nn.ReLU()])
 @pytest.mark.parametrize("side", [4, 5])
 def test_maps_with_channels_last(layer, side):
-    net = Last(layer, side)
+    """Also of a map that is square and as high as it has channels."""
+    net = Before(layer, side, side, 5)
     found = extract(Backbone("l", net, small, layer="head", pool="channels-last average"), Images(), "x")
-    x = torch.stack([small(Images()[i][0]) for i in range(10)]).flatten(1)[:, : side**2 * 5]
-    np.testing.assert_allclose(found.features, x.reshape(10, side * side, 5).mean(1), rtol=1e-5)
+    np.testing.assert_allclose(found.features, first_numbers(side, side, 5).mean((1, 2)), rtol=1e-5)
 
 
 def small(image):
@@ -121,16 +114,16 @@ def small(image):
 ])
 def test_a_map_is_not_averaged_against_the_layers_own_order(layer, pool):
     with pytest.raises(ValueError, match=rf"input of head has shape \(10, 4, 4, 5\), which pool='{pool}'"):
-        extract(Backbone("l", Last(layer, 4), small, layer="head", pool=pool), Images(), "x")
+        extract(Backbone("l", Before(layer, 4, 4, 5), small, layer="head", pool=pool), Images(), "x")
 
 
 def test_what_cannot_be_pooled_is_said():
     with pytest.raises(ValueError, match=r"input of head has shape \(10, 4, 5\), which pool='average'"):
-        extract(Backbone("t", Tokens(), to_tensor), Images(), "x")
+        extract(Backbone("t", Before(nn.Linear(5, 2), 4, 5), to_tensor), Images(), "x")
     with pytest.raises(ValueError, match="pool: expected one of average"):
-        Backbone("t", Tokens(), to_tensor, pool="max")
+        Backbone("t", nn.Flatten(), to_tensor, pool="max")
     with pytest.raises(ValueError, match="layer: t has no module 'fc'"):
-        Backbone("t", Tokens(), to_tensor, layer="fc")
+        Backbone("t", nn.Flatten(), to_tensor, layer="fc")
     with pytest.raises(ValueError, match="no linear layer did not run"):
         extract(Backbone("t", nn.Flatten(), to_tensor), Images(), "x")
 
@@ -237,61 +230,46 @@ def test_transforms_that_cannot_be_told_apart_are_never_mixed():
     assert module._described(to_tensor) == described[2] and " at 0x" not in described[2]
 
 
-def damage(entry, how):
-    path = entry / "features.npy"
-    if how == "cut":
-        path.write_bytes(path.read_bytes()[:-7])
-    elif how == "flipped":
-        content = bytearray(path.read_bytes())
-        content[-1] ^= 1
-        path.write_bytes(content)
-    elif how == "no facts":
-        (entry / "facts.json").unlink()
-    elif how == "facts cut":
-        text = (entry / "facts.json").read_text()
-        (entry / "facts.json").write_text(text[: len(text) // 2])
-    elif how == "facts of another kind":
-        (entry / "facts.json").write_text(json.dumps([1, 2]))
-    elif how == "no labels":
-        (entry / "labels.npy").unlink()
-    else:  # a pickle where an array should be
-        np.save(entry / "labels.npy", np.array([{}], dtype=object), allow_pickle=True)
-        facts = json.loads((entry / "facts.json").read_text())
-        facts["labels"] = module._crc(entry / "labels.npy")
-        (entry / "facts.json").write_text(json.dumps(facts))
+def rewrite(name, change):
+    return lambda entry: (entry / name).write_bytes(change((entry / name).read_bytes()))
 
 
-@pytest.mark.parametrize("how", ["cut", "flipped", "no facts", "facts cut", "facts of another kind", "no labels", "pickle"])
-def test_a_damaged_entry_is_made_again(tmp_path, how):
+def pickled(entry):
+    """A pickle where an array should be, with its own checksum."""
+    np.save(entry / "labels.npy", np.array([{}], dtype=object), allow_pickle=True)
+    facts = json.loads((entry / "facts.json").read_text()) | {"labels": module._crc(entry / "labels.npy")}
+    (entry / "facts.json").write_text(json.dumps(facts))
+
+
+@pytest.mark.parametrize("damage", [
+    rewrite("features.npy", lambda content: content[:-7]),
+    rewrite("features.npy", lambda content: content[:-1] + bytes([content[-1] ^ 1])),
+    rewrite("features.npy", lambda content: b""), rewrite("facts.json", lambda content: content[: len(content) // 2]),
+    rewrite("facts.json", lambda content: b"[1, 2]"), lambda entry: (entry / "facts.json").unlink(),
+    lambda entry: (entry / "labels.npy").unlink(), pickled,
+])
+def test_a_damaged_entry_is_made_again(tmp_path, damage):
     first = extract(backbone(), Images(), "x", cache=tmp_path)
     (entry,) = tmp_path.iterdir()
-    damage(entry, how)
+    damage(entry)
     again = extract(backbone(), Images(), "x", cache=tmp_path)
     assert not again.cached
     np.testing.assert_array_equal(first.features, again.features)
     assert extract(backbone(), Images(), "x", cache=tmp_path).cached
 
 
-def test_an_interrupted_write_leaves_nothing_that_is_read(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("place", "name", "error"), [
+    (os, "replace", KeyboardInterrupt()), (np, "save", OSError(28, "No space left on device")),
+])
+def test_an_interrupted_write_leaves_nothing_that_is_read(place, name, error, tmp_path, monkeypatch):
     def stop(*arguments, **options):
-        raise KeyboardInterrupt
+        raise error
 
-    monkeypatch.setattr(os, "replace", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(type(error)):
+        patched.setattr(place, name, stop)
         extract(backbone(), Images(), "x", cache=tmp_path)
-    monkeypatch.undo()
     assert list(tmp_path.iterdir()) == []
     assert not extract(backbone(), Images(), "x", cache=tmp_path).cached
-
-
-def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
-    def full(*arguments, **options):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(np, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        extract(backbone(), Images(), "x", cache=tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 def run(folder):

@@ -1,4 +1,4 @@
-"""LogME against the public code's values, its formulas, the density it is, and bad input."""
+"""LogME against the published steps, its formulas, and the density it is."""
 
 import numpy as np
 import pytest
@@ -7,41 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import literal_rivals as literal
-from data_sets import CASES, gaussian_classes, labelled_features, reference_case
+from data_sets import gaussian_classes, labelled_features
 from sfda.rivals.logme import logme
 
-# --- exactness -------------------------------------------------------------
 
-
-@pytest.mark.parametrize("name", CASES)
-def test_reference_cases(name):
-    X, y = reference_case(name)
-    expected = CASES[name]["scores"]
-    assert logme(X, y) == pytest.approx(expected["LogME_corrected"], rel=1e-9)
-    assert logme(X, y, as_published=True) == pytest.approx(expected["LogME"], rel=1e-9)
-    # Other public variants, with other stopping rules.
-    assert logme(X, y) == pytest.approx(expected["LogME_tllib"], rel=1e-3)
-    assert logme(X, y) == pytest.approx(expected["LogME_icml"], rel=1e-3)
-
-
-def test_the_published_evidence_is_wrong_where_samples_are_few():
-    X, y = reference_case("B")
-    assert logme(X, y, as_published=True) - logme(X, y) == pytest.approx(1.256, abs=1e-3)
-    X, y = reference_case("A")
-    assert logme(X, y, as_published=True) == logme(X, y)
-
-
-# Squared singular values carry an error of about 1e-15 of the largest; cut at
-# 1e-7 of it, the literal version keeps the same directions, and what rounding
-# does to the smallest of them is damped by 11 rounds at most.
+# Squared singular values carry an error of about 1e-15 of the largest; cut at 1e-7 of it, the literal version
+# keeps the same directions, and what rounding does to the smallest of them is damped by 11 rounds at most.
 @given(labelled_features(), st.booleans())
 @settings(max_examples=60, deadline=None)
 def test_equals_the_singular_value_decomposition(data, centre):
     X, y = data
     X = X - X.mean(0) if centre else X
     if X.any():
-        expected = literal.logme(X, y)
-        assert logme(X, y) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+        assert logme(X, y) == pytest.approx(literal.logme(X, y), rel=1e-6, abs=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(30, 80), (80, 80), (200, 40)])
@@ -76,41 +54,11 @@ def test_as_published_equals_the_published_steps(shape, dead):
     assert (logme(X, y) != pytest.approx(expected, rel=1e-3)) == bool(wrong)
 
 
-# --- invariances -----------------------------------------------------------
-
-
 @pytest.mark.parametrize("D", [8, 100])
-def test_invariances(D):
+def test_columns_of_zeros_say_nothing(D):
+    """For the evidence, not for the published sum."""
     y = np.repeat([0, 1, 2], [30, 20, 10])
     X = gaussian_classes(2, y, D)
-    rng = np.random.default_rng(3)
-    order, rotation = rng.permutation(60), np.linalg.qr(rng.standard_normal((D, D)))[0]
-    value = logme(X, y)
-    for moved, labels in [(X[order], y[order]), (X, 7 - 2 * y), (X @ rotation, y)]:
-        assert logme(moved, labels) == pytest.approx(value, abs=1e-9)
-    # No intercept, so translation matters; the start and the 1e-5 make scale matter.
-    assert abs(logme(X + 10, y) - value) > 1e-3
-    assert logme(3 * X, y) != value
-    # Columns of zeros say nothing: for the evidence, not for the published sum.
     wide = np.c_[X, np.zeros((60, 100))]
-    assert logme(wide, y) == pytest.approx(value, abs=1e-9)
-    assert abs(logme(wide, y, as_published=True) - value) > 1e-2
-
-
-Y = np.arange(20) % 2
-X = gaussian_classes(0, Y, 4)
-
-BAD_INPUT = [
-    (np.zeros((20, 3)), Y, "features: expected a value other than zero"),
-    (1e-150 * X, Y, "features: too small, their scatter underflows; rescale them"),
-    (X[0], Y, "features: expected 2 dimensions (samples x features), got 1 (shape (4,))"),
-    (X, Y[:9], "labels: expected one label for each of the 20 rows of features, got 9"),
-    (X, Y / 2, "labels: expected classes, found 0.5 in row 1; a regression target cannot be scored"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("features", "labels", "message"), BAD_INPUT)
-def test_bad_input(features, labels, message):
-    with pytest.raises(ValueError) as error:
-        logme(features, labels)
-    assert str(error.value) == message
+    assert logme(wide, y) == pytest.approx(logme(X, y), abs=1e-9)
+    assert abs(logme(wide, y, as_published=True) - logme(X, y)) > 1e-2

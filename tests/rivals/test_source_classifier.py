@@ -1,4 +1,4 @@
-"""LEEP, NCE and NLEEP against the public code's values, their formulas, and bad input."""
+"""LEEP, NCE and NLEEP against their formulas, and bad input."""
 
 import warnings
 
@@ -8,11 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import literal_rivals as literal
-from data_sets import CASES, gaussian_classes, reference_case, reference_source_probabilities
+from data_sets import CASES, gaussian_classes, reference_case
 from sfda import leep, nce
 from sfda.rivals.source_classifier import nleep
-
-torch = pytest.importorskip("torch")
 
 
 @st.composite
@@ -29,26 +27,6 @@ def labelled_probabilities(draw):
 
 
 # --- exactness -------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_reference_cases(name):
-    theta, (_, y) = reference_source_probabilities(name), reference_case(name)
-    checksum, expected = CASES[name]["checksum"], CASES[name]["scores"]
-    assert (theta[0, 0], theta[-1, -1]) == pytest.approx(
-        (checksum["theta_first"], checksum["theta_last"])
-    )
-    assert leep(theta, y) == pytest.approx(expected["LEEP"], rel=1e-9)
-    assert nce(theta, y) == pytest.approx(expected["NCE"], rel=1e-9)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_nce_of_parc_adds_a_constant(name):
-    # Another public value, 1e-5 in the joint and the marginal: reproduced, not adopted.
-    theta, (_, y) = reference_source_probabilities(name), reference_case(name)
-    expected = CASES[name]["scores"]["NCE_parc"]
-    assert literal.nce(theta, y, added=1e-5) == pytest.approx(expected, rel=1e-9)
-    assert nce(theta, y) != pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -102,23 +80,6 @@ def test_a_source_class_without_mass_is_no_nan():
     assert nce(theta, [0, 1, 0, 1]) == pytest.approx(-np.log(2))
 
 
-# --- what goes in ----------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_numpy_and_torch_alike(dtype):
-    theta, (_, y) = reference_source_probabilities("A"), reference_case("A")
-    theta = theta.astype(dtype)
-    names = np.array(["zebra", "ape", "mole", "cat"])[y]
-    for metric in (leep, nce):
-        expected = metric(theta.astype("float64"), y)
-        for source in (theta, torch.from_numpy(theta.copy()), theta.tolist()):
-            for labels in (y, torch.from_numpy(y), 10 - 3 * y, names):
-                value = metric(source, labels)
-                assert type(value) is float
-                assert value == pytest.approx(expected, abs=1e-12)
-
-
 def test_nleep_of_too_few_samples_for_its_components():
     y = np.array([0, 0, 1, 2, 3, 3, 4])
     assert nleep(gaussian_classes(0, y, 9), y) <= 0
@@ -150,7 +111,6 @@ def test_nleep_options():
 
 Y = np.arange(20) % 2
 THETA = np.full((20, 4), 0.25)
-X = gaussian_classes(0, Y, 4)
 
 
 def spoilt(value):
@@ -166,7 +126,6 @@ BAD_SOURCE = [
     (100 * THETA, Y, "source_probabilities: expected rows of probabilities that sum to 1, found a sum of 100 in row 0; turn logits into probabilities with softmax"),
     (THETA[0], Y, "source_probabilities: expected 2 dimensions (samples x features), got 1 (shape (4,))"),
     (THETA, Y[:19], "labels: expected one label for each of the 20 rows of features, got 19"),
-    (THETA, np.zeros(20), "labels: expected at least 2 classes, got 1 (0.0) in 20 rows"),
     (THETA, None, "labels: expected one label a row of features, got None"),
 ]  # fmt: skip
 
@@ -176,21 +135,4 @@ BAD_SOURCE = [
 def test_bad_source(metric, theta, labels, message):
     with pytest.raises(ValueError) as error:
         metric(theta, labels)
-    assert str(error.value) == message
-
-
-BAD_INPUT = [
-    (np.ones((20, 3)), {}, "features: expected variation, found every row the same"),
-    (X[:, 0], {}, "features: expected 2 dimensions (samples x features), got 1 (shape (20,))"),
-    (X, {"components_per_class": 0}, "components_per_class: expected an integer of 1 or more, got 0"),
-    (X, {"components_per_class": 2.5}, "components_per_class: expected an integer of 1 or more, got 2.5"),
-    (X, {"variance": 1.0}, "variance: expected a number between 0 and 1, got 1.0"),
-    (X, {"covariance": "round"}, "covariance: expected one of full, tied, diag, spherical, got 'round'"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("features", "options", "message"), BAD_INPUT)
-def test_bad_input_of_nleep(features, options, message):
-    with pytest.raises(ValueError) as error:
-        nleep(features, Y, **options)
     assert str(error.value) == message

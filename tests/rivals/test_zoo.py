@@ -1,15 +1,14 @@
-"""NCTI and ETran over a zoo: public values, formulas, what a zoo changes, bad input."""
+"""NCTI and ETran: public values, formulas, what a zoo changes, bad input."""
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 import literal_rivals as literal
 from data_sets import CASES, gaussian_classes, labelled_features, reference_case
 from sfda.rivals.etran import etran, etran_discriminant, etran_energy
 from sfda.rivals.ncti import ncti, ncti_terms
-
-torch = pytest.importorskip("torch")
 
 Y = np.repeat([0, 1, 2], [30, 20, 10])
 ZOO = {
@@ -84,11 +83,34 @@ def test_networks_that_are_the_same(score):
     assert set(score({"a": ZOO["separation 0.5, D = 20"], "b": ZOO["separation 0.5, D = 20"]}, Y).values()) == {0.0}
 
 
-@pytest.mark.parametrize("score", [ncti, etran])
-def test_torch_and_untouched_inputs(score):
-    tensors = {k: torch.from_numpy(X.copy()) for k, X in ZOO.items()}
-    assert score(tensors, torch.from_numpy(Y)) == score(ZOO, Y)
-    assert all(np.array_equal(t.numpy(), X) for t, X in zip(tensors.values(), ZOO.values()))
+@given(labelled_features(max_classes=10), st.floats(1e-3, 1.0))
+@settings(max_examples=50, deadline=None)
+def test_etran_equals_its_steps(data, shrinkage):
+    X, y = data
+    assert etran_energy(X, y) == pytest.approx(literal.etran_energy(X), rel=1e-12)
+    # Whatever the shrinkage: orthonormal vectors drop out.
+    expected = literal.etran_discriminant(X, y, shrinkage)
+    assert etran_discriminant(X, y, as_published=True) == pytest.approx(expected, abs=1e-9)
+
+
+def test_etran_discriminant_as_published_is_no_fisher_discriminant():
+    # A nuisance direction of large variance: Euclidean distance fails, Fisher's does not.
+    y = np.arange(400) % 2
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.standard_normal(400) + 3 * y, 30 * rng.standard_normal(400)]
+    assert etran_discriminant(X, y) > 0.85
+    assert etran_discriminant(X, y, as_published=True) < 0.75
+    # It has a unit; the right one, apart from its adaptive shrinkage, has none.
+    assert etran_discriminant(0.1 * X, y, as_published=True) < 0.55
+
+
+def test_etran_energy_of_a_share():
+    X = np.arange(400.0)[:, None]
+    assert etran_energy(X) == pytest.approx(0.5)
+    assert etran_energy(X[:100]) == 0  # NaN in public code: 0.5 % of fewer than 200
+    assert etran_energy(X, share=1) == pytest.approx(199.5)
+    assert etran_energy(X[::-1], share=0.01) == pytest.approx(1.5)
+    assert etran_energy(1000 + X) == pytest.approx(1000.5)  # exp would overflow
 
 
 BAD_INPUT = [
