@@ -1,32 +1,61 @@
 """What each part of the score does: SFDA with one part changed at a time.
 
-Composed of the public pieces, a line a step, and slower than
-:func:`sfda.sfda_score`, which it equals where nothing is changed.
+:func:`composed_score` is made of the public pieces, a line a step, and slower than :func:`sfda.sfda_score`, which it
+equals where nothing is changed; :func:`ablate_zoo` computes its variants for the pocket benchmark.
 """
 
-import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 
-from sfda.benchmark.cells import encoder_of
 from sfda.benchmark.finetune import features
-from sfda.benchmark.grids import digest_of
-from sfda.benchmark.tables import add_rows
-from sfda.files import read_table
-from sfda.images import tasks
+from sfda.benchmark.grids import POCKET, digest_of
+from sfda.benchmark.tables import digests_in, extend
 from sfda.metric.challenge import confidence_of, confmix, expected_confmix, other_means
 from sfda.metric.discriminant import FisherDiscriminant
 from sfda.networks.device import resolve_device
 
 LEAST = 1e-12  # what a smaller probability counts as in a mean of logarithms
+COLUMNS = ["variant", "images", "model", "task", "score", "n", "digest"]
+
+_OUT = {"posterior": "leave-one-out"}
+#: Options of :func:`composed_score` by the name of the variant.
+VARIANTS = {
+    "SFDA": {},
+    "no challenge": {"challenge": None},
+    "one softmax": {"challenge": "plain"},
+    "mean log": {"log": True},
+    "no challenge, mean log": {"challenge": None, "log": True},
+    "lambda: a = 4": {"strength": 4.0},
+    "lambda: Algorithm 1": {"shrinkage": "algorithm 1"},
+    "lambda: left-out likelihood": {"shrinkage": "leave-one-out"},
+    "no challenge, lambda: left-out likelihood": {"challenge": None, "shrinkage": "leave-one-out"},
+    "lambda 0.01": {"shrinkage": 0.01},
+    "lambda 0.1": {"shrinkage": 0.1},
+    "lambda 0.5": {"shrinkage": 0.5},
+    "lambda 0.9": {"shrinkage": 0.9},
+    "left out": _OUT,
+    "left out, no challenge": _OUT | {"challenge": None},
+    "left out, one softmax": _OUT | {"challenge": "plain"},
+    "left out, mean log": _OUT | {"log": True},
+    "left out, no challenge, mean log": _OUT | {"challenge": None, "log": True},
+    "left out, lambda 0.01": _OUT | {"shrinkage": 0.01},
+    "left out, lambda 0.1": _OUT | {"shrinkage": 0.1},
+    "left out, lambda 0.5": _OUT | {"shrinkage": 0.5},
+    "left out, lambda 0.9": _OUT | {"shrinkage": 0.9},
+}
+#: Which images the variants are computed on: shares of the training part, or all there are.
+IMAGES = {"a quarter": 0.25, "half": 0.5, "training": 1.0, "all": None}
+#: What is computed on other images than the training part.
+FEW = ("SFDA", "no challenge", "left out", "left out, no challenge")
+
+
+# --- the score, composed ----------------------------------------------------------
 
 
 def composed_score(
-    features, labels, *, posterior="resubstitution", shrinkage=None, strength=5.0,
-    challenge="softened", log=False,
+    features, labels, *, posterior="resubstitution", shrinkage=None, strength=5.0, challenge="softened", log=False
 ):
     """The SFDA score from its parts.
 
@@ -38,19 +67,16 @@ def composed_score(
     posterior : {"resubstitution", "leave-one-out"}, default "resubstitution"
         As in :func:`sfda.sfda_score`.
     shrinkage : None, float, "code", "algorithm 1" or "leave-one-out", default None
-        lambda: a number; max(exp(-a sigma(S_W)), 1e-10) as in the public code;
-        1 / (1 + exp(-4 sigma(S_B))) as in Algorithm 1 of the paper's appendix
-        (second-hand); of the largest left-out likelihood. None is what
-        :func:`sfda.sfda_score` takes: "code", or "leave-one-out" where the
-        posterior is that.
+        lambda: a number; max(exp(-a sigma(S_W)), 1e-10) as in the public code; 1 / (1 + exp(-4 sigma(S_B))) as in
+        Algorithm 1 of the paper's appendix (second-hand); of the largest left-out likelihood. None is what
+        :func:`sfda.sfda_score` takes: "code", or "leave-one-out" where the posterior is that.
     strength : float, default 5.0
         a of "code".
     challenge : {"softened", "plain", None}, default "softened"
-        Confidences from two softmaxes, as in the public code, or from one; None
-        asks the first discriminant alone.
+        Confidences from two softmaxes, as in the public code, or from one; None asks the first discriminant alone.
     log : bool, default False
-        The mean logarithm of the probabilities (Eq. 1 of the paper, second-hand)
-        instead of their mean (the public code).
+        The mean logarithm of the probabilities (Eq. 1 of the paper, second-hand) instead of their mean (the public
+        code).
 
     Returns
     -------
@@ -97,74 +123,38 @@ def composed_score(
     return float(np.log(p[own].clip(min=LEAST)).mean() if log else p[own].mean())
 
 
+def _class_means(x, y):
+    return np.stack([x[y == c].mean(0) for c in range(y.max() + 1)])
+
+
 def _algorithm_1(x, y):
     """1 / (1 + exp(-4 sigma)), sigma the largest eigenvalue of S_B."""
-    counts = np.bincount(y)
-    means = np.stack([x[y == c].mean(0) for c in range(len(counts))])
-    between = np.sqrt(counts / len(x))[:, None] * (means - x.mean(0))
+    between = np.sqrt(np.bincount(y) / len(x))[:, None] * (_class_means(x, y) - x.mean(0))
     return float(1 / (1 + np.exp(-4 * np.linalg.norm(between, 2) ** 2)))
 
 
 def _unsoftened(x, y, p):
     """:func:`sfda.metric.challenge.expected_confmix` with the posterior itself as confidences."""
-    means = np.stack([x[y == c].mean(0) for c in range(p.shape[1])])
-    return (p * p).sum(1)[:, None] * x + (p * (1 - p)) @ other_means(means)
+    return (p * p).sum(1)[:, None] * x + (p * (1 - p)) @ other_means(_class_means(x, y))
 
 
-_OUT = {"posterior": "leave-one-out"}
-
-#: Options of :func:`composed_score` by the name of the variant.
-VARIANTS = {
-    "SFDA": {},
-    "no challenge": {"challenge": None},
-    "one softmax": {"challenge": "plain"},
-    "mean log": {"log": True},
-    "no challenge, mean log": {"challenge": None, "log": True},
-    "lambda: a = 4": {"strength": 4.0},
-    "lambda: Algorithm 1": {"shrinkage": "algorithm 1"},
-    "lambda: left-out likelihood": {"shrinkage": "leave-one-out"},
-    "no challenge, lambda: left-out likelihood": {"challenge": None, "shrinkage": "leave-one-out"},
-    "lambda 0.01": {"shrinkage": 0.01},
-    "lambda 0.1": {"shrinkage": 0.1},
-    "lambda 0.5": {"shrinkage": 0.5},
-    "lambda 0.9": {"shrinkage": 0.9},
-    "left out": _OUT,
-    "left out, no challenge": _OUT | {"challenge": None},
-    "left out, one softmax": _OUT | {"challenge": "plain"},
-    "left out, mean log": _OUT | {"log": True},
-    "left out, no challenge, mean log": _OUT | {"challenge": None, "log": True},
-    "left out, lambda 0.01": _OUT | {"shrinkage": 0.01},
-    "left out, lambda 0.1": _OUT | {"shrinkage": 0.1},
-    "left out, lambda 0.5": _OUT | {"shrinkage": 0.5},
-    "left out, lambda 0.9": _OUT | {"shrinkage": 0.9},
-}
+# --- the pocket benchmark ---------------------------------------------------------
 
 
-ABLATION = ["variant", "images", "model", "task", "score", "n", "digest"]
-
-#: Which images the variants are computed on: shares of the training part, or all there are.
-IMAGES = {"a quarter": 0.25, "half": 0.5, "training": 1.0, "all": None}
-# What is computed on other images than the training part.
-FEW = ("SFDA", "no challenge", "left out", "left out, no challenge")
-
-
-def ablate_zoo(
-    names, task_names, *, table, images=None, weights=None, device="auto", progress=print
-):
+def ablate_zoo(names, task_names, *, table, images=None, weights=None, device="auto", progress=print):
     """Compute the variants of the SFDA score and add them to a table, task by task.
 
-    All ``sfda.benchmark.ablation.VARIANTS`` on the training images; four of them also on a
-    quarter and on half of these, the same share of every class, at least two;
-    and on all images of the task, the test part included, as the paper's public
-    code does it.
+    All ``sfda.benchmark.ablation.VARIANTS`` on the training images; four of them also on a quarter and on half of
+    these, the same share of every class, at least two; and on all images of the task, the test part included, as the
+    paper's public code does it.
 
     Parameters
     ----------
     names, task_names, images, weights, device, progress
-        As in :func:`score_zoo`.
+        As in :func:`sfda.benchmark.scores.score_zoo`.
     table : path
-        A CSV file with the columns variant, images, model, task, score, n (how
-        many images) and digest. What it holds is not computed again.
+        A CSV file with the columns variant, images, model, task, score, n (how many images) and digest. What it holds
+        is not computed again.
 
     Returns
     -------
@@ -174,30 +164,22 @@ def ablate_zoo(
     Raises
     ------
     ValueError, FileNotFoundError
-        As :func:`score_zoo`.
+        As :func:`sfda.benchmark.scores.score_zoo`.
     """
     device, table = resolve_device(device), Path(table)
-    encoders = {name: encoder_of(name, folder=weights) for name in names}
-    done = {}
-    if table.exists():
-        old = read_table(table, ["variant", "images", "model", "task", "digest"])
-        done = {(r.variant, r.images, r.model, r.task): r.digest for r in old.itertuples()}
-    computed = 0
-    for task_name in task_names:
-        start, rows = time.perf_counter(), []
-        parts = tasks.load_task(task_name, images).parts
-        y = torch.cat([part.labels for part in parts]).numpy()
-        n_train = len(parts[0].labels)
+    encoders = {name: POCKET.encoder(name, folder=weights) for name in names}
+    done = digests_in(table, ["variant", "images", "model", "task"])
+    wanted = [(variant, which) for which in IMAGES for variant in VARIANTS if which == "training" or variant in FEW]
+
+    def rows_of(task_name):
+        rows, parts = [], POCKET.task(task_name, images).parts
+        y, n_train = torch.cat([part.labels for part in parts]).numpy(), len(parts[0].labels)
         for name, encoder in encoders.items():
             digest = digest_of(encoder, parts)
-            missing = [
-                (variant, which) for which in IMAGES for variant in VARIANTS
-                if (which == "training" or variant in FEW)
-                and done.get((variant, which, name, task_name)) != digest
-            ]  # fmt: skip
+            missing = [each for each in wanted if done.get((*each, name, task_name)) != digest]
             if not missing:
                 continue
-            x = torch.cat([features(encoder, p.images, device=device) for p in parts]).numpy()
+            x = torch.cat([features(encoder, part.images, device=device) for part in parts]).numpy()
             for variant, which in missing:
                 share = IMAGES[which]
                 chosen = slice(None) if share is None else share_of(y[:n_train], share)
@@ -206,11 +188,9 @@ def ablate_zoo(
                 except ValueError as error:
                     raise ValueError(f"{variant} of {name} on {task_name}: {error}") from error
                 rows.append((variant, which, name, task_name, score, len(y[chosen]), digest))
-        if rows:
-            add_rows(pd.DataFrame(rows, columns=ABLATION), table, variants=VARIANTS)
-            computed += len(rows)
-        progress(f"{task_name}: {len(rows)} scores in {time.perf_counter() - start:.0f} s")
-    return computed
+        return rows
+
+    return extend(table, COLUMNS, task_names, rows_of, progress=progress, variants=VARIANTS)
 
 
 def share_of(labels, share, *, seed=0):

@@ -1,8 +1,7 @@
 """The pocket benchmark: networks x tasks x seeds, measured cell by cell.
 
-A *cell* is one network fine-tuned on one task with one seed. Each is written
-to a file of its own as it ends, whole or not at all, so that a run that is
-killed loses only the cells in flight and the next run goes on where it ended.
+A *cell* is one network fine-tuned on one task with one seed. Each is written to a file of its own as it ends, whole
+or not at all, so that a run that is killed loses only the cells in flight and the next run goes on where it ended.
 :func:`sfda.benchmark.tables.collect` gathers the cells into tables.
 """
 
@@ -28,16 +27,11 @@ from sfda.files import read_table, replacing
 from sfda.networks.device import device_name, resolve_device, versions
 from sfda.streaming import cluster
 
-ACCURACY = [
-    "group", "model", "task", "seed", "accuracy", "validation_accuracy", "learning_rate",
-    "weight_decay", "seconds", "device",
-]  # fmt: skip
+ACCURACY = ["group", "model", "task", "seed", "accuracy", "validation_accuracy", "learning_rate", "weight_decay",
+            "seconds", "device"]  # fmt: skip
 PROBE = ["group", "model", "task", "accuracy", "penalty", "choice_seconds", "device", "digest"]
 # What is chosen once for all seeds, and measured beside it.
-CHOICE = [
-    "learning_rate", "weight_decay", "validation_accuracy", "probe_accuracy", "penalty",
-    "choice_seconds",
-]  # fmt: skip
+CHOICE = ["learning_rate", "weight_decay", "validation_accuracy", "probe_accuracy", "penalty", "choice_seconds"]
 RECORD = {"group", "model", "task", "seed", "accuracy", "seconds", "device", "digest", "curve", *CHOICE}
 SEARCH = ("rates", "decays", "every_pair")  # options of choosing only
 CURVE = ["model", "task", "seed", "first_quarter", "second_quarter", "third_quarter", "last_quarter"]
@@ -47,9 +41,8 @@ CURVE = ["model", "task", "seed", "first_quarter", "second_quarter", "third_quar
 class Job:
     """All missing seeds of one network on one task, and where things are.
 
-    `untrained` asks for the network's twin, before pre-training; `also` names
-    other networks that have the very same one. `chosen` is the record of another
-    seed, whose hyper-parameters are taken.
+    `untrained` asks for the network's twin, before pre-training; `also` names other networks that have the very same
+    one. `chosen` is the record of another seed, whose hyper-parameters are taken.
     """
 
     model: str
@@ -66,23 +59,8 @@ class Job:
     grid: Grid = POCKET
 
 
-def encoder_of(name, *, folder=None, untrained=False):
-    """A network of the pocket zoo without its head.
-
-    Parameters
-    ----------
-    name : str
-        Key in :data:`sfda.networks.pocket.POCKET`.
-    folder : path, optional
-        Of the weights, as in :func:`sfda.networks.pocket.pretrained`.
-    untrained : bool, default False
-        The twin: the same initial weights, no pre-training.
-    """
-    return POCKET.encoder(name, folder=folder, untrained=untrained)
-
-
 def cell_path(cells, model, task, seed, untrained=False):
-    """Where a cell is written."""
+    """Where a cell is written: ``CELLS/pretrained/TASK/MODEL.SEED.npz``, of a twin below ``untrained``."""
     return Path(cells) / ("untrained" if untrained else "pretrained") / task / f"{model}.{seed}.npz"
 
 
@@ -100,32 +78,23 @@ def run_job(job):
     options = job.grid.options_of(job.model)
     search = {key: options.pop(key) for key in SEARCH if key in options}
     before = [record for seed in job.seeds for record in _there(job, seed)]
-    chosen = job.chosen or (before[0] if before else None)
+    chosen = job.chosen or next(iter(before), None)
     if chosen is None:
         choice = choose(encoder, task, device=device, **search, **options)
-        chosen = {
-            "learning_rate": choice.learning_rate, "weight_decay": choice.weight_decay,
-            "validation_accuracy": choice.validation_accuracy,
-            "probe_accuracy": choice.probe_accuracy, "penalty": choice.probe.penalty,
-            "choice_seconds": round(choice.seconds, 2),
-        }  # fmt: skip
+        chosen = choice._asdict() | {"penalty": choice.probe.penalty, "choice_seconds": round(choice.seconds, 2)}
     records = []
     for seed in job.seeds:
         if there := _there(job, seed):  # by a worker that died before it could say so
             records += there
             continue
-        cell = measure(
-            encoder, task, SimpleNamespace(**chosen), seed=seed, device=device, **options
-        )
+        cell = measure(encoder, task, SimpleNamespace(**chosen), seed=seed, device=device, **options)
         for name in (job.model, *job.also):
             record = {
-                "group": job.grid.groups[name], "model": name, "task": job.task,
-                "seed": seed, "accuracy": cell.accuracy, "seconds": round(cell.seconds, 2),
-                "device": device_name(device), "curve": cell.curve, "digest": job.digest,
-                **{key: chosen[key] for key in CHOICE},
+                "group": job.grid.groups[name], "model": name, "task": job.task, "seed": seed,
+                "accuracy": cell.accuracy, "seconds": round(cell.seconds, 2), "device": device_name(device),
+                "curve": cell.curve, "digest": job.digest, **{key: chosen[key] for key in CHOICE},
             }  # fmt: skip
-            path = cell_path(job.cells, name, job.task, seed, job.untrained)
-            _write_cell(path, record, cell.probabilities)
+            _write_cell(cell_path(job.cells, name, job.task, seed, job.untrained), record, cell.probabilities)
             records.append(record)
     return records
 
@@ -152,9 +121,9 @@ def read_cell(path):
 
 
 def run(
-    names, task_names, seeds, *, cells, tables=None, images=None, weights=None, untrained=False,
-    device="auto", jobs=1, scheduler=None, progress=print, grid=POCKET,
-):
+    names, task_names, seeds, *, cells, tables=None, images=None, weights=None, untrained=False, device="auto", jobs=1,
+    scheduler=None, progress=print, grid=POCKET,
+):  # fmt: skip
     """Measure every cell that is neither in `cells` nor in `tables`, with its :func:`digest_of`.
 
     Parameters
@@ -174,9 +143,9 @@ def run(
     jobs : int, default 1
         Processes side by side; each has an equal share of the cores.
     scheduler : str, optional
-        Address of a Dask scheduler, whose workers measure the cells in the place of
-        processes here. They must see `cells`, `images` and `weights` under the same
-        paths, and this package. What a worker that dies had not finished is done by another.
+        Address of a Dask scheduler, whose workers measure the cells in the place of processes here. They must see
+        `cells`, `images` and `weights` under the same paths, and this package. What a worker that dies had not
+        finished is done by another.
     progress : callable, default print
         Called with one line as each network and task ends.
     grid : sfda.benchmark.grids.Grid, default sfda.benchmark.grids.POCKET
@@ -223,17 +192,14 @@ def run(
                 alike.setdefault((digest, missing, str(encoders[name])), []).append(name)
         for (digest, missing, _), (name, *also) in alike.items():
             others = [r for (n, t, _, d), r in done.items() if (n, t, d) == (name, task, digest)]
-            todo.append(Job(
-                name, task, missing, cells, images, weights, untrained, device, digest,
-                tuple(also), others[0] if others else None, grid,
-            ))  # fmt: skip
+            todo.append(Job(name, task, missing, cells, images, weights, untrained, device, digest, tuple(also),
+                            others[0] if others else None, grid))  # fmt: skip
     for j in todo:
         for name, seed in itertools.product((j.model, *j.also), j.seeds):
             if (path := cell_path(cells, name, j.task, seed, untrained)).is_dir():
                 raise ValueError(f"cells: {path} is a folder, where a file is to be; remove it")
     total = sum(len(j.seeds) * (1 + len(j.also)) for j in todo)
-    measured, start = 0, time.perf_counter()
-    failed = []
+    measured, failed, start = 0, [], time.perf_counter()
     for records in _finished(todo, jobs, scheduler):
         if isinstance(records, str):
             failed.append(records)
@@ -241,12 +207,10 @@ def run(
             continue
         measured += len(records)
         left = (time.perf_counter() - start) / measured * (total - measured)
-        r = records[0]
+        first, accuracies = records[0], ", ".join(f"{record['accuracy']:.3f}" for record in records)
         progress(
-            f"{measured}/{total} {r['model']} on {r['task']}: "
-            f"{', '.join(format(r['accuracy'], '.3f') for r in records)} "
-            f"(probe {r['probe_accuracy']:.3f}, rate {r['learning_rate']:g}), "
-            f"{left / 60:.0f} min left"
+            f"{measured}/{total} {first['model']} on {first['task']}: {accuracies} (probe "
+            f"{first['probe_accuracy']:.3f}, rate {first['learning_rate']:g}), {left / 60:.0f} min left"
         )
     if failed:
         raise RuntimeError("; ".join(failed))
@@ -272,9 +236,8 @@ def _finished(todo, jobs, scheduler):
         yield from map(_attempt, todo)
         return
     # Forked processes may hang on the locks of the parent's thread pools.
-    context = multiprocessing.get_context("spawn")
     share = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, context, _limit_threads, (share,)) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _limit_threads, (share,)) as pool:
         try:
             for future in as_completed([pool.submit(_attempt, job) for job in todo]):
                 yield future.result()
@@ -294,8 +257,8 @@ def manifest(devices):
     Returns
     -------
     dict
-        ``sfda`` and ``protocol``; ``commit``, None outside a git repository;
-        ``python``, ``system`` and ``libraries``; ``devices``.
+        ``sfda`` and ``protocol``; ``commit``, None outside a git repository; ``python``, ``system`` and
+        ``libraries``; ``devices``.
     """
     git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
     try:
@@ -304,30 +267,24 @@ def manifest(devices):
         commit = None
     libraries = ("torch", "torchvision", "timm", "lightly", "numpy", "scipy", "scikit-learn")
     return {
-        **versions("sfda"), "protocol": PROTOCOL, "commit": commit,
-        "python": platform.python_version(), "system": platform.platform(terse=True),
-        "libraries": versions(*libraries),
-        "devices": sorted(set(devices)),
+        **versions("sfda"), "protocol": PROTOCOL, "commit": commit, "python": platform.python_version(),
+        "system": platform.platform(terse=True), "libraries": versions(*libraries), "devices": sorted(set(devices)),
     }  # fmt: skip
 
 
 def _done(cells, tables, untrained):
     """Records of the cells that have been measured, by network, task, seed and fingerprint."""
-    done = {}
+    found = []
     if tables:
         name, prefix = ("untrained", "untrained_") if untrained else ("accuracy", "")
         paths = Path(tables) / f"{name}.csv", Path(tables) / f"{prefix}probe.csv"
         if all(path.exists() for path in paths):
             rows, probes = map(read_table, paths, (ACCURACY, PROBE))
-            probes = probes.rename(columns={"accuracy": "probe_accuracy"})
-            probes = probes.drop(columns=["group", "device"])
-            for row in rows.merge(probes, on=["model", "task"]).to_dict("records"):
-                done[row["model"], row["task"], row["seed"], row["digest"]] = row
-    for path in (cells / ("untrained" if untrained else "pretrained")).glob("*/*.npz"):
-        if cell := read_cell(path):
-            row = cell[0]
-            done[row["model"], row["task"], row["seed"], row["digest"]] = row
-    return done
+            probes = probes.rename(columns={"accuracy": "probe_accuracy"}).drop(columns=["group", "device"])
+            found = rows.merge(probes, on=["model", "task"]).to_dict("records")
+    paths = (cells / ("untrained" if untrained else "pretrained")).glob("*/*.npz")
+    found += [cell[0] for path in paths if (cell := read_cell(path))]
+    return {(row["model"], row["task"], row["seed"], row["digest"]): row for row in found}
 
 
 def _write_cell(path, record, probabilities):

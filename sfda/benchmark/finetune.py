@@ -1,8 +1,7 @@
 """The truth that scores are judged by: accuracy after fine-tuning, and the linear probe below it.
 
-The protocol follows the paper's (SGD with Nesterov momentum, a cosine schedule,
-learning rate and weight decay chosen on validation images, then training and
-validation images together and one test run), with what a few hundred images
+The protocol follows the paper's (SGD with Nesterov momentum, a cosine schedule, learning rate and weight decay chosen
+on validation images, then training and validation images together and one test run), with what a few hundred images
 and steps need: see :func:`finetune`.
 """
 
@@ -32,18 +31,15 @@ BATCH = 64
 MOMENTUM = 0.9
 STANDARD = 512  # images that standardise the features
 #: Options of :func:`choose` and :func:`measure` for the paper's protocol, as its public code has it.
-PAPER = {
-    "rates": (1e-4, 1e-3, 1e-2, 1e-1), "decays": (0.0, 1e-6, 1e-5, 1e-4, 1e-3),
-    "every_pair": True, "steps": 5000, "plain": True,
-}  # fmt: skip
+PAPER = {"rates": (1e-4, 1e-3, 1e-2, 1e-1), "decays": (0.0, 1e-6, 1e-5, 1e-4, 1e-3), "every_pair": True, "steps": 5000,
+         "plain": True}  # fmt: skip
 
 
 class Probe(NamedTuple):
     """A linear classifier on frozen features: softmax of ((x - mean) / scale) weight' + bias.
 
-    `weight` (C, D), `bias` (C,), `mean` and `scale` (D,), float32 tensors;
-    `scale` is infinite where a feature never changed. `penalty`, scikit-learn's
-    C; `accuracy` on the images that chose it, between 0 and 1.
+    `weight` (C, D), `bias` (C,), `mean` and `scale` (D,), float32 tensors; `scale` is infinite where a feature never
+    changed. `penalty`, scikit-learn's C; `accuracy` on the images that chose it, between 0 and 1.
     """
 
     weight: torch.Tensor
@@ -126,15 +122,14 @@ def _logistic(x, y, penalty):
     weight, bias = fitted.coef_, fitted.intercept_
     if len(weight) == 1:  # two classes
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    numbers = (torch.from_numpy(a).float() for a in (weight, bias, mean, scale))
-    return Probe(*numbers, penalty, math.nan)
+    return Probe(*(torch.from_numpy(a).float() for a in (weight, bias, mean, scale)), penalty, math.nan)
 
 
 def recalibrated(encoder, images, *, mirror=False, batches=8, batch=BATCH, seed=0, device="cpu"):
     """A copy of an encoder whose batch normalisation knows the images' own statistics.
 
-    Training normalises with the statistics of its batches, not with those of
-    the source images: this brings evaluation nearer to it.
+    Training normalises with the statistics of its batches, not with those of the source images: this brings
+    evaluation nearer to it.
 
     Parameters
     ----------
@@ -152,13 +147,11 @@ def recalibrated(encoder, images, *, mirror=False, batches=8, batch=BATCH, seed=
     Returns
     -------
     torch.nn.Module
-        In evaluation mode; equal to `encoder` where that has no batch
-        normalisation.
+        In evaluation mode; equal to `encoder` where that has no batch normalisation.
 
     References
     ----------
-    Y. Li et al., *Revisiting Batch Normalization For Practical Domain
-    Adaptation*, ICLR workshop 2017.
+    Y. Li et al., *Revisiting Batch Normalization For Practical Domain Adaptation*, ICLR workshop 2017.
     """
     encoder = copy.deepcopy(encoder).to(device, memory_format=torch.channels_last).eval()
     norms = [m for m in encoder.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -181,33 +174,17 @@ def recalibrated(encoder, images, *, mirror=False, batches=8, batch=BATCH, seed=
 
 
 def finetune(
-    encoder,
-    n_classes,
-    images,
-    labels,
-    evaluated,
-    *,
-    learning_rate,
-    weight_decay,
-    mirror=False,
-    steps=None,
-    budget=1,
-    batch=BATCH,
-    plain=False,
-    seed=0,
-    device="cpu",
-):
+    encoder, n_classes, images, labels, evaluated, *, learning_rate, weight_decay, mirror=False, steps=None, budget=1,
+    batch=BATCH, plain=False, seed=0, device="cpu",
+):  # fmt: skip
     """Train a copy of an encoder and a head on labelled images.
 
-    Four things are added to the paper's protocol, so that a few hundred images
-    and steps suffice for any network. The learning rate rises to its height first; batch
-    normalisation starts from the
-    images' own statistics (:func:`recalibrated`); the features enter the head
-    divided by the standard deviations that they have before training (as they are, if
-    all are constant), so that their scale, which differs by orders of magnitude between
-    networks, has no say in the learning rate; and gradients are clipped at norm 5. The head
-    starts from zero, not from a linear probe: that would favour, in the truth,
-    the scores that are linear probes in disguise.
+    Four things are added to the paper's protocol, so that a few hundred images and steps suffice for any network. The
+    learning rate rises to its height first; batch normalisation starts from the images' own statistics
+    (:func:`recalibrated`); the features enter the head divided by the standard deviations that they have before
+    training (as they are, if all are constant), so that their scale, which differs by orders of magnitude between
+    networks, has no say in the learning rate; and gradients are clipped at norm 5. The head starts from zero, not
+    from a linear probe: that would favour, in the truth, the scores that are linear probes in disguise.
 
     Parameters
     ----------
@@ -218,32 +195,30 @@ def finetune(
     images : uint8 tensor of shape (N, 3, S, S), or sfda.images.views.Photographs
         The latter are read when they are needed, and cropped at random.
     labels : int64 tensor of shape (N,), or float tensor of shape (N, C)
-        Classes 0..C-1; or, where an image may show several, 1 for what it shows, 0 for
-        what it does not, -1 for what does not count.
+        Classes 0..C-1; or, where an image may show several, 1 for what it shows, 0 for what it does not, -1 for what
+        does not count.
     evaluated : as `images`
         Images to classify afterwards.
     learning_rate : float
-        The highest; it rises over the first 10 % of the steps, then falls to
-        zero along a cosine.
+        The highest; it rises over the first 10 % of the steps, then falls to zero along a cosine.
     weight_decay : float
         Of weights; not of biases and normalisation.
     mirror : bool, default False
-        Whether the augmentation (:func:`sfda.images.augment.weak`, and of photographs a random
-        crop) may flip an image.
+        Whether the augmentation (:func:`sfda.images.augment.weak`, and of photographs a random crop) may flip an
+        image.
     steps : int, optional
-        By default 200, or twelve passes over the images if that is more. With
-        200 steps for 2,000 images of CIFAR-10, seeds of one network were up
-        to 7 points apart; with 400, at most 1.
+        By default 200, or twelve passes over the images if that is more. With 200 steps for 2,000 images of CIFAR-10,
+        seeds of one network were up to 7 points apart; with 400, at most 1.
     budget : int, default 1
-        Multiple of the default number of steps. The benchmark gives transformers
-        2: with 200 steps vit_tiny reached 0.35 on Omniglot, with 600 0.49.
+        Multiple of the default number of steps. The benchmark gives transformers 2: with 200 steps vit_tiny reached
+        0.35 on Omniglot, with 600 0.49.
     batch : int, default 64
     plain : bool, default False
-        Nothing is added: no warm-up, batch normalisation as it comes, a head of random
-        weights on the features as they are, no clipping, and weight decay for all.
+        Nothing is added: no warm-up, batch normalisation as it comes, a head of random weights on the features as
+        they are, no clipping, and weight decay for all.
     seed : int, default 0
-        Of the order of the images, their augmentation, the layers that drop
-        units and a plain head. Torch's own generators are left as they were.
+        Of the order of the images, their augmentation, the layers that drop units and a plain head. Torch's own
+        generators are left as they were.
     device : str or torch.device, default "cpu"
 
     Returns
@@ -254,7 +229,6 @@ def finetune(
     ------
     FloatingPointError
         The loss or a logit is not finite.
-
     """
     if steps is None:
         steps = budget * max(STEPS, math.ceil(PASSES * len(images) / batch))
@@ -272,7 +246,7 @@ def finetune(
         [{"params": decayed, "weight_decay": weight_decay}, {"params": free}],
         lr=learning_rate, momentum=MOMENTUM, nesterov=True, fused=True,
     )  # fmt: skip
-    warm = 0 if plain else None
+    warm = 0 if plain else max(1, steps // 10)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _factor(step, steps, warm))
     generator = torch.Generator(device).manual_seed(seed)
     images, labels = _placed(images, device), labels.to(device)
@@ -290,9 +264,8 @@ def finetune(
             optimizer.step()
             schedule.step()
             losses[step] = loss.detach()
-    z = features(encoder, evaluated, device=device)
     with torch.inference_mode():
-        logits = layer.cpu()(z)
+        logits = layer.cpu()(features(encoder, evaluated, device=device))
     # The last step's weights are in no loss, only in the logits.
     if not (torch.isfinite(losses).all() and torch.isfinite(logits).all()):
         raise FloatingPointError(f"fine-tuning diverged at learning rate {learning_rate}")
@@ -300,12 +273,9 @@ def finetune(
 
 
 class Cell(NamedTuple):
-    """The truth of one network, task and seed; accuracies between 0 and 1."""
+    """The truth of one network, task and seed; the accuracy is between 0 and 1."""
 
     accuracy: float
-    validation_accuracy: float
-    learning_rate: float
-    weight_decay: float
     seconds: float
     curve: list
     probabilities: np.ndarray  # (M, C) float16
@@ -314,8 +284,7 @@ class Cell(NamedTuple):
 class Choice(NamedTuple):
     """Hyper-parameters chosen on validation images, and the probe beside them.
 
-    `probe` is fitted to training and validation images, `probe_accuracy` is its
-    accuracy on the test images.
+    `probe` is fitted to training and validation images, `probe_accuracy` is its accuracy on the test images.
     """
 
     learning_rate: float
@@ -327,14 +296,12 @@ class Choice(NamedTuple):
 
 
 def choose(
-    encoder, task, *, rates=LEARNING_RATES, decays=WEIGHT_DECAYS, every_pair=False, seed=0,
-    device="cpu", **options,
-):  # fmt: skip
+    encoder, task, *, rates=LEARNING_RATES, decays=WEIGHT_DECAYS, every_pair=False, seed=0, device="cpu", **options
+):
     """Learning rate and weight decay of the best accuracy on validation images.
 
-    First the learning rate at the first weight decay, then the other weight
-    decays at that rate; of equal accuracies the smaller loss decides. A rate at
-    which training diverges is passed over.
+    First the learning rate at the first weight decay, then the other weight decays at that rate; of equal accuracies
+    the smaller loss decides. A rate at which training diverges is passed over.
 
     Parameters
     ----------
@@ -362,9 +329,8 @@ def choose(
     def attempt(rate, decay):
         try:
             run = finetune(
-                encoder, task.task.n_classes, task.train.images, task.train.labels,
-                task.validation.images, learning_rate=rate, weight_decay=decay,
-                mirror=task.task.mirror, seed=seed, device=device, **options,
+                encoder, task.task.n_classes, task.train.images, task.train.labels, task.validation.images, **options,
+                learning_rate=rate, weight_decay=decay, mirror=task.task.mirror, seed=seed, device=device,
             )  # fmt: skip
         except FloatingPointError:
             return
@@ -380,8 +346,7 @@ def choose(
     for decay in () if every_pair else decays[1:]:
         attempt(best[0], decay)
     best = max(tried, key=tried.get)
-    seconds = time.perf_counter() - start
-    return Choice(*best, tried[best][0], final, probe_accuracy, seconds)
+    return Choice(*best, tried[best][0], final, probe_accuracy, time.perf_counter() - start)
 
 
 def measure(encoder, task, choice, *, seed=0, device="cpu", **options):
@@ -401,19 +366,17 @@ def measure(encoder, task, choice, *, seed=0, device="cpu", **options):
     -------
     Cell
     """
-    start = time.perf_counter()
-    images = _joined(task.train.images, task.validation.images)
-    labels = torch.cat([task.train.labels, task.validation.labels])
+    start, (train, validation, test) = time.perf_counter(), task.parts
+    as_tensor = isinstance(train.images, torch.Tensor)
+    images = torch.cat([train.images, validation.images]) if as_tensor else train.images + validation.images
+    labels = torch.cat([train.labels, validation.labels])
     run = finetune(
-        encoder, task.task.n_classes, images, labels, task.test.images,
-        learning_rate=choice.learning_rate, weight_decay=choice.weight_decay,
-        mirror=task.task.mirror, seed=seed, device=device, **options,
+        encoder, task.task.n_classes, images, labels, test.images, learning_rate=choice.learning_rate,
+        weight_decay=choice.weight_decay, mirror=task.task.mirror, seed=seed, device=device, **options,
     )  # fmt: skip
-    return Cell(
-        task.measure(run.logits, task.test.labels), choice.validation_accuracy,
-        choice.learning_rate, choice.weight_decay, time.perf_counter() - start, run.curve,
-        (run.logits.softmax(1) if task.test.labels.ndim == 1 else run.logits.sigmoid()).half().numpy(),
-    )  # fmt: skip
+    probabilities = run.logits.softmax(1) if test.labels.ndim == 1 else run.logits.sigmoid()
+    accuracy = task.measure(run.logits, test.labels)
+    return Cell(accuracy, time.perf_counter() - start, run.curve, probabilities.half().numpy())
 
 
 def loss_of(logits, labels):
@@ -472,15 +435,8 @@ def _views(images, index, generator, mirror):
     return images.views(index, generator, mirror=mirror)
 
 
-def _joined(first, second):
-    if isinstance(first, torch.Tensor):
-        return torch.cat([first, second])
-    return first + second
-
-
-def _factor(step, steps, warm=None):
-    """Share of the highest learning rate, to which it rises over `warm` steps, a tenth by default."""
-    warm = max(1, steps // 10) if warm is None else warm
+def _factor(step, steps, warm):
+    """Share of the highest learning rate, to which it rises over `warm` steps."""
     if step < warm:
         return (step + 1) / warm
     return (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
@@ -491,7 +447,6 @@ def _batches(n, batch, steps, generator):
     order = torch.empty(0, dtype=torch.long, device=generator.device)
     for _ in range(steps):
         while len(order) < min(batch, n):
-            more = torch.randperm(n, generator=generator, device=generator.device)
-            order = torch.cat([order, more])
+            order = torch.cat([order, torch.randperm(n, generator=generator, device=generator.device)])
         yield order[:batch]
         order = order[batch:]

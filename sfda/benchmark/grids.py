@@ -12,17 +12,17 @@ from torch import nn
 from sfda.benchmark import finetune
 from sfda.images import tasks
 from sfda.images.task_images import SIDE
-from sfda.networks import pocket
+from sfda.networks import backbones, encoders, pocket
 
 #: Multiple of the usual number of steps, by group; transformers learn more slowly.
 BUDGET = {"supervised": 1, "self-supervised": 1, "transformer": 2}
-PROTOCOL = ("rates", "decays", "every_pair", "steps", "batch", "plain")
-#: What the keys of a grid's file hold; of a list, also its elements.
-KINDS = {"networks": (list, str), "tasks": (list, str), "seeds": (list, int), "side": (int, object),
-         "group": (str, object), "protocol": (dict, object)}  # fmt: skip
-EXPECTED = {(list, str): "a list of names", (list, int): "a list of whole numbers", (int, object): "a whole number",
-            (str, object): "a name", (dict, object): "a table"}  # fmt: skip
-KEYS = ("networks", "group", "tasks", "seeds", "side", "protocol")
+OPTIONS = ("rates", "decays", "every_pair", "steps", "batch", "plain")
+#: What the keys of a grid's file hold, of a list also its elements, and how that is called.
+KINDS = {
+    "networks": (list, str, "a list of names"), "group": (str, object, "a name"),
+    "tasks": (list, str, "a list of names"), "seeds": (list, int, "a list of whole numbers"),
+    "side": (int, object, "a whole number"), "protocol": (dict, object, "a table"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,6 @@ class Grid:
             The twin of a network of the pocket zoo.
         """
         self.check(name)
-        from sfda.networks import backbones, encoders
-
         if untrained:
             raise ValueError(f"untrained: only networks of the pocket zoo have twins, got {name!r}")
         backbone = backbones.load(self.networks[name], folder=folder)
@@ -131,11 +129,10 @@ def read(path, *, weights=None):
     Parameters
     ----------
     path : path
-        Keys: ``networks``, a list of names as :func:`sfda.networks.backbones.load` takes them, or of
-        manifests, of which all networks are taken; ``tasks``, a list of names; and, if
-        wanted, ``seeds``, ``side``, ``group`` (one name for all networks, "supervised" by
-        default) and a table ``protocol`` with ``rates``, ``decays``, ``every_pair``,
-        ``steps``, ``batch`` and ``plain``, options of :func:`sfda.benchmark.finetune.choose` and
+        Keys: ``networks``, a list of names as :func:`sfda.networks.backbones.load` takes them, or of manifests, of
+        which all networks are taken; ``tasks``, a list of names; and, if wanted, ``seeds``, ``side``, ``group`` (one
+        name for all networks, "supervised" by default) and a table ``protocol`` with ``rates``, ``decays``,
+        ``every_pair``, ``steps``, ``batch`` and ``plain``, options of :func:`sfda.benchmark.finetune.choose` and
         :func:`sfda.benchmark.finetune.finetune`.
     weights : path, optional
         Where relative paths of manifests begin; by default the folder of the file.
@@ -151,8 +148,6 @@ def read(path, *, weights=None):
     FileNotFoundError
         No such file, or a manifest is missing.
     """
-    from sfda.networks import backbones
-
     path = Path(path)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -161,11 +156,11 @@ def read(path, *, weights=None):
     except ValueError as error:
         raise ValueError(f"{path}: expected TOML ({error})") from None
     for key, value in content.items():
-        kind, each = KINDS.get(key, (object, object))
+        kind, each, words = KINDS.get(key, (object, object, ""))
         if not isinstance(value, kind) or (kind is list and not all(isinstance(v, each) for v in value)):
-            raise ValueError(f"{path}: {key}: expected {EXPECTED[kind, each]}, got {value!r}")
+            raise ValueError(f"{path}: {key}: expected {words}, got {value!r}")
     options = content.get("protocol", {})
-    for found, known in ((content, KEYS), (options, PROTOCOL)):
+    for found, known in ((content, KINDS), (options, OPTIONS)):
         if unknown := sorted(set(found) - set(known)):
             raise ValueError(f"{path}: expected the keys {', '.join(known)}, got {unknown[0]!r}")
     for key in ("networks", "tasks"):
@@ -186,9 +181,8 @@ def read(path, *, weights=None):
     for name in content["tasks"]:
         if name not in tasks.TASKS:
             raise ValueError(f"{path}: expected tasks among {', '.join(tasks.TASKS)}, got {name!r}")
-    group = content.get("group", "supervised")
     return Grid(
-        networks, tuple(content["tasks"]), dict.fromkeys(networks, group),
+        networks, tuple(content["tasks"]), dict.fromkeys(networks, content.get("group", "supervised")),
         tuple(content.get("seeds", (0, 1))), content.get("side", SIDE),
         {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()},
     )  # fmt: skip
@@ -197,8 +191,8 @@ def read(path, *, weights=None):
 def digest_of(encoder, parts, how=""):
     """Fingerprint of what is measured on: weights, images, labels and protocol.
 
-    Cells and table rows of another fingerprint are measured again, so that those
-    of other weights, or of other images under the same name, never mix.
+    Cells and table rows of another fingerprint are measured again, so that those of other weights, or of other images
+    under the same name, never mix.
 
     Parameters
     ----------

@@ -13,13 +13,13 @@ def measured_by(name, scores, labels):
     Parameters
     ----------
     name : {"accuracy", "mean per-class accuracy", "11-point mAP"}
-        Share of images whose own class has the largest score (the first one, of equals); mean
-        over the classes of that share; mean over the classes of the average precision.
+        Share of images whose own class has the largest score (the first one, of equals); mean over the classes of
+        that share; mean over the classes of the average precision.
     scores : array-like of shape (M, C)
         Probabilities, logits or whatever else orders them; NumPy or torch.
     labels : array-like of shape (M,)
-        Integers from 0 to C - 1. For the 11-point mAP: targets (M, C), 1 where a class is
-        shown, 0 where not, -1 where it is shown by difficult objects only.
+        Integers from 0 to C - 1. For the 11-point mAP: targets (M, C), 1 where a class is shown, 0 where not, -1
+        where it is shown by difficult objects only.
 
     Returns
     -------
@@ -28,19 +28,18 @@ def measured_by(name, scores, labels):
     Raises
     ------
     ValueError
-        No such measure, shapes that do not fit, scores that are not finite, other labels
-        or, for the mAP, a class that no image shows.
+        No such measure, shapes that do not fit, scores that are not finite, other labels or, for the mAP, a class
+        that no image shows.
 
     Notes
     -----
     The mean per-class accuracy leaves out classes that no image is of.
 
-    The average precision of a class is that of VOC 2007 (its development kit, function
-    VOCevalcls): images are ordered by their score for the class; difficult ones are left
-    out; of the recalls 0, 0.1, ..., 1 the mean of the best precision at this recall or
-    higher. Images of equal score count as found together. The paper's public code differs
-    in two ways: it leaves no image out, and its precision at recall 0 is always 1, since
-    scikit-learn's curve, which it takes it from, ends there.
+    The average precision of a class is that of VOC 2007 (its development kit, function VOCevalcls): images are
+    ordered by their score for the class; difficult ones are left out; of the recalls 0, 0.1, ..., 1 the mean of the
+    best precision at this recall or higher. Images of equal score count as found together. The paper's public code
+    differs in two ways: it leaves no image out, and its precision at recall 0 is always 1, since scikit-learn's
+    curve, which it takes it from, ends there.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """The paper's experiment at full size: its 33 networks on its 11 data sets.
 
-One forward pass of a network over a data set is kept (:mod:`sfda.networks.extract`) and scored
-by any metrics; the truth to compare the scores with is published. Fine-tuning the networks
-once more is possible, too (:data:`sfda.benchmark.paper.GRID`), at the price that the scores are to save.
+One forward pass of a network over a data set is kept (:mod:`sfda.networks.extract`) and scored by any metrics; the
+truth to compare the scores with is published. Fine-tuning the networks once more is possible, too
+(:data:`sfda.benchmark.paper.GRID`), at the price that the scores are to save.
 """
 
 import time
@@ -22,6 +22,7 @@ from sfda.benchmark.finetune import PAPER
 from sfda.benchmark.grids import Grid
 from sfda.benchmark.tables import add_rows
 from sfda.evidence import published
+from sfda.files import read_table
 from sfda.images import official, tasks
 from sfda.images.views import Photographs, centre
 from sfda.metric import ranking
@@ -42,13 +43,9 @@ NETWORKS = {
     "vit": {name: f"transformer:{name}" for name in checkpoints.TRANSFORMERS},
 }
 GROUPS = {name: group for group, names in NETWORKS.items() for name in names}
-#: What is computed by default: the published table's metrics that any number of images can
-#: be scored by, and this package's.
-METRICS = (
-    "SFDA", "SFDA leave-one-out", "left-out probability", "LogME as published", "LogME", "LEEP",
-    "NCE", "H-score",
-)  # fmt: skip
-
+#: What is computed by default: the published table's metrics that suit any number of images, and this package's.
+METRICS = ("SFDA", "SFDA leave-one-out", "left-out probability", "LogME as published", "LogME", "LEEP", "NCE",
+           "H-score")  # fmt: skip
 #: What the published tables call them.
 STATED = {"SFDA": "SFDA", "LogME as published": "LogME", "LEEP": "LEEP", "NLEEP": "NLEEP", "PARC": "PARC"}
 
@@ -84,20 +81,18 @@ def _measured(name, logits, labels):
 
 
 #: The paper's fine-tuning, with twenty settings and one more run of 5,000 steps, for each of 363 pairs.
-GRID = FullSize(
-    {name: loader for names in NETWORKS.values() for name, loader in names.items()},
-    tuple(official.OFFICIAL), GROUPS, (0,), SIDE, PAPER,
-)  # fmt: skip
+GRID = FullSize({name: loader for names in NETWORKS.values() for name, loader in names.items()},
+                tuple(official.OFFICIAL), GROUPS, (0,), SIDE, PAPER)  # fmt: skip
 
 
 def score(
-    names, task_names, *, metrics=METRICS, folder, images=None, weights=None, cache=None,
-    download=False, limit=None, device="auto", batch=64, workers=0, progress=print,
-):
+    names, task_names, *, metrics=METRICS, folder, images=None, weights=None, cache=None, download=False, limit=None,
+    device="auto", batch=64, workers=0, progress=print,
+):  # fmt: skip
     """Score networks on whole data sets, as the paper does, and add the scores to a table.
 
-    Training, validation and test images with their labels are scored together, which is
-    what the paper's public code does. Every network sees the same 224 pixels.
+    Training, validation and test images with their labels are scored together, which is what the paper's public code
+    does. Every network sees the same 224 pixels.
 
     Parameters
     ----------
@@ -106,11 +101,11 @@ def score(
     task_names : sequence of str
         Keys of :data:`sfda.images.official.OFFICIAL`.
     metrics : sequence of str
-        Keys of :data:`sfda.rivals.catalogue.RIVALS`, without those that compare networks. LEEP and NCE
-        need the source classifier, which only the supervised networks have.
+        Keys of :data:`sfda.rivals.catalogue.RIVALS`, without those that compare networks. LEEP and NCE need the
+        source classifier, which only the supervised networks have.
     folder : path
-        ``scores.csv`` is kept there, and ``passes.csv``, what the forward passes took. What
-        they hold is not computed again.
+        ``scores.csv`` is kept there, and ``passes.csv``, what the forward passes took. What they hold is not computed
+        again.
     images, weights : path, optional
         As in :func:`sfda.images.official.load_official` and :func:`sfda.networks.backbones.load`.
     cache : path, optional
@@ -118,8 +113,8 @@ def score(
     download : bool, default False
         Fetch data sets that are missing.
     limit : int, optional
-        At most so many images of each class, the first ones: for a quick look, whose
-        scores are not comparable with the published ones.
+        At most so many images of each class, the first ones: for a quick look, whose scores are not comparable with
+        the published ones.
     device : str, default "auto"
         Of the forward pass and of the scores.
     batch, workers
@@ -150,9 +145,7 @@ def score(
         raise ValueError(f"metrics: {compared[0]} compares networks, it scores none alone")
     for task in task_names:
         found = official.load_official(task, images, download=download)
-        kept = _few(found.labels, limit)
-        fingerprint = f"{found.fingerprint} {limit}"
-        squares = None
+        kept, squares = _few(found.labels, limit), None
         for name in names:
             missing = _missing(folder / "scores.csv", name, task, metrics, len(kept))
             if not missing:
@@ -161,7 +154,7 @@ def score(
             squares = squares or _Squares(found.everything, kept, workers)
             start = time.perf_counter()
             seen = extract(
-                replace(backbone, name=name, transform=_Normalised(backbone)), squares, fingerprint,
+                replace(backbone, name=name, transform=_Normalised(backbone)), squares, f"{found.fingerprint} {limit}",
                 cache=cache, device=device, batch=batch, workers=0 if squares.kept else workers,
             )  # fmt: skip
             seconds, (n, dimension) = time.perf_counter() - start, seen.features.shape
@@ -192,28 +185,16 @@ class _Squares(Dataset):
     def __init__(self, dataset, positions, workers):
         self.source, self.kept = Subset(dataset, positions), None
         if len(positions) * 3 * SIDE**2 <= MEMORY:
-            readable = [[], []]
-            for item in DataLoader(_Centred(self.source), None, num_workers=workers):
-                for one, many in zip(item, readable):
-                    many.append(one)
-            self.kept = torch.stack(readable[0]), readable[1]
+            images, labels = zip(*DataLoader(self, None, num_workers=workers))
+            self.kept = torch.stack(images), labels
 
     def __len__(self):
         return len(self.source)
 
     def __getitem__(self, i):
-        return (self.kept[0][i], self.kept[1][i]) if self.kept else _Centred(self.source)[i]
-
-
-class _Centred(Dataset):
-    def __init__(self, dataset):
-        self.dataset = dataset
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def __getitem__(self, i):
-        image, label = self.dataset[i]
+        if self.kept:
+            return self.kept[0][i], self.kept[1][i]
+        image, label = self.source[i]
         return centre(image, SIDE), label
 
 
@@ -247,7 +228,7 @@ def _few(labels, limit):
 
 
 def _table(path):
-    return pd.read_csv(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
+    return read_table(path, COLUMNS) if path.exists() else pd.DataFrame(columns=COLUMNS)
 
 
 def _missing(path, name, task, metrics, n):
@@ -268,8 +249,8 @@ def compare(scores):
     Returns
     -------
     pandas.DataFrame
-        Columns metric, group, task, networks (how many), tau, published (NaN where none
-        is) and difference. Of groups that are not complete on a task there is no published tau.
+        Columns metric, group, task, networks (how many), tau, published (NaN where none is) and difference. Of groups
+        that are not complete on a task there is no published tau.
     """
     truth, stated = published.accuracies(), published.tau_w()
     stated = stated.set_index(["metric", "group", "dataset"])["tau_w"].to_dict()

@@ -1,17 +1,10 @@
-"""Scores of the pocket zoo: every metric, network and task, from the training images alone.
+"""Scores of a grid of networks and tasks: every metric, from the training images alone."""
 
-And the variants of the SFDA score, also on fewer and on more images.
-"""
-
-import time
 from pathlib import Path
-
-import pandas as pd
 
 from sfda.benchmark.finetune import features
 from sfda.benchmark.grids import POCKET, digest_of
-from sfda.benchmark.tables import add_rows
-from sfda.files import read_table
+from sfda.benchmark.tables import digests_in, extend
 from sfda.networks.device import resolve_device
 from sfda.rivals.catalogue import RIVALS, timed
 
@@ -19,15 +12,14 @@ COLUMNS = ["metric", "model", "task", "score", "seconds", "digest"]
 
 
 def score_zoo(
-    names, task_names, *, metrics=None, table, images=None, weights=None, untrained=False,
-    device="auto", progress=print, grid=POCKET,
-):
+    names, task_names, *, metrics=None, table, images=None, weights=None, untrained=False, device="auto",
+    progress=print, grid=POCKET,
+):  # fmt: skip
     """Score networks on tasks and add the scores to a table, task by task.
 
-    Metrics that compare networks (``needs == "zoo"``) are computed within each
-    group, and only where the whole group is asked for, since every score depends
-    on all the others; those of source probabilities for networks whose head was
-    trained.
+    Metrics that compare networks (``needs == "zoo"``) are computed within each group, and only where the whole group
+    is asked for, since every score depends on all the others; those of source probabilities for networks whose head
+    was trained.
 
     Parameters
     ----------
@@ -36,15 +28,14 @@ def score_zoo(
     metrics : sequence of str, optional
         Keys of ``sfda.rivals.catalogue.RIVALS``; all by default.
     table : path
-        A CSV file with the columns metric, model, task, score, seconds, digest.
-        What it holds with the same :func:`sfda.benchmark.grids.digest_of` weights and
-        training images is not computed again. The time is that of the metric
-        alone; of metrics that compare networks, an equal share.
+        A CSV file with the columns metric, model, task, score, seconds, digest. What it holds with the same
+        :func:`sfda.benchmark.grids.digest_of` weights and training images is not computed again. The time is that of
+        the metric alone; of metrics that compare networks, an equal share.
     images, weights : path, optional
         As in :func:`sfda.images.tasks.load_task` and :func:`sfda.networks.pocket.pretrained`.
     untrained : bool, default False
-        Score the networks' twins; LEEP and NCE are left out then, and so is a twin
-        whose features are the same for all images.
+        Score the networks' twins; LEEP and NCE are left out then, and so is a twin whose features are the same for
+        all images.
     device : str, default "auto"
         Of the forward pass. The scores are computed on the CPU.
     progress : callable, default print
@@ -59,8 +50,8 @@ def score_zoo(
     Raises
     ------
     ValueError
-        Unknown names; a table that is cut off; or a metric refuses the features: the
-        message names metric, network and task.
+        Unknown names; a table that is cut off; or a metric refuses the features: the message names metric, network
+        and task.
     FileNotFoundError
         Weights or images are missing.
     """
@@ -74,13 +65,9 @@ def score_zoo(
     groups = {grid.groups[name] for name in names}
     whole = {group: [n for n, g in grid.groups.items() if g == group] for group in groups}
     encoders = {name: grid.encoder(name, folder=weights, untrained=untrained) for name in names}
-    done = {}
-    if table.exists():
-        old = read_table(table, ["metric", "model", "task", "digest"])
-        done = {(r.metric, r.model, r.task): r.digest for r in old.itertuples()}
-    computed = 0
-    for task_name in task_names:
-        start = time.perf_counter()
+    done = digests_in(table, ["metric", "model", "task"])
+
+    def rows_of(task_name):
         part = grid.task(task_name, images).train
         labels = part.labels.numpy()
         digests = {name: digest_of(encoders[name], [part]) for name in names}
@@ -97,7 +84,7 @@ def score_zoo(
             return bool((x - x[0]).abs().max() <= 1e-6 * x.abs().max())
 
         def add(metric, name, score, seconds):
-            rows.append((metric.name, name, task_name, score, seconds, digests[name]))
+            rows.append((metric.name, name, task_name, score, round(seconds, 4), digests[name]))
 
         for metric in chosen:
             missing = [n for n in names if done.get((metric.name, n, task_name)) != digests[n]]
@@ -117,12 +104,9 @@ def score_zoo(
                     if not set(zoo) <= set(names) or not set(zoo) & set(missing):
                         continue
                     if not untrained or not any(map(blind, zoo)):
-                        of_zoo = {n: of(n).numpy() for n in zoo}
-                        scores, seconds = timed(metric, of_zoo, labels, group, task_name)
+                        scores, seconds = timed(metric, {n: of(n).numpy() for n in zoo}, labels, group, task_name)
                         for n in zoo:
                             add(metric, n, scores[n], seconds / len(zoo))
-        if rows:
-            add_rows(pd.DataFrame(rows, columns=COLUMNS).round({"seconds": 4}), table)
-            computed += len(rows)
-        progress(f"{task_name}: {len(rows)} scores in {time.perf_counter() - start:.0f} s")
-    return computed
+        return rows
+
+    return extend(table, COLUMNS, task_names, rows_of, progress=progress)

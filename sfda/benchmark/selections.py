@@ -1,18 +1,13 @@
 """Ensembles of the pocket zoo: which networks every method chooses, from the training images alone."""
 
 import hashlib
-import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from sfda.benchmark.cells import encoder_of
 from sfda.benchmark.finetune import features
-from sfda.benchmark.grids import digest_of
-from sfda.benchmark.tables import add_rows
-from sfda.files import read_table
-from sfda.images import tasks
+from sfda.benchmark.grids import POCKET, digest_of
+from sfda.benchmark.tables import digests_in, extend
 from sfda.metric import ensemble, nuclear
 from sfda.metric.score import log_posterior
 from sfda.networks import pocket
@@ -20,9 +15,8 @@ from sfda.networks.device import resolve_device
 
 SIZE = 5
 COLUMNS = ["method", "pool", "task", "members", "digest"]
-#: What is unknown of the paper's selection, every way, with the published lambda in the
-#: Fisher features or that of the left-out likelihood, and with the plain SFDA score or the
-#: left-out probability.
+#: What is unknown of the paper's selection, every way, with the published lambda in the Fisher features or that of the
+#: left-out likelihood, and with the plain SFDA score or the left-out probability.
 NUCLEAR = {
     ", ".join(("nuclear", shrinkage, score, frame, level, rule, scale)):
         ((shrinkage, frame), score, {"level": level, "rule": rule, "scale": scale})
@@ -36,9 +30,7 @@ HELD_OUT = {
     "held-out, challenged": (True, True), "held-out, challenged, not calibrated": (True, False),
 }  # fmt: skip
 #: Without the ambiguity: the largest likelihoods of single networks.
-LIKELIHOOD = {
-    "top likelihood": (False, True), "top likelihood, not calibrated": (False, False),
-}  # fmt: skip
+LIKELIHOOD = {"top likelihood": (False, True), "top likelihood, not calibrated": (False, False)}
 METHODS = (*HELD_OUT, *LIKELIHOOD, "diverse", *NUCLEAR)
 
 
@@ -58,10 +50,9 @@ def select_zoo(task_names, *, table, images=None, weights=None, device="auto", p
     task_names : sequence of str
         Keys of :data:`sfda.images.tasks.TASKS`.
     table : path
-        A CSV file with the columns method, pool, task, members (five names in the order
-        of choice, the smaller ensembles being its beginnings) and digest, of weights and
-        training images of the whole pool. A task that it holds with the same ones is not
-        done again.
+        A CSV file with the columns method, pool, task, members (five names in the order of choice, the smaller
+        ensembles being its beginnings) and digest, of weights and training images of the whole pool. A task that it
+        holds with the same ones is not done again.
     images, weights, device, progress
         As in :func:`sfda.benchmark.scores.score_zoo`.
 
@@ -79,36 +70,29 @@ def select_zoo(task_names, *, table, images=None, weights=None, device="auto", p
     """
     device, table = resolve_device(device), Path(table)
     names = list(pocket.POCKET)
-    encoders = {name: encoder_of(name, folder=weights) for name in names}
-    done = set()
-    if table.exists():
-        old = read_table(table, ["method", "pool", "task", "digest"])
-        done = set(zip(old["method"], old["pool"], old["task"], old["digest"]))
-    computed = 0
-    for task_name in task_names:
-        start = time.perf_counter()
-        part = tasks.load_task(task_name, images).train
+    encoders = {name: POCKET.encoder(name, folder=weights) for name in names}
+    done = digests_in(table, ["method", "pool", "task"])
+
+    def rows_of(task_name):
+        part = POCKET.task(task_name, images).train
         y = np.unique(part.labels.numpy(), return_inverse=True)[1]
         of_name = {name: digest_of(encoders[name], [part]) for name in names}
         digests = {
             pool: hashlib.sha256(" ".join(map(of_name.get, members)).encode()).hexdigest()[:12]
             for pool, members in pools().items()
         }
-        if done >= {(m, p, task_name, d) for m in METHODS for p, d in digests.items()}:
-            continue
-        seen = evidence(
-            {name: features(encoders[name], part.images, device=device).numpy() for name in names}, y
-        )
-        rows = []
+        if all(done.get((m, pool, task_name)) == digest for m in METHODS for pool, digest in digests.items()):
+            return []
+        x = {name: features(encoders[name], part.images, device=device).numpy() for name in names}
+        rows, seen = [], evidence(x, y)
         for pool, members in pools().items():
             at = [names.index(name) for name in members]
             for method in METHODS:
                 chosen = " ".join(members[i] for i in choose_members(method, seen, at, y)[0])
                 rows.append((method, pool, task_name, chosen, digests[pool]))
-        add_rows(pd.DataFrame(rows, columns=COLUMNS), table)
-        computed += len(rows)
-        progress(f"{task_name}: {len(rows)} choices in {time.perf_counter() - start:.0f} s")
-    return computed
+        return rows
+
+    return extend(table, COLUMNS, task_names, rows_of, progress=progress, what="choices")
 
 
 def evidence(features_by_model, y):
@@ -123,11 +107,10 @@ def evidence(features_by_model, y):
     Returns
     -------
     dict of str to list
-        One entry a network: the log-probabilities of the true classes by left-out
-        posteriors, under (challenged, calibrated); ``wrong``, which samples the
-        unchallenged one gets wrong; the plain ``SFDA`` score and the ``left-out
-        probability``; and under ("published", frame) and ("left out", frame) the Fisher
-        features with the lambda of the published rule and of the left-out likelihood.
+        One entry a network: the log-probabilities of the true classes by left-out posteriors, under (challenged,
+        calibrated); ``wrong``, which samples the unchallenged one gets wrong; the plain ``SFDA`` score and the
+        ``left-out probability``; and under ("published", frame) and ("left out", frame) the Fisher features with the
+        lambda of the published rule and of the left-out likelihood.
     """
     own, seen = (np.arange(len(y)), y), {}
 

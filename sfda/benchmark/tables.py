@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -15,37 +16,36 @@ from sfda.images import tasks
 from sfda.networks import pocket
 from sfda.rivals.catalogue import RIVALS
 
+#: What tells rows of a table apart, as far as it has these columns.
+KEYS = ("metric", "variant", "images", "method", "pool", "model", "task", "seed")
+
 
 def collect(cells, tables, images=None, *, predictions=True):
     """Add the cells to the tables, which may hold others already.
 
-    Where a network and task has cells of several fingerprints
-    (:func:`sfda.benchmark.grids.digest_of`), those of the newest count, and the tables' rows give way
-    to them. Writes ``accuracy.csv``, ``probe.csv``, ``curves.csv`` and, for each task,
-    ``predictions/TASK.npz`` with an array ``MODEL.SEED`` (M, C) of probabilities,
-    float16 and rounded to multiples of 1/1024, for every cell, and the test images'
-    ``labels`` (M,), where the task is found in `images` (:func:`sfda.images.tasks.load_task`); of
-    the twins ``untrained.csv`` and ``untrained_probe.csv``. Rows are in the order of the
-    zoo, whatever the order they were measured in. ``manifest.json`` says with which
-    versions this was done. Without `predictions` no arrays are written.
+    Where a network and task has cells of several fingerprints (:func:`sfda.benchmark.grids.digest_of`), those of the
+    newest count, and the tables' rows give way to them. Writes ``accuracy.csv``, ``probe.csv``, ``curves.csv`` and,
+    for each task, ``predictions/TASK.npz`` with an array ``MODEL.SEED`` (M, C) of probabilities, float16 and rounded
+    to multiples of 1/1024, for every cell, and the test images' ``labels`` (M,), where the task is found in `images`
+    (:func:`sfda.images.tasks.load_task`); of the twins ``untrained.csv`` and ``untrained_probe.csv``. Rows are in the
+    order of the zoo, whatever the order they were measured in. ``manifest.json`` says with which versions this was
+    done. Without `predictions` no arrays are written.
 
     Returns
     -------
     dict of str to int
         How many rows each table has.
     """
-    cells, tables = Path(cells), Path(tables)
-    counts = {}
+    cells, tables, counts = Path(cells), Path(tables), {}
     for variant, prefix in (("pretrained", ""), ("untrained", "untrained_")):
         found = _current(sorted((cells / variant).glob("*/*.npz")))
         records = pd.DataFrame([record for record, _ in found])
         if records.empty:
             continue
-        probes = records.drop_duplicates(["model", "task"])
-        probes = probes.drop(columns="accuracy").rename(columns={"probe_accuracy": "accuracy"})
+        probes = records.drop_duplicates(["model", "task"]).drop(columns="accuracy")
+        probes = probes.rename(columns={"probe_accuracy": "accuracy"})
         stale = _stale(probes, tables / f"{prefix}probe.csv")
-        written = {"untrained" if prefix else "accuracy": records[ACCURACY],
-                   f"{prefix}probe": probes[PROBE]}  # fmt: skip
+        written = {"untrained" if prefix else "accuracy": records[ACCURACY], f"{prefix}probe": probes[PROBE]}
         if not prefix:
             curves = pd.DataFrame(records["curve"].tolist(), columns=CURVE[3:])
             written["curves"] = pd.concat([records[CURVE[:3]], curves], axis=1)
@@ -74,13 +74,12 @@ def compare_cells(cells, tables):
     Returns
     -------
     pandas.DataFrame
-        Columns ``model``, ``task``, ``seed``, ``accuracy`` (in the tables), ``again``
-        and ``device``, that of the second run.
+        Columns ``model``, ``task``, ``seed``, ``accuracy`` (in the tables), ``again`` and ``device``, that of the
+        second run.
     """
     found = [cell[0] for p in sorted(Path(cells).glob("pretrained/*/*.npz")) if (cell := read_cell(p))]
     keys = ["model", "task", "seed"]
-    again = pd.DataFrame(found, columns=[*keys, "accuracy", "device"])
-    again = again.rename(columns={"accuracy": "again"})
+    again = pd.DataFrame(found, columns=[*keys, "accuracy", "device"]).rename(columns={"accuracy": "again"})
     old = read_table(Path(tables) / "accuracy.csv", [*keys, "accuracy"])[[*keys, "accuracy"]]
     return old.merge(again, on=keys)
 
@@ -91,32 +90,21 @@ def _current(paths):
     newest = {}
     for _, (record, _) in sorted(found, key=lambda each: each[0]):
         newest[record["model"], record["task"]] = record["digest"]
-    return [
-        cell for _, cell in found
-        if newest[cell[0]["model"], cell[0]["task"]] == cell[0]["digest"]
-    ]  # fmt: skip
+    return [cell for _, cell in found if newest[cell[0]["model"], cell[0]["task"]] == cell[0]["digest"]]
 
 
 def _stale(probes, path):
     """Networks and tasks whose rows in the tables have another fingerprint than new ones."""
-    if not path.exists():
-        return set()
-    old = read_table(path, ["model", "task", "digest"])
-    both = old.merge(probes[["model", "task", "digest"]], on=["model", "task"])
-    both = both[both["digest_x"] != both["digest_y"]]
-    return set(both[["model", "task"]].itertuples(index=False, name=None))
-
-
-KEYS = ("metric", "variant", "images", "method", "pool", "model", "task", "seed")
+    old = digests_in(path, ["model", "task"])
+    return {(r.model, r.task) for r in probes.itertuples() if old.get((r.model, r.task), r.digest) != r.digest}
 
 
 def add_rows(table, path, stale=frozenset(), variants=()):
     """Add rows to a CSV file, new ones in the place of old ones; returns how many it has now.
 
-    Rows are told apart by metric (or variant and images), model, task and seed, as
-    far as the table has these, or by method, pool and task, and sorted by them in the
-    order of their registries, and of `variants`.
-    Old rows of the networks and tasks in `stale` are left out.
+    Rows are told apart by metric (or variant and images), model, task and seed, as far as the table has these, or by
+    method, pool and task, and sorted by them in the order of their registries, and of `variants`. Old rows of the
+    networks and tasks in `stale` are left out.
     """
     keys = [c for c in KEYS if c in table]
     if path.exists():
@@ -137,6 +125,31 @@ def add_rows(table, path, stale=frozenset(), variants=()):
     with replacing(path) as part:
         table.to_csv(part, index=False)
     return len(table)
+
+
+def digests_in(path, keys):
+    """Fingerprints (``digest``) of the rows of a CSV file by their values of the columns `keys`; {} without a file."""
+    if not path.exists():
+        return {}
+    rows = read_table(path, [*keys, "digest"])
+    return dict(zip(rows[keys].itertuples(index=False, name=None), rows["digest"]))
+
+
+def extend(path, columns, task_names, rows_of, *, progress, what="scores", variants=()):
+    """Compute rows task by task, add those of each to a CSV file before the next begins, and return how many these are.
+
+    `rows_of` gives the rows of a task by its name: tuples of the `columns`, none where nothing is missing. `progress`
+    is called with one line a task, which calls the rows `what`. `variants` are those of :func:`add_rows`.
+    """
+    computed = 0
+    for name in task_names:
+        start = time.perf_counter()
+        rows = rows_of(name)
+        if rows:
+            add_rows(pd.DataFrame(rows, columns=columns), path, variants=variants)
+        computed += len(rows)
+        progress(f"{name}: {len(rows)} {what} in {time.perf_counter() - start:.0f} s")
+    return computed
 
 
 def _add_predictions(found, folder, stale, images):
@@ -167,8 +180,8 @@ def _add_predictions(found, folder, stale, images):
 def facts(weights, folder):
     """Write what the networks and the tasks are: ``models.csv`` and ``tasks.csv``.
 
-    Of the networks whose weights and record are in `weights`, in the order of
-    the zoo. The losses of different objectives cannot be compared.
+    Of the networks whose weights and record are in `weights`, in the order of the zoo. The losses of different
+    objectives cannot be compared.
     """
     weights, folder, rows = Path(weights), Path(folder), []
     for entry in pocket.POCKET.values():
@@ -179,15 +192,14 @@ def facts(weights, folder):
         network = pocket.untrained(entry.name)
         head = pocket.replace_head(entry.name, network, nn.Identity())
         rows.append({
-            "group": entry.group, "model": entry.name, "family": entry.family,
-            "objective": entry.objective,
+            "group": entry.group, "model": entry.name, "family": entry.family, "objective": entry.objective,
             "parameters": pocket.parameters(network), "dimension": head.in_features,
             "source_accuracy": record["source_accuracy"], "first_loss": record["curve"][0],
             "last_loss": record["loss"], "images": record["n_images"], "epochs": record["epochs"],
             "seconds": round(record["seconds"], 1), "device": record["device"], "torch": record["torch"],
         })  # fmt: skip
-    pd.DataFrame(rows).round(4).to_csv(folder / "models.csv", index=False)
-    kinds = [dataclasses.asdict(task) for task in tasks.TASKS.values()]
-    table = pd.DataFrame(kinds)
+    table = pd.DataFrame([dataclasses.asdict(task) for task in tasks.TASKS.values()])
     sizes = pd.DataFrame(table.pop("sizes").tolist(), columns=["train", "validation", "test"])
-    pd.concat([table, sizes], axis=1).to_csv(folder / "tasks.csv", index=False)
+    for name, found in (("models", pd.DataFrame(rows).round(4)), ("tasks", pd.concat([table, sizes], axis=1))):
+        with replacing(folder / f"{name}.csv") as part:
+            found.to_csv(part, index=False)

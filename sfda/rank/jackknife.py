@@ -134,8 +134,8 @@ def groups(y, n=GROUPS, *, seed=0):
     Returns
     -------
     int array of shape (N,)
-        The group of every sample, from 0; -1 in classes of one or two samples, which
-        would not be whole without one, so that they are never left out.
+        The group of every sample, from 0; -1 in classes of one or two samples, which would not be whole without one,
+        so that they are never left out.
 
     Raises
     ------

@@ -27,14 +27,12 @@ class Ranking:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a network, the best first: ``rank``, ``network``, ``score``; ``low`` and
-        ``high``, the ends of its 95 % interval; ``behind``, how much less it has than the
-        first, with its 95 % interval ``behind_low`` to ``behind_high``;
-        ``tied``, whether that contains 0, True of the first itself; ``saturated``,
-        whether the score is at its maximum of 1, or can be for any labels; ``features``,
-        D; ``parameters``, missing where they are not known; ``forward_seconds``, missing for
-        features that were given; ``cached``, whether they came from the cache;
-        ``scoring_seconds``, with the interval.
+        One row a network, the best first: ``rank``, ``network``, ``score``; ``low`` and ``high``, the ends of its 95
+        % interval; ``behind``, how much less it has than the first, with its 95 % interval ``behind_low`` to
+        ``behind_high``; ``tied``, whether that contains 0, True of the first itself; ``saturated``, whether the score
+        is at its maximum of 1, or can be for any labels; ``features``, D; ``parameters``, missing where they are not
+        known; ``forward_seconds``, missing for features that were given; ``cached``, whether they came from the
+        cache; ``scoring_seconds``, with the interval.
     metric : str
         Key of ``sfda.METRICS``.
     best : str
@@ -42,11 +40,10 @@ class Ranking:
     cheapest : str
         Of those tied with the best, the one with the fewest parameters.
     ensembles : dict of int to list of str
-        Two and three networks whose averaged predictions should be best; without entries
-        where there are not as many different ones.
+        Two and three networks whose averaged predictions should be best; without entries where there are not as many
+        different ones.
     likelihoods : dict of int to float
-        Mean left-out log-likelihood of those averaged predictions, in nats an image; 1 is
-        the best network alone.
+        Mean left-out log-likelihood of those averaged predictions, in nats an image; 1 is the best network alone.
     n : int
         How many images were scored.
     classes : dict of str to int
@@ -121,8 +118,8 @@ def rank_features(
     Parameters
     ----------
     features_by_model : mapping of name to array-like of shape (N, D)
-        Features of the same N samples, of any number of networks, each with its own D:
-        NumPy or torch, any floating dtype; not modified.
+        Features of the same N samples, of any number of networks, each with its own D: NumPy or torch, any floating
+        dtype; not modified.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
     metric : str, default "left-out probability"
@@ -139,35 +136,31 @@ def rank_features(
     Raises
     ------
     ValueError
-        Bad input, or an unknown metric: the message names the argument, and the network
-        where it is one.
+        Bad input, or an unknown metric: the message names the argument, and the network where it is one.
 
     Notes
     -----
-    *Intervals* are those of the delete-a-group jackknife. The samples of every class are
-    dealt to 20 groups (10 for the slowest metrics), and the score is computed again without
-    each group in turn; of the left-out metrics with the lambda of all samples. The variance
-    is (G - 1)/G times the sum of squared deviations, the interval the score plus and minus
-    2.09 (2.26) standard deviations, Student's quantile for G - 1.
+    *Intervals* are those of the delete-a-group jackknife. The samples of every class are dealt to 20 groups (10 for
+    the slowest metrics), and the score is computed again without each group in turn; of the left-out metrics with the
+    lambda of all samples. The variance is (G - 1)/G times the sum of squared deviations, the interval the score plus
+    and minus 2.09 (2.26) standard deviations, Student's quantile for G - 1.
 
-    It tends to be too wide rather than too narrow, as B. Efron and C. Stein (*The jackknife
-    estimate of variance*, Annals of Statistics 1981) prove of the kind. In simulations of
-    50 to 300 samples with 12 to 200 features the standard deviation of the left-out
-    probability came out 1.0 to 1.6 times as large as it was, that of accuracies up to twice,
-    and 95 % intervals held the mean left-out probability in 92 to 100 % of cases. What looks
-    simpler is too narrow: resampling each sample's value with the fit held fixed held it in
-    78 to 90 %, and halves of the samples may miss it altogether where they are fewer than D.
+    It tends to be too wide rather than too narrow, as B. Efron and C. Stein (*The jackknife estimate of variance*,
+    Annals of Statistics 1981) prove of the kind. In simulations of 50 to 300 samples with 12 to 200 features the
+    standard deviation of the left-out probability came out 1.0 to 1.6 times as large as it was, that of accuracies up
+    to twice, and 95 % intervals held the mean left-out probability in 92 to 100 % of cases. What looks simpler is too
+    narrow: resampling each sample's value with the fit held fixed held it in 78 to 90 %, and halves of the samples
+    may miss it altogether where they are fewer than D.
 
-    Groups are the same for all networks, and a difference is judged by its own deviations:
-    networks see the same samples, and their errors go together. Each network is compared
-    with the first by itself. The first has been picked as the largest, which favours it a little.
+    Groups are the same for all networks, and a difference is judged by its own deviations: networks see the same
+    samples, and their errors go together. Each network is compared with the first by itself. The first has been
+    picked as the largest, which favours it a little.
 
     Adding networks, or another order of them, changes no score and no interval.
 
     References
     ----------
-    J. Shao and C. F. J. Wu, *A general theory for jackknife variance estimation*, Annals of
-    Statistics 17, 1989.
+    J. Shao and C. F. J. Wu, *A general theory for jackknife variance estimation*, Annals of Statistics 17, 1989.
 
     Examples
     --------
@@ -217,8 +210,8 @@ def made_of(judge, scored, features, parameters, seconds, notes, failures, about
     parameters : dict of str to int or None
         How many numbers each network has learnt; None where it is not known.
     seconds : dict of str to (float, bool)
-        Seconds of the forward pass, and whether the features came from the cache; without
-        entries of features that were given.
+        Seconds of the forward pass, and whether the features came from the cache; without entries of features that
+        were given.
     notes : list of str
         What else has to be known to read the table.
     failures : dict of str to str

@@ -54,20 +54,20 @@ def rank(
     Parameters
     ----------
     networks : str, sfda.networks.backbones.Backbone, or a sequence of them
-        Names as :func:`sfda.networks.backbones.load` takes them; a manifest stands for all its
-        networks. ``sfda.networks.checkpoints.ZOOS`` has whole zoos.
+        Names as :func:`sfda.networks.backbones.load` takes them; a manifest stands for all its networks.
+        ``sfda.networks.checkpoints.ZOOS`` has whole zoos.
     images : str, path, sfda.images.image_sets.ImageSet or torch.utils.data.Dataset
         As :func:`sfda.images.official.load_images` or :func:`sfda.images.folders.from_dataset` take them.
     metric : str, default "left-out probability"
         Key of ``sfda.METRICS``, in any case of letters.
     part : {"train", "all"}, default "train"
-        "train" leaves the test part out, whose labels a benchmark may not use; "all"
-        takes it too, as the paper's public code does.
+        "train" leaves the test part out, whose labels a benchmark may not use; "all" takes it too, as the paper's
+        public code does.
     per_class : int, optional
         Score at most so many images of each class, the same for all networks.
     shuffle : bool, default False
-        Deal the labels to the images at random. No network can know such classes: a
-        score that is high all the same cannot be trusted.
+        Deal the labels to the images at random. No network can know such classes: a score that is high all the same
+        cannot be trusted.
     seed : int, default 0
         Of the choice of these images, of the shuffle, and of the groups behind the intervals.
     weights : path, optional
@@ -75,11 +75,11 @@ def rank(
     cache : path or None, default "~/.cache/sfda/features"
         Folder of features; None keeps nothing.
     dtype, device, batch, skip_unreadable
-        As in :func:`sfda.networks.extract.extract`. Images that cannot be read are left out of the
-        scores of all networks.
+        As in :func:`sfda.networks.extract.extract`. Images that cannot be read are left out of the scores of all
+        networks.
     workers : int or "auto", default "auto"
-        Processes that read images. "auto": none on the CPU, whose cores the forward pass
-        needs, and up to eight beside an accelerator.
+        Processes that read images. "auto": none on the CPU, whose cores the forward pass needs, and up to eight
+        beside an accelerator.
     progress : callable, optional
         Called with one line of text, and True if no later line is to take its place.
 
@@ -90,19 +90,19 @@ def rank(
     Raises
     ------
     ValueError
-        Before anything is computed: an unknown metric, network, part or data set, one
-        class only, a class with one image where the metric leaves images out. Later:
-        images that cannot be read; no network at all could be ranked.
+        Before anything is computed: an unknown metric, network, part or data set, one class only, a class with one
+        image where the metric leaves images out. Later: images that cannot be read; no network at all could be
+        ranked.
     FileNotFoundError
-        Images or weights are missing. All weights are looked for, and downloaded, before the
-        first forward pass. ``sfda.files.NeedsRepository``: pocket networks, outside a clone.
+        Images or weights are missing. All weights are looked for, and downloaded, before the first forward pass.
+        ``sfda.files.NeedsRepository``: pocket networks, outside a clone.
     OSError
         The cache cannot be written.
 
     Notes
     -----
-    What goes wrong with one network only, in its forward pass or its score, does not stop
-    the others: it is reported in ``failures``.
+    What goes wrong with one network only, in its forward pass or its score, does not stop the others: it is reported
+    in ``failures``.
 
     Examples
     --------

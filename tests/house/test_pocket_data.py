@@ -16,8 +16,8 @@ pytest.importorskip("torchvision")
 
 from sfda.benchmark import selections
 from sfda.benchmark.ablation import FEW, IMAGES, VARIANTS
-from sfda.benchmark.cells import ACCURACY, CURVE, PROBE, encoder_of
-from sfda.benchmark.grids import digest_of
+from sfda.benchmark.cells import ACCURACY, CURVE, PROBE
+from sfda.benchmark.grids import POCKET, digest_of
 from sfda.benchmark.scores import COLUMNS
 from sfda.evidence.ensembles import limits
 from sfda.evidence.verdict import predictions, spread
@@ -155,7 +155,7 @@ def test_the_measured_networks_are_those_that_are_here():
     for name, parts in (("probe", task.parts), ("scores", task.parts[:1]), ("ablations", task.parts)):
         table = read(name).query("task == 'digits'").drop_duplicates("model")
         for row in table.itertuples():
-            assert row.digest == digest_of(encoder_of(row.model), parts), (name, row.model)
+            assert row.digest == digest_of(POCKET.encoder(row.model), parts), (name, row.model)
 
 
 def test_scores():
@@ -206,7 +206,7 @@ def test_ensembles():
 def test_the_ensembles_are_chosen_from_the_networks_that_are_here():
     part = tasks.load_task("digits").train
     for pool, names in selections.pools().items():
-        digests = [digest_of(encoder_of(name), [part]) for name in names]
+        digests = [digest_of(POCKET.encoder(name), [part]) for name in names]
         stored = read("ensembles").query("pool == @pool and task == 'digits'")["digest"].unique()
         assert stored.tolist() == [hashlib.sha256(" ".join(digests).encode()).hexdigest()[:12]]
 
