@@ -47,57 +47,48 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 def add_parser(commands):
     """Add the subparser; its parsed result has its function as ``run``."""
-    parser = commands.add_parser(
-        "rank",
-        help="rank networks for your images",
-        description=RANK, epilog=RANK_MORE, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    # fmt: off
+    parser = commands.add_parser("rank", help="rank networks for your images", description=RANK, epilog=RANK_MORE,
+                                 formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(run=_rank)
     parser.add_argument("images", metavar="IMAGES",
                         help="a folder with one subfolder a class (or train/CLASS, val/CLASS, test/CLASS), an "
-                        ".npz archive of encoded images, or the name of one of the paper's data sets")  # fmt: skip
-    networks = parser.add_argument_group("networks (at least one of the first two)")
-    networks.add_argument("--models", nargs="+", metavar="NAME", default=[],
-                          help="torchvision:NAME[:WEIGHTS], timm:NAME, self-supervised:NAME, "
-                          "transformer:NAME, pocket:NAME, MANIFEST.json[:NAME] (alone: all in it); "
-                          "torchvision:NAME=FILE and timm:NAME=FILE are weights of your own")  # fmt: skip
-    networks.add_argument("--zoo", choices=["supervised", "self-supervised", "transformers", "pocket"],
-                          help="a whole zoo: the paper's 11 supervised or 12 self-supervised networks, ten "
-                          "transformers, or the 33 small ones of the pocket benchmark")  # fmt: skip
-    networks.add_argument("--weights", type=Path, metavar="FOLDER",
-                          help="where weights lie, or are downloaded to; default: torch.hub's folder")  # fmt: skip
-    score = parser.add_argument_group("score")
-    score.add_argument("--metric", default="left-out probability", metavar="NAME",
-                       help="any of sfda.METRICS, such as SFDA or LogME (a wrong name lists them all); "
-                       "default: %(default)s")  # fmt: skip
-    score.add_argument("--part", choices=["train", "all"], default="train",
-                       help="train leaves the test part out; all takes it too, as the paper's public code "
-                       "does; default: train")  # fmt: skip
-    score.add_argument("--per-class", type=_whole(1), metavar="N",
-                       help="at most N images of each class, the same for all networks")  # fmt: skip
-    score.add_argument("--seed", type=_whole(0), default=0, metavar="N",
-                       help="of that choice, of the shuffle and of the intervals; default: 0")  # fmt: skip
-    score.add_argument("--shuffle", action="store_true",
-                       help="deal the labels to the images at random: scores that are high all the same "
-                       "cannot be trusted")  # fmt: skip
-    score.add_argument("--skip-unreadable", action="store_true",
-                       help="leave out images that cannot be read, instead of stopping")  # fmt: skip
-    score.add_argument("--download", action="store_true",
-                       help="fetch the data set, if it is one of the paper's and not there")  # fmt: skip
-    work = parser.add_argument_group("forward pass")
-    work.add_argument("--cache", type=Path, metavar="FOLDER",
-                      help="of features; default: ~/.cache/sfda/features")  # fmt: skip
-    work.add_argument("--no-cache", action="store_true", help="keep no features")
-    work.add_argument("--half", action="store_true", help="keep features in 16 bits: half the disk")
-    work.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
-    work.add_argument("--batch", type=_whole(1), default=64, metavar="N",
-                      help="images at a time, fewer where memory does not suffice; default: 64")  # fmt: skip
-    work.add_argument("--workers", type=_whole(0), metavar="N",
-                      help="processes that read images; default: none on the CPU, else up to 8")  # fmt: skip
-    output = parser.add_argument_group("output, beside the table on the screen")
-    output.add_argument("--csv", type=Path, metavar="FILE", help="the table")
-    output.add_argument("--json", type=Path, metavar="FILE", help="everything, with options and versions")
-    output.add_argument("--figure", type=Path, metavar="FILE", help="scores and intervals: .png, .svg or .pdf")
-    parser.set_defaults(run=_rank)
+                        ".npz archive of encoded images, or the name of one of the paper's data sets")
+    add = parser.add_argument_group("networks (at least one of the first two)").add_argument
+    add("--models", nargs="+", metavar="NAME", default=[],
+        help="torchvision:NAME[:WEIGHTS], timm:NAME, self-supervised:NAME, transformer:NAME, pocket:NAME, "
+        "MANIFEST.json[:NAME] (alone: all in it); torchvision:NAME=FILE and timm:NAME=FILE are weights of your own")
+    add("--zoo", choices=["supervised", "self-supervised", "transformers", "pocket"],
+        help="a whole zoo: the paper's 11 supervised or 12 self-supervised networks, ten transformers, or the 33 "
+        "small ones of the pocket benchmark")
+    add("--weights", type=Path, metavar="FOLDER",
+        help="where weights lie, or are downloaded to; default: torch.hub's folder")
+    add = parser.add_argument_group("score").add_argument
+    add("--metric", default="left-out probability", metavar="NAME",
+        help="any of sfda.METRICS, such as SFDA or LogME (a wrong name lists them all); default: %(default)s")
+    add("--part", choices=["train", "all"], default="train",
+        help="train leaves the test part out; all takes it too, as the paper's public code does; default: train")
+    add("--per-class", type=_whole(1), metavar="N", help="at most N images of each class, the same for all networks")
+    add("--seed", type=_whole(0), default=0, metavar="N",
+        help="of that choice, of the shuffle and of the intervals; default: 0")
+    add("--shuffle", action="store_true",
+        help="deal the labels to the images at random: scores that are high all the same cannot be trusted")
+    add("--skip-unreadable", action="store_true", help="leave out images that cannot be read, instead of stopping")
+    add("--download", action="store_true", help="fetch the data set, if it is one of the paper's and not there")
+    add = parser.add_argument_group("forward pass").add_argument
+    add("--cache", type=Path, metavar="FOLDER", help="of features; default: ~/.cache/sfda/features")
+    add("--no-cache", action="store_true", help="keep no features")
+    add("--half", action="store_true", help="keep features in 16 bits: half the disk")
+    add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
+    add("--batch", type=_whole(1), default=64, metavar="N",
+        help="images at a time, fewer where memory does not suffice; default: 64")
+    add("--workers", type=_whole(0), metavar="N",
+        help="processes that read images; default: none on the CPU, else up to 8")
+    add = parser.add_argument_group("output, beside the table on the screen").add_argument
+    add("--csv", type=Path, metavar="FILE", help="the table")
+    add("--json", type=Path, metavar="FILE", help="everything, with options and versions")
+    add("--figure", type=Path, metavar="FILE", help="scores and intervals: .png, .svg or .pdf")
+    # fmt: on
 
 
 def _whole(least):

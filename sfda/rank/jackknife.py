@@ -19,9 +19,7 @@ from sfda.rivals.catalogue import METRIC, METRICS, RIVALS, find_metric
 GROUPS, FEW_GROUPS = 20, 10
 SLOW = ("NLEEP", "PARC 32 components as published", "linear probe")
 # Metrics that choose lambda by left-out likelihood, which is most of their cost.
-LEFT_OUT = (
-    "SFDA leave-one-out", "left-out accuracy", "left-out probability", "left-out log-likelihood",
-)  # fmt: skip
+LEFT_OUT = ("SFDA leave-one-out", "left-out accuracy", "left-out probability", "left-out log-likelihood")
 # They judge the samples that they were fitted to, and N <= D of these can be separated.
 FITTED = ("SFDA", "discriminant accuracy", "discriminant probability", "ETran discriminant")
 ROUNDING = 1e-6  # smaller differences, relative to the best score, are none
@@ -56,6 +54,8 @@ def jackknife(features, labels, *, metric=METRIC, seed=0):
 
 
 class Scored(NamedTuple):
+    """The score of one network, without each group of samples in turn (G,), its D, and the seconds that it took."""
+
     score: float
     replicates: np.ndarray
     features: int
@@ -63,10 +63,12 @@ class Scored(NamedTuple):
 
 
 class Judge:
-    """Scores features of the same samples by one metric; what is left out in turn is the same for all."""
+    """Scores features of the same samples by one metric; what is left out in turn is the same for all.
+
+    `labels` are places in `names`, the classes, of which some may not occur.
+    """
 
     def __init__(self, metric, labels, names, seed):
-        """`labels` are places in `names`, of which some may not occur."""
         self.metric = metric
         self.y, distinct = as_labels(labels, len(labels))
         self.counts = np.bincount(self.y)
@@ -83,6 +85,7 @@ class Judge:
         self.kept = [np.flatnonzero(group != g) for g in range(group.max() + 1)]
 
     def __call__(self, features):
+        """What features (N, D) score, as :class:`Scored`; ValueError where they are bad or the score is not finite."""
         start = time.perf_counter()
         x, function = as_features(features), METRICS[self.metric]
         if len(x) != len(self.y):

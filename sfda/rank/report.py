@@ -48,14 +48,14 @@ def _table(table):
     """The table as text; columns of which nothing is known are left out."""
     digits = max(0, 3 - math.floor(math.log10(max(table["score"].abs().max(), 1e-300))))
     names = table["network"].astype(str)
-    width = max(len("network"), names.str.len().max())
+    width, words = max(len("network"), names.str.len().max()), {True: "yes", False: "no"}
     shown = pd.DataFrame({
         "rank": table["rank"].astype(str),
         "network".ljust(width): names.str.ljust(width),
         "score": table["score"].map(f"{{:.{digits}f}}".format),
         "95 % interval": [f"{a:.{digits}f} to {b:.{digits}f}" for a, b in zip(table["low"], table["high"])],
-        "tied with first": _words(table["tied"]).where(table.index > 0, ""),
-        "saturated": _words(table["saturated"]) if table["saturated"].any() else "",
+        "tied with first": table["tied"].map(words).where(table.index > 0, ""),
+        "saturated": table["saturated"].map(words) if table["saturated"].any() else "",
         "features": table["features"].astype(str),
         "parameters": ["" if pd.isna(p) else f"{p / 1e6:.2f} M" for p in table["parameters"]],
         "forward": ["cached" if c else "" if np.isnan(s) else f"{s:.1f} s"
@@ -65,10 +65,6 @@ def _table(table):
     shown = shown.loc[:, (shown != "").any()]
     others = {f" {name}": " " + shown[name] for name in shown.columns[1:]}  # two spaces between columns
     return pd.DataFrame({"rank": shown["rank"]} | others).to_string(index=False)
-
-
-def _words(answers):
-    return answers.map({True: "yes", False: "no"})
 
 
 def are(n):

@@ -17,8 +17,6 @@ from sfda.rank.jackknife import ROUNDING, Judge, half_width
 from sfda.rank.report import are, reason, report
 from sfda.rivals.catalogue import METRIC, find_metric
 
-LIBRARIES = ("numpy", "scipy", "sfda", "timm", "torch", "torchvision")
-
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
@@ -98,7 +96,7 @@ class Ranking:
         return {
             "metric": self.metric, "n": self.n, "classes": self.classes, "best": self.best,
             "cheapest": self.cheapest, "finding": self.finding,
-            "table": [{key: _plain(value) for key, value in row.items()} for row in rows],
+            "table": [{k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()} for row in rows],
             "ensembles": {str(size): members for size, members in self.ensembles.items()},
             "likelihoods": {str(size): value for size, value in self.likelihoods.items()},
             "notes": self.notes, "failures": self.failures, "about": self.about,
@@ -106,13 +104,9 @@ class Ranking:
 
 
 def rank_features(
-    features_by_model: Mapping[str, ArrayLike],
-    labels: ArrayLike,
-    *,
-    metric: str = METRIC,
-    parameters: Mapping[str, int] | None = None,
-    seed: int = 0,
-) -> Ranking:
+    features_by_model: Mapping[str, ArrayLike], labels: ArrayLike, *, metric: str = METRIC,
+    parameters: Mapping[str, int] | None = None, seed: int = 0,
+) -> Ranking:  # fmt: skip
     """Rank networks by features that exist already.
 
     Parameters
@@ -197,31 +191,11 @@ def rank_features(
 
 
 def made_of(judge, scored, features, parameters, seconds, notes, failures, about):
-    """The ranking that follows from the scores.
+    """The :class:`Ranking` that follows from what `judge`, a :class:`sfda.rank.jackknife.Judge`, has scored.
 
-    Parameters
-    ----------
-    judge : sfda.rank.jackknife.Judge
-        Who has scored.
-    scored : dict of str to sfda.rank.jackknife.Scored
-        By network; at least one.
-    features : mapping of str to array-like of shape (N, D)
-        Of these networks, for the ensembles.
-    parameters : dict of str to int or None
-        How many numbers each network has learnt; None where it is not known.
-    seconds : dict of str to (float, bool)
-        Seconds of the forward pass, and whether the features came from the cache; without entries of features that
-        were given.
-    notes : list of str
-        What else has to be known to read the table.
-    failures : dict of str to str
-        Networks that could not be ranked, and why.
-    about : dict
-        What was done.
-
-    Returns
-    -------
-    Ranking
+    All but `about` go by network: `scored` has at least one :class:`sfda.rank.jackknife.Scored`; `features` (N, D),
+    for the ensembles; `parameters` are numbers or None; `seconds` of the forward pass, and whether it was spared by
+    the cache, without entries of features that were given; `failures` say why a network could not be ranked.
     """
     order = sorted(scored, key=lambda name: (-scored[name].score, str(name)))
     best, rows = scored[order[0]], []
@@ -243,8 +217,8 @@ def made_of(judge, scored, features, parameters, seconds, notes, failures, about
     # In the order of the table, so that equal criteria do not depend on that of the arguments.
     ensembles, likelihoods, why_not = _ensembles({name: features[name] for name in order}, judge)
     notes = [judge.words, *notes, *_warnings(judge, table), *why_not]
-    libraries = {"python": platform.python_version()} | versions(*LIBRARIES)
-    about = about | {"groups": len(judge.kept), "versions": libraries}
+    libraries = versions("numpy", "scipy", "sfda", "timm", "torch", "torchvision")
+    about = about | {"groups": len(judge.kept), "versions": {"python": platform.python_version()} | libraries}
     return Ranking(
         table, judge.metric, order[0], cheapest, ensembles, likelihoods, len(judge.y), judge.classes,
         [*notes, forecast(judge.metric)], failures, about,
@@ -279,11 +253,5 @@ def _warnings(judge, table):
             f"separated whatever their labels; take {METRIC}, or more images"
         )
     if few := int((judge.counts < 3).sum()):
-        found.append(
-            f"the intervals may be too narrow: classes of one or two images always stay whole, here {few}"
-        )
+        found.append(f"the intervals may be too narrow: classes of one or two images always stay whole, here {few}")
     return found
-
-
-def _plain(value):
-    return value.item() if isinstance(value, np.generic) else value

@@ -28,27 +28,15 @@ if TYPE_CHECKING:
     from sfda.networks.backbones import Backbone
 
 
-PARTS = ("train", "all")
-
-
 def rank(
     networks: "str | Backbone | Sequence[str | Backbone]",
-    images: "str | Path | ImageSet | torch.utils.data.Dataset",
-    *,
-    metric: str = METRIC,
-    part: Literal["train", "all"] = "train",
-    per_class: int | None = None,
-    shuffle: bool = False,
-    seed: int = 0,
-    weights: str | PathLike[str] | None = None,
-    cache: str | PathLike[str] | None = f"{CACHE}/features",
-    dtype: Literal["float32", "float16"] = "float32",
-    device: "str | torch.device" = "auto",
-    batch: int = 64,
-    workers: int | Literal["auto"] = "auto",
-    skip_unreadable: bool = False,
-    progress: Callable[[str, bool], object] | None = None,
-) -> Ranking:
+    images: "str | Path | ImageSet | torch.utils.data.Dataset", *,
+    metric: str = METRIC, part: Literal["train", "all"] = "train", per_class: int | None = None,
+    shuffle: bool = False, seed: int = 0, weights: str | PathLike[str] | None = None,
+    cache: str | PathLike[str] | None = f"{CACHE}/features", dtype: Literal["float32", "float16"] = "float32",
+    device: "str | torch.device" = "auto", batch: int = 64, workers: int | Literal["auto"] = "auto",
+    skip_unreadable: bool = False, progress: Callable[[str, bool], object] | None = None,
+) -> Ranking:  # fmt: skip
     """Rank networks for labelled images.
 
     Parameters
@@ -120,7 +108,7 @@ def rank(
         raise ValueError(f"batch: expected 1 or more, got {batch}")
     named = _named(networks)
     if weights is None and any(isinstance(each, str) and each.startswith("pocket:") for each in named.values()):
-        data_folder("pocket/weights")
+        data_folder("pocket/weights")  # or NeedsRepository, before any network is tried
     if not isinstance(images, image_sets.ImageSet):
         known = isinstance(images, (str, Path))
         images = official.load_images(images) if known else folders.from_dataset(images)
@@ -168,15 +156,13 @@ def rank(
         found[name], seconds[name] = taken.features, (0.0 if taken.cached else elapsed, taken.cached)
         say.done(taken, elapsed, scored[name].score)
     if not found:
-        raise ValueError(
-            f"networks: none of {len(named)} could be ranked; "
-            + "; ".join(f"{name}: {reason}" for name, reason in failures.items())
-        )
+        why = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
+        raise ValueError(f"networks: none of {len(named)} could be ranked; {why}")
     _Speaker(progress, "all networks")("choosing ensembles", last=False)
     about = {
-        "images": images.name, "part": chosen.words, "fingerprint": chosen.fingerprint,
-        "seed": seed, "per_class": per_class, "shuffled": bool(shuffle), "skipped": len(skipped),
-        "dtype": dtype, "device": device, "cache": None if cache is None else str(cache),
+        "images": images.name, "part": chosen.words, "fingerprint": chosen.fingerprint, "seed": seed,
+        "per_class": per_class, "shuffled": bool(shuffle), "skipped": len(skipped), "dtype": dtype, "device": device,
+        "cache": None if cache is None else str(cache),
     }  # fmt: skip
     notes = []
     if shuffle:
@@ -199,15 +185,13 @@ def _chosen(images, part, per_class, seed):
     """The images to score, and in words which they are."""
     from torch.utils.data import ConcatDataset, Subset
 
-    if part not in PARTS:
-        raise ValueError(f"part: expected {' or '.join(map(repr, PARTS))}, got {part!r}")
+    if part not in ("train", "all"):
+        raise ValueError(f"part: expected 'train' or 'all', got {part!r}")
     if per_class is not None and per_class < 1:
         raise ValueError(f"per_class: expected 1 or more, got {per_class}")
     kept = [p for p in images.parts if part == "all" or p is not images.test]
     dataset, labels = ConcatDataset(kept), np.concatenate([p.labels for p in kept])
-    fingerprint = images.fingerprint
-    if len(labels) < len(images.labels):
-        fingerprint += " without test"
+    fingerprint = images.fingerprint + (" without test" if len(labels) < len(images.labels) else "")
     words = _words(images, part)
     if per_class is not None:
         rng = np.random.default_rng(seed)
@@ -252,10 +236,7 @@ def _named(networks):
             backbones.check(each)
         by_full[full] = each
     short = [full.rpartition(".json:")[2] for full in by_full]
-    return {
-        (full if short.count(name) > 1 else name): each
-        for name, (full, each) in zip(short, by_full.items())
-    }
+    return {full if short.count(name) > 1 else name: each for name, (full, each) in zip(short, by_full.items())}
 
 
 def _backbone(network, weights):
@@ -291,8 +272,7 @@ def _writable(cache):
         probe.touch()
         probe.unlink()
     except OSError as error:
-        why = one_line(error)
-        raise OSError(f"cache: {cache} cannot be written ({why}); name another folder") from error
+        raise OSError(f"cache: {cache} cannot be written ({one_line(error)}); name another folder") from error
     return cache
 
 
@@ -324,11 +304,9 @@ class _Speaker:
         from tqdm import tqdm
 
         elapsed = time.perf_counter() - self.start
-        self(tqdm.format_meter(done, total, elapsed, unit=" images", ascii=True), last=False)
+        self(tqdm.format_meter(done, total, elapsed, unit="image", ascii=True), last=False)
 
     def done(self, taken, elapsed, score):
         n = len(taken.labels) + len(taken.skipped)
-        how = "from the cache"
-        if not taken.cached:
-            how = f"in {duration(elapsed)}, {n / max(1e-9, elapsed):.0f} a second"
+        how = "from the cache" if taken.cached else f"in {duration(elapsed)}, {n / max(1e-9, elapsed):.0f} a second"
         self(f"{n} images {how}; score {score:.4g}", last=True)
