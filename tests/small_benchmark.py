@@ -10,7 +10,6 @@ pytest.importorskip("timm")
 pytest.importorskip("torchvision")
 pytest.importorskip("safetensors")
 
-
 from sfda.benchmark import finetune
 from sfda.benchmark.cells import read_cell, run
 from sfda.images import tasks
@@ -69,9 +68,7 @@ def weights(tmp_path_factory):
 def measured(tmp_path_factory, weights):
     """Folder of all cells, measured in one go; what was printed."""
     cells, lines = tmp_path_factory.mktemp("measured") / "cells", []
-    n = run(NAMES, TASK_NAMES, SEEDS, cells=cells, weights=weights, device="cpu",
-            progress=lines.append)  # fmt: skip
-    assert n == len(CELLS)
+    assert rerun(cells, weights=weights, progress=lines.append) == len(CELLS)
     return cells, lines
 
 
@@ -82,8 +79,7 @@ def cells(measured, tmp_path):
 
 
 def rerun(cells, names=NAMES, task_names=TASK_NAMES, seeds=SEEDS, **options):
-    return run(names, task_names, seeds, cells=cells, device="cpu",
-               **{"progress": lambda line: None} | options)  # fmt: skip
+    return run(names, task_names, seeds, cells=cells, device="cpu", **{"progress": lambda line: None} | options)
 
 
 def results(cells):

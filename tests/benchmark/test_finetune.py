@@ -15,26 +15,17 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
 
 from sfda.benchmark import finetune as module
-from sfda.benchmark.cells import encoder_of
 from sfda.benchmark.finetune import PENALTIES, choose, features, finetune, measure, probe
+from sfda.benchmark.grids import POCKET
 from sfda.images.augment import normalise
 from sfda.images.tasks import LoadedTask, Part, load_task
 
 RATES = {"learning_rate": 0.01, "weight_decay": 1e-4}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
 def samples(n_classes, n=120, dimension=9, seed=0):
     """Overlapping classes; the features' scales and means are far apart."""
-    rng = np.random.default_rng(seed)
-    y = np.arange(n) % n_classes
+    rng, y = np.random.default_rng(seed), np.arange(n) % n_classes
     x = rng.standard_normal((n_classes, dimension))[y] + rng.standard_normal((n, dimension))
     x = x * np.logspace(-2, 2, dimension) + 3 * np.arange(dimension)
     return torch.tensor(x, dtype=torch.float32), torch.tensor(y)
@@ -42,12 +33,18 @@ def samples(n_classes, n=120, dimension=9, seed=0):
 
 def small_task(n=40):
     task = load_task("digits")
-    parts = (task.train, task.validation, task.test)
-    return LoadedTask(task.task, *(Part(part.images[:n], part.labels[:n]) for part in parts))
+    return LoadedTask(task.task, *(Part(part.images[:n], part.labels[:n]) for part in task.parts))
 
 
 def encoder(name="googlenet"):
-    return encoder_of(name, untrained=True)
+    return POCKET.encoder(name, untrained=True)
+
+
+def tune(network, *, n_classes=10, labels=None, evaluated=None, **options):
+    """Fine-tune on forty images of digits, at rates that are small unless others are named."""
+    task = small_task()
+    labels, evaluated = task.train.labels if labels is None else labels, task.test.images if evaluated is None else evaluated
+    return finetune(network, n_classes, task.train.images, labels, evaluated, **{**RATES, **options})
 
 
 def states(network):
@@ -63,14 +60,13 @@ def same(one, other):
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
 def test_probe_is_logistic_regression_on_standardised_features(n_classes):
-    x, y = samples(n_classes)
-    v, w = samples(n_classes, seed=1)
+    (x, y), (v, w) = samples(n_classes), samples(n_classes, seed=1)
     first, final = probe(x, y, v, w)
     assert first.penalty == final.penalty and first.accuracy == final.accuracy
     for fitted, rows, labels in ((first, x, y), (final, torch.cat([x, v]), torch.cat([y, w]))):
         scaler = StandardScaler().fit(rows.double().numpy())
-        reference = LogisticRegression(C=fitted.penalty, max_iter=1000)
-        reference.fit(scaler.transform(rows.double().numpy()), labels.numpy())
+        z = scaler.transform(rows.double().numpy())
+        reference = LogisticRegression(C=fitted.penalty, max_iter=1000).fit(z, labels.numpy())
         expected = reference.predict_log_proba(scaler.transform(v.double().numpy()))
         assert fitted.weight.shape == (n_classes, 9) and fitted.bias.shape == (n_classes,)
         assert fitted.weight.dtype == fitted.bias.dtype == torch.float32
@@ -83,8 +79,7 @@ def test_probe_is_logistic_regression_on_standardised_features(n_classes):
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_logits_of_the_probe(n_classes):
     x, y = samples(n_classes)
-    scaler = StandardScaler().fit(x.double().numpy())
-    z = scaler.transform(x.double().numpy())
+    z = StandardScaler().fit_transform(x.double().numpy())
     expected = LogisticRegression(C=0.1, max_iter=100).fit(z, y.numpy()).decision_function(z)
     logits = module._logistic(x, y, 0.1).logits(x).numpy()
     if n_classes == 2:
@@ -101,11 +96,8 @@ def test_a_constant_feature_gets_no_weight(value):
     # Nor does it later, where the feature is another.
     v = torch.cat([x, torch.full((len(x), 1), value + 1)], dim=1)
     torch.testing.assert_close(other.logits(v), one.logits(x))
-
-
-def test_only_constant_features():
-    _, y = samples(3)
-    fitted = module._logistic(torch.ones(len(y), 2), y, 1.0)
+    # Of constant features alone the bias is left.
+    fitted = module._logistic(torch.full((len(y), 2), value), y, 1.0)
     torch.testing.assert_close(fitted.logits(torch.zeros(1, 2))[0], fitted.bias)
     assert fitted.bias.isfinite().all()
 
@@ -134,15 +126,14 @@ def test_probe_chooses_the_penalty_on_validation_samples():
 @pytest.mark.parametrize("name", ["resnet_10", "densenet_26", "vit_tiny", "swin_tiny"])
 def test_finetune_leaves_the_encoder_and_depends_on_the_seed_alone(name):
     torch.manual_seed(4)  # must not matter
-    task, network = small_task(), encoder(name)
+    network = encoder(name)
     before, state = states(network), torch.random.get_rng_state()
-    arguments = network, 10, task.train.images, task.train.labels, task.test.images
-    runs = [finetune(*arguments, steps=3, seed=seed, **RATES) for seed in (0, 1)]
+    runs = [tune(network, steps=3, seed=seed) for seed in (0, 1)]
     assert torch.equal(torch.random.get_rng_state(), state)
     assert same(before, network.state_dict()) and not network.training
     assert all(p.grad is None for p in network.parameters())
     torch.manual_seed(5)
-    again = finetune(*arguments, steps=3, seed=0, **RATES)
+    again = tune(network, steps=3, seed=0)
     assert torch.equal(runs[0].logits, again.logits)
     assert runs[0].logits.shape == (40, 10) and not torch.equal(runs[0].logits, runs[1].logits)
 
@@ -150,11 +141,8 @@ def test_finetune_leaves_the_encoder_and_depends_on_the_seed_alone(name):
 @pytest.mark.parametrize("name", ["googlenet", "vit_tiny"])
 @pytest.mark.parametrize("n_classes", [2, 10])
 def test_training_starts_from_even_odds(name, n_classes):
-    task, network = small_task(), encoder(name)
-    run = finetune(
-        network, n_classes, task.train.images, task.train.labels % n_classes, task.test.images,
-        learning_rate=0.0, weight_decay=0.0, steps=4,
-    )  # fmt: skip
+    labels = small_task().train.labels % n_classes
+    run = tune(encoder(name), n_classes=n_classes, labels=labels, learning_rate=0.0, weight_decay=0.0, steps=4)
     assert (run.logits == 0).all() and run.logits.shape == (40, n_classes)
     assert run.curve == pytest.approx([np.log(n_classes)] * 4, abs=1e-4)
 
@@ -162,7 +150,7 @@ def test_training_starts_from_even_odds(name, n_classes):
 @pytest.mark.parametrize("factor", [1e-6, 1e6])
 def test_the_scale_of_the_features_does_not_matter(factor):
     """Training one step moves the logits as far whatever the features are multiplied with."""
-    task, network = small_task(), encoder("vit_tiny")
+    network = encoder("vit_tiny")
 
     class Scaled(torch.nn.Module):
         def __init__(self, factor):
@@ -172,11 +160,7 @@ def test_the_scale_of_the_features_does_not_matter(factor):
         def forward(self, x):
             return self.factor * self.encoder(x)
 
-    logits = [
-        finetune(Scaled(f), 10, task.train.images, task.train.labels, task.test.images,
-                 learning_rate=0.1, weight_decay=0.0, steps=3).logits
-        for f in (1.0, factor)
-    ]  # fmt: skip
+    logits = [tune(Scaled(f), learning_rate=0.1, weight_decay=0.0, steps=3).logits for f in (1.0, factor)]
     assert logits[0].abs().max() > 0.1
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-3, atol=1e-3)
 
@@ -190,14 +174,15 @@ def test_features_that_are_all_constant():
 
 
 def test_a_network_that_sees_nothing_at_first_can_be_trained():
+    """Both its weights and the head's begin at zero, a saddle that rounding alone leads away from: how soon depends on
+    the processor. After 200 steps between .7 and 1 of the images were right; after 400 all, for three seeds on two
+    processors, so that the floor of .8 leaves eight images of forty to the others."""
+    torch.manual_seed(0)
     blind = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 8))
     torch.nn.init.zeros_(blind[1].weight)
-    task = small_task()
-    run = finetune(
-        blind, 10, task.train.images, task.train.labels, task.train.images,
-        learning_rate=0.1, weight_decay=1e-4, steps=200,
-    )  # fmt: skip
-    assert (run.logits.argmax(1) == task.train.labels).float().mean() > 0.8
+    train = small_task().train
+    run = tune(blind, evaluated=train.images, learning_rate=0.1, steps=400)
+    assert (run.logits.argmax(1) == train.labels).float().mean() > 0.8
 
 
 def test_a_feature_that_wakes_up_does_not_explode():
@@ -217,18 +202,14 @@ def test_recalibration_makes_evaluation_look_like_training():
     assert same(before, network.state_dict()) and not found.training
     x = normalise(task.train.images[:200])
     with torch.no_grad():
-        own = found(x)
-        as_it_was = network(x)
-        in_training = copy.deepcopy(network).train()(x)
+        own, as_it_was, in_training = found(x), network(x), copy.deepcopy(network).train()(x)
     gaps = [(z - in_training).norm() / in_training.norm() for z in (own, as_it_was)]
     # Not zero: the views of training were moved and turned.
     assert gaps[0] < gaps[1] / 2
     assert all(m.momentum == n.momentum for m, n in zip(found.modules(), network.modules())
                if isinstance(m, torch.nn.BatchNorm2d))  # fmt: skip
-    again = module.recalibrated(network, task.train.images)
-    other = module.recalibrated(network, task.train.images, seed=1)
-    assert same(found.state_dict(), again.state_dict())
-    assert not same(found.state_dict(), other.state_dict())
+    again, other = (module.recalibrated(network, task.train.images, seed=seed) for seed in (0, 1))
+    assert same(found.state_dict(), again.state_dict()) and not same(found.state_dict(), other.state_dict())
 
 
 def test_nothing_to_recalibrate():
@@ -238,45 +219,30 @@ def test_nothing_to_recalibrate():
 
 
 def test_training_fits_its_images():
-    task, network = small_task(), encoder()
-    run = finetune(
-        network, 10, task.train.images, task.train.labels, task.train.images,
-        steps=60, learning_rate=0.05, weight_decay=0.0,
-    )  # fmt: skip
+    train = small_task().train
+    run = tune(encoder(), evaluated=train.images, steps=60, learning_rate=0.05, weight_decay=0.0)
     assert run.curve[0] > run.curve[1] > run.curve[3] and len(run.curve) == 4
-    assert (run.logits.argmax(1) == task.train.labels).double().mean() > 0.6
+    assert (run.logits.argmax(1) == train.labels).double().mean() > 0.6
 
 
 def test_budget_multiplies_the_usual_number_of_steps(monkeypatch):
-    network, task = encoder(), small_task()
     monkeypatch.setattr(module, "STEPS", 3)
     monkeypatch.setattr(module, "PASSES", 0)
-    arguments = network, 10, task.train.images, task.train.labels, task.test.images[:5]
-    twice = finetune(*arguments, budget=2, **RATES).logits
-    assert torch.equal(twice, finetune(*arguments, steps=6, **RATES).logits)
-    assert not torch.equal(twice, finetune(*arguments, **RATES).logits)
+    once, twice, six = (tune(encoder(), **options).logits for options in ({}, {"budget": 2}, {"steps": 6}))
+    assert torch.equal(twice, six) and not torch.equal(twice, once)
 
 
 @pytest.mark.parametrize("steps", [1, 4, 6, 9])
 def test_a_curve_has_four_quarters(steps):
-    task, network = small_task(), encoder()
-    run = finetune(
-        network, 10, task.train.images, task.train.labels, task.test.images[:2], steps=steps,
-        batch=8, **RATES,
-    )  # fmt: skip
+    run = tune(encoder(), steps=steps, batch=8)
     assert len(run.curve) == 4 and run.logits.isfinite().all()
     assert np.isfinite(run.curve).sum() == min(steps, 4)
 
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_divergence(steps):
-    task, network = small_task(), encoder("vit_tiny")
-    with pytest.raises(FloatingPointError) as error:
-        finetune(
-            network, 10, task.train.images, task.train.labels, task.test.images,
-            steps=steps, learning_rate=1e38, weight_decay=1e-4,
-        )  # fmt: skip
-    assert str(error.value) == "fine-tuning diverged at learning rate 1e+38"
+    with pytest.raises(FloatingPointError, match=r"^fine-tuning diverged at learning rate 1e\+38$"):
+        tune(encoder("vit_tiny"), steps=steps, learning_rate=1e38)
 
 
 @pytest.mark.parametrize(("n", "batch"), [(10, 4), (10, 10), (7, 64), (100, 64), (64, 1)])
@@ -295,15 +261,14 @@ def test_each_image_comes_once_before_any_comes_again(n, batch):
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 37, 200])
 def test_schedule(steps):
-    factors = np.array([module._factor(step, steps) for step in range(steps + 1)])
     warm = max(1, steps // 10)
+    factors = np.array([module._factor(step, steps, warm) for step in range(steps + 1)])
     assert factors[:warm] == pytest.approx(np.arange(1, warm + 1) / warm)
     assert factors.max() == factors[warm - 1] == 1 and (factors[:steps] > 0).all()
     assert (np.diff(factors[warm:]) < 0).all()
     if steps > 1:
         assert factors[steps] == 0
-        middle = module._factor(warm + (steps - warm) / 2, steps)
-        assert middle == pytest.approx(0.5)
+        assert module._factor(warm + (steps - warm) / 2, steps, warm) == pytest.approx(0.5)
 
 
 # Choosing and measuring ----------------------------------------------------------------
@@ -331,10 +296,7 @@ def test_choice_is_the_best_on_the_validation_images():
     assert torch.equal(choice.probe.weight, final.weight)
 
     def rank(rate, decay):
-        logits = finetune(
-            network, 10, task.train.images, task.train.labels, task.validation.images,
-            learning_rate=rate, weight_decay=decay, steps=4,
-        ).logits  # fmt: skip
+        logits = tune(network, evaluated=task.validation.images, learning_rate=rate, weight_decay=decay, steps=4).logits
         accuracy = (logits.argmax(1) == task.validation.labels).double().mean().item()
         return accuracy, -functional.cross_entropy(logits, task.validation.labels).item()
 
@@ -349,10 +311,8 @@ def test_diverging_rates_are_passed_over():
     task, network = small_task(), encoder("vit_tiny")
     choice = choose(network, task, rates=(1e38, 0.01, 1e37), decays=(1e-4,), steps=3)
     assert (choice.learning_rate, choice.weight_decay) == (0.01, 1e-4)
-    with pytest.raises(FloatingPointError) as error:
+    with pytest.raises(FloatingPointError, match=r"^fine-tuning diverged at every learning rate of \(1e\+38, 1e\+37\)$"):
         choose(network, task, rates=(1e38, 1e37), steps=3)
-    expected = "fine-tuning diverged at every learning rate of (1e+38, 1e+37)"
-    assert str(error.value) == expected
 
 
 def test_measure():
@@ -367,18 +327,14 @@ def test_measure():
     ties = (p == top[:, None]).sum(1) > 1
     certain = (own == top) & ~ties
     assert certain.mean() <= cell.accuracy <= (own == top).mean()
-    assert cell[1:4] == (choice.validation_accuracy, choice.learning_rate, choice.weight_decay)
     assert cell.seconds > 0 and len(cell.curve) == 4
     # Training and validation images together.
     images = torch.cat([task.train.images, task.validation.images])
     labels = torch.cat([task.train.labels, task.validation.labels])
-    run = finetune(
-        network, 10, images, labels, task.test.images, steps=3,
-        learning_rate=choice.learning_rate, weight_decay=choice.weight_decay,
-    )  # fmt: skip
+    rates = {"learning_rate": choice.learning_rate, "weight_decay": choice.weight_decay}
+    run = finetune(network, 10, images, labels, task.test.images, steps=3, **rates)
     assert np.array_equal(run.logits.softmax(1).half().numpy(), p)
-    other = measure(network, task, choice, seed=1, steps=3)
-    assert not np.array_equal(other.probabilities, p)
+    assert not np.array_equal(measure(network, task, choice, seed=1, steps=3).probabilities, p)
 
 
 # At full scale ---------------------------------------------------------------------------
@@ -404,12 +360,8 @@ def test_plain_fine_tuning_adds_nothing(monkeypatch):
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 6))
     task = small_task()
     monkeypatch.setattr(module.augment, "weak", lambda images, generator, mirror: normalise(images))
-    run = finetune(
-        network, 10, task.train.images, task.train.labels, task.test.images, steps=1, batch=40,
-        plain=True, learning_rate=0.1, weight_decay=0.5, seed=4,
-    )  # fmt: skip
-    head = module._plain_head(6, 10, 4)
-    model = torch.nn.Sequential(copy.deepcopy(network), head)
+    run = tune(network, steps=1, batch=40, plain=True, learning_rate=0.1, weight_decay=0.5, seed=4)
+    model = torch.nn.Sequential(copy.deepcopy(network), module._plain_head(6, 10, 4))
     loss = functional.cross_entropy(model(normalise(task.train.images)), task.train.labels)
     grads = torch.autograd.grad(loss, list(model.parameters()))
     with torch.no_grad():

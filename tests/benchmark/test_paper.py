@@ -22,14 +22,6 @@ from sfda.networks.backbones import Backbone
 NAMES = ["resnet34", "densenet121", "byol"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """DTD as its publisher lays it out: two textures, five images each."""

@@ -9,7 +9,6 @@ import pytest
 from sfda import METRICS
 from sfda.benchmark import scores
 from sfda.benchmark.ablation import ABLATION, FEW, VARIANTS, ablate_zoo, share_of
-from sfda.benchmark.cells import encoder_of
 from sfda.benchmark.finetune import features
 from sfda.benchmark.grids import POCKET
 from sfda.benchmark.scores import COLUMNS, score_zoo
@@ -51,7 +50,7 @@ def test_a_score_is_the_metric_of_the_training_features(weights, tmp_path):
     count, table = score(tmp_path / "scores.csv", weights)
     assert list(table) == COLUMNS and count == len(table)
     part = tasks.load_task("digits").train
-    x = features(encoder_of("googlenet", folder=weights), part.images).numpy()
+    x = features(POCKET.encoder("googlenet", folder=weights), part.images).numpy()
     expected = METRICS["SFDA"](x, part.labels.numpy())
     found = table.query("metric == 'SFDA' and model == 'googlenet'")["score"].item()
     assert found == pytest.approx(expected, abs=1e-12)
@@ -64,7 +63,7 @@ def test_zoo_metrics_compare_within_a_whole_group(weights, tmp_path):
     assert list(table["model"]) == ["vit_tiny", "swin_tiny"]
     labels = tasks.load_task("digits").train.labels.numpy()
     images = tasks.load_task("digits").train.images
-    x = {n: features(encoder_of(n, folder=weights), images).numpy() for n in table["model"]}
+    x = {n: features(POCKET.encoder(n, folder=weights), images).numpy() for n in table["model"]}
     assert dict(zip(table["model"], table["score"])) == pytest.approx(RIVALS["NCTI"](x, labels))
 
 
@@ -134,7 +133,7 @@ def test_ablations(weights, tmp_path):
     assert list(table) == ABLATION and count == len(table) == len(VARIANTS) + 3 * len(FEW)
     assert dict(zip(table["images"], table["n"])) == {"a quarter": 20, "half": 30, "training": 60, "all": 1600}
     task = tasks.load_task("digits")
-    x, y = features(encoder_of("googlenet", folder=weights), task.train.images).numpy(), task.train.labels.numpy()
+    x, y = features(POCKET.encoder("googlenet", folder=weights), task.train.images).numpy(), task.train.labels.numpy()
     half = share_of(y, 0.5)
     for chosen, name in ((slice(None), "training"), (half, "half")):
         expected = sfda_score(x[chosen], y[chosen], posterior="leave-one-out")

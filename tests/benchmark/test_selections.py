@@ -12,8 +12,8 @@ pytest.importorskip("torchvision")
 
 from sfda import SaturationWarning, select_ensemble
 from sfda.benchmark import selections
-from sfda.benchmark.cells import encoder_of
 from sfda.benchmark.finetune import features
+from sfda.benchmark.grids import POCKET
 from sfda.benchmark.selections import COLUMNS, METHODS, choose_members, evidence, pools, select_zoo
 from sfda.images import tasks
 from sfda.metric import ensemble
@@ -68,7 +68,7 @@ def test_the_choices_are_those_of_the_module(zoo, tmp_path):
     _, table, _ = run(tmp_path / "ensembles.csv", zoo)
     part = tasks.load_task("digits").train
     y = part.labels.numpy()
-    x = {n: features(encoder_of(n, folder=zoo), part.images).numpy() for n in NAMES}
+    x = {n: features(POCKET.encoder(n, folder=zoo), part.images).numpy() for n in NAMES}
     reading = "classes, sample, once, standard"
     for method, name, options in (
         ("held-out", "held-out", {}),
