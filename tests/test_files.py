@@ -1,7 +1,6 @@
 """Damaged files and full disks: what is finished stays, what is not is done again."""
 
 import errno
-import io
 import json
 import os
 import random
@@ -31,6 +30,7 @@ from sfda import files
 from sfda.benchmark import ablation, scores, selections, tables
 from sfda.benchmark import cells as benchmark
 from sfda.benchmark.cells import _write_cell, cell_path, read_cell
+from sfda.benchmark.grids import Grid
 from sfda.evidence import ensembles
 from sfda.networks import extract
 from sfda.networks.extract import Features, _read, _write
@@ -48,10 +48,8 @@ def damages(draw):
         return int(share * len(content))
 
     return draw(st.sampled_from([
-        lambda b: b[: min(at(b), len(b) - 1)],
-        lambda b: b[: at(b)] + bytes(length) + b[at(b) + length :],
-        lambda b: b[: at(b)] + filling + b[at(b) + length :],
-        lambda b: b[: at(b)] + b[at(b) + length :],
+        lambda b: b[: min(at(b), len(b) - 1)], lambda b: b[: at(b)] + bytes(length) + b[at(b) + length :],
+        lambda b: b[: at(b)] + filling + b[at(b) + length :], lambda b: b[: at(b)] + b[at(b) + length :],
         lambda b: b[: at(b)] + filling + b[at(b) :],
         lambda b: filling, lambda b: b"", lambda b: bytes(len(b)), lambda b: b[::-1], lambda b: b"[" * 100_000,
         lambda b: b"\x93NUMPY\x01\x00" + filling, lambda b: b"PK\x03\x04" + filling,
@@ -88,29 +86,25 @@ def test_a_damaged_cache_entry_is_none_or_what_it_was(name, damage):
         assert os.listdir(folder) == ["net-0123"]
 
 
-@pytest.mark.parametrize("what", ["file", "dangling link", "link to a folder", "folder in a file's place", "other entry"])
-def test_something_else_in_the_place_of_an_entry(tmp_path, what):
+def _folder_in_a_files_place(entry, other):
+    _write(entry, _result())
+    (entry / "labels.npy").unlink()
+    (entry / "labels.npy").mkdir()
+
+
+@pytest.mark.parametrize("put", [
+    lambda entry, other: entry.write_bytes(b"x"), lambda entry, other: entry.symlink_to("nowhere"), _folder_in_a_files_place,
+    lambda entry, other: entry.symlink_to("kept"), lambda entry, other: shutil.copytree(other, entry),
+])  # fmt: skip
+def test_something_else_in_the_place_of_an_entry(tmp_path, put):
     entry, other = tmp_path / "a", tmp_path / "b"
+    (tmp_path / "kept" / "mine").mkdir(parents=True)
     _write(other, _result(1))
-    if what == "file":
-        entry.write_bytes(b"x")
-    elif what == "dangling link":
-        entry.symlink_to(tmp_path / "nowhere")
-    elif what == "link to a folder":
-        (tmp_path / "kept").mkdir()
-        (tmp_path / "kept" / "mine").touch()
-        entry.symlink_to(tmp_path / "kept")
-    elif what == "folder in a file's place":
-        _write(entry, _result())
-        (entry / "labels.npy").unlink()
-        (entry / "labels.npy").mkdir()
-    else:
-        shutil.copytree(other, entry)
+    put(entry, other)
     assert _read(entry) is None
     _write(entry, _result())
     assert same(_read(entry), _result()) and same(_read(other), _result(1))
-    if what == "link to a folder":  # whatever it led to is none of ours
-        assert (tmp_path / "kept" / "mine").exists()
+    assert (tmp_path / "kept" / "mine").exists()  # whatever a link led to is none of ours
 
 
 def test_an_entry_that_another_process_finished_first_is_left_alone(tmp_path):
@@ -164,31 +158,23 @@ def test_a_cell_of_an_older_version_or_of_another_place_is_none(tmp_path, record
     assert benchmark._done(tmp_path, None, False) == {} and tables.collect(tmp_path, tmp_path / "tables") == {}
 
 
-@pytest.mark.parametrize("probabilities", [b"no array", np.ones(3), np.array(0.5)])
-def test_probabilities_that_are_none(tmp_path, probabilities):
+def test_probabilities_that_are_none(tmp_path):
     path, _ = write(tmp_path)
+    for probabilities in (np.ones(3), np.array(0.5)):
+        np.savez(path, record=np.array(json.dumps(RECORD)), probabilities=probabilities)
+        assert read_cell(path) is None
+    with zipfile.ZipFile(path) as archive:
+        record = archive.read("record.npy")
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("record.npy", _npy(np.array(json.dumps(RECORD))))
-        archive.writestr("probabilities.npy", probabilities if isinstance(probabilities, bytes) else _npy(probabilities))
+        archive.writestr("record.npy", record)
+        archive.writestr("probabilities.npy", b"no array")
     assert read_cell(path) is None
-
-
-def _npy(array):
-    file = io.BytesIO()
-    np.save(file, array)
-    return file.getvalue()
-
-
-def test_an_array_where_a_cell_should_be(tmp_path):
-    path, _ = write(tmp_path)
     with open(path, "wb") as file:
-        np.save(file, np.ones(3))
+        np.save(file, np.ones(3))  # an array where a cell should be
     assert read_cell(path) is None
 
 
 def test_a_folder_in_the_place_of_a_cell_is_found_before_anything_is_measured(tmp_path, monkeypatch):
-    from sfda.benchmark.grids import Grid
-
     grid = Grid({"a": "timm:x"}, ("digits",), {"a": "supervised"})
     monkeypatch.setattr(Grid, "encoder", lambda *a, **o: torch.nn.Linear(1, 1))
     monkeypatch.setattr(benchmark, "run_job", None)
@@ -219,15 +205,15 @@ def test_a_damaged_table_is_refused_by_name_and_left_alone(damage):
         assert not list(place.glob(".*"))
 
 
-@pytest.mark.parametrize("cut", [1, 2, 9])
-def test_a_table_that_is_cut_off_is_not_read(tmp_path, cut):
+def test_a_table_that_is_cut_off_is_not_read(tmp_path):
     write(tmp_path), tables.collect(tmp_path, tmp_path, predictions=False)
     path = tmp_path / "accuracy.csv"
-    path.write_bytes(path.read_bytes()[:-cut])
-    with pytest.raises(ValueError, match="accuracy.csv: its last line is cut off"):
-        files.read_table(path)
-    with pytest.raises(ValueError, match="accuracy.csv: its last line is cut off"):
-        benchmark._done(tmp_path / "none", tmp_path, False)
+    whole = path.read_bytes()
+    for cut in (1, 2, 9):
+        path.write_bytes(whole[:-cut])
+        for read in (lambda: files.read_table(path), lambda: benchmark._done(tmp_path / "none", tmp_path, False)):
+            with pytest.raises(ValueError, match="accuracy.csv: its last line is cut off"):
+                read()
 
 
 def test_whoever_goes_on_with_a_table_refuses_one_that_is_cut_off(tmp_path):
@@ -312,7 +298,7 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[2]]
-from test_hostile_files import write, _write, _result, collecting
+from test_files import write, _write, _result, tables
 folder = Path(sys.argv[1])
 for seed in range(10**6):
     write(folder, seed=seed)

@@ -20,6 +20,7 @@ pytest.importorskip("safetensors")
 
 from torch import nn
 
+import small_benchmark
 from sfda.benchmark import cells as benchmark
 from sfda.benchmark import finetune
 from sfda.benchmark.cells import ACCURACY, CURVE, PROBE, PROTOCOL, cell_path, read_cell
@@ -27,21 +28,8 @@ from sfda.benchmark.grids import POCKET, digest_of
 from sfda.benchmark.tables import collect, compare_cells
 from sfda.images import tasks
 from sfda.networks import pocket
-from sfda.networks.device import device_name
-from small_benchmark import (
-    CELLS,
-    NAMES,
-    SCRIPT,
-    SEEDS,
-    TASK_NAMES,
-    cells,
-    contents,
-    measured,
-    rerun,
-    results,
-    small,
-    weights,
-)
+from sfda.networks.device import device_name, resolve_device
+from small_benchmark import CELLS, NAMES, SEEDS, TASK_NAMES, cells, contents, measured, rerun, results, small, weights
 from tree import ROOT
 
 __all__ = ["cells", "measured", "small", "weights"]  # fixtures
@@ -101,7 +89,7 @@ def test_a_damaged_cell_is_measured_again(cells, weights, measured):
 
 def test_a_killed_run_goes_on(tmp_path, weights, measured):
     cells = tmp_path / "cells"
-    (tmp_path / "small.py").write_text(SCRIPT, encoding="utf-8")
+    (tmp_path / "small.py").write_text(small_benchmark.SCRIPT, encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, tmp_path / "small.py", cells, weights], start_new_session=True,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
@@ -137,7 +125,7 @@ def test_a_job_goes_on_where_another_process_ended(cells, measured, weights, mon
 
 def test_jobs_side_by_side_give_the_same(tmp_path, weights, measured, monkeypatch):
     # New processes import the main module of this one: let that be the script.
-    (tmp_path / "small.py").write_text(SCRIPT, encoding="utf-8")
+    (tmp_path / "small.py").write_text(small_benchmark.SCRIPT, encoding="utf-8")
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "small.py"), raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -306,6 +294,11 @@ def test_encoder(untrained, weights):
     with torch.inference_mode():
         assert encoder(images).shape == (2, head.in_features)
         torch.testing.assert_close(encoder(images), network(images), rtol=0.01, atol=0.001)
+
+
+def test_device_names():
+    assert resolve_device("cpu") == "cpu" and resolve_device("cuda:1") == "cuda:1" and device_name("cpu")
+    assert resolve_device() == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import pickle
 import re
 import struct
 import sys
+import zlib
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,8 +24,9 @@ safetensors_torch = pytest.importorskip("safetensors.torch")
 
 from PIL import Image
 
-from sfda.benchmark import grids
-from sfda.networks import backbones, pocket
+from sfda import files
+from sfda.images.image_sets import _read
+from sfda.networks import backbones
 from sfda.networks.weights import read_state
 from sfda.rank import run
 
@@ -109,13 +112,9 @@ def test_images_that_are_none(tmp_path, content):
         run.rank(small("x"), tmp_path, cache=None)
 
 
-def test_an_image_bomb_is_not_decoded(tmp_path):
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    import zlib
-    chunk = b"IHDR" + header
+def test_an_image_bomb_is_not_decoded():
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
-    from sfda.images.image_sets import _read
-
     with pytest.raises(OSError, match="bomb cannot be read .DecompressionBomb"):
         _read(io.BytesIO(bomb + struct.pack(">I", 0) + b"IDAT" + bytes(4)), "bomb")
 
@@ -135,8 +134,6 @@ class Code:
 
 
 def test_pickles_are_refused_without_being_run(tmp_path, capsys):
-    import numpy as np
-
     Code.place = tmp_path / "ran"
     array = np.empty(1, object)
     array[0] = Code()
@@ -172,8 +169,6 @@ def test_a_manifest_calls_builders_only(tmp_path, callable_):
                                      struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[9999999999],"data_offsets":[0,4]}}'])  # fmt: skip
 def test_weights_with_absurd_headers(tmp_path, content, capsys):
     (tmp_path / "byol.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match="byol.safetensors cannot be read"):
-        pocket.pretrained("byol", folder=tmp_path)
     with pytest.raises(ValueError, match="cannot be read"):
         read_state("x", tmp_path / "byol.safetensors")
     arguments = ["score", "--models", "byol", "--tasks", "digits", "--weights", str(tmp_path), "--tables", str(tmp_path)]
@@ -188,15 +183,11 @@ def test_weights_with_absurd_headers(tmp_path, content, capsys):
 ])  # fmt: skip
 def test_grids_that_are_none(tmp_path, text, message, capsys):
     (tmp_path / "g.toml").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        grids.read(tmp_path / "g.toml")
     assert message in refused(["benchmark", str(tmp_path / "g.toml"), "--cells", str(tmp_path)], capsys)
 
 
 def test_names_that_are_no_text_are_printed_as_escapes(monkeypatch):
-    from sfda import __main__ as command
-
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     monkeypatch.setattr(sys, "stdout", out)
-    command._say("class \udcff")
+    files.say("class \udcff")
     assert out.buffer.getvalue() == b"class \\udcff\n"

@@ -1,5 +1,6 @@
 """The command line: what it passes on, and how it speaks of errors."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sfda import files
 from sfda.__main__ import main
 from sfda.benchmark import ablation, cells, scores, selections, tables
 from sfda.evidence import ensembles
 from sfda.images import official, tasks
-from sfda.networks import pocket
+from sfda.networks import backbones, pocket
 from sfda.networks.pretraining import recipe
 from sfda.rank import run as rank
 from sfda.rank.result import rank_features
@@ -40,11 +42,11 @@ def test_it_is_a_command():
     assert run.returncode == 0 and run.stdout.startswith("usage: python -m sfda") and not run.stderr
 
 
-@pytest.mark.parametrize("command", ["ablate", "benchmark", "pretrain", "rank", "score", "select"])
-def test_help(command, capsys):
-    with pytest.raises(SystemExit, match="^0$"):
-        main([command, "--help"])
-    assert f"python -m sfda {command} [-h]" in capsys.readouterr().out
+def test_help(capsys):
+    for command in ("ablate", "benchmark", "pretrain", "rank", "score", "select"):
+        with pytest.raises(SystemExit, match="^0$"):
+            main([command, "--help"])
+        assert f"python -m sfda {command} [-h]" in capsys.readouterr().out
 
 
 def test_benchmark_measures_everything_by_default(calls):
@@ -53,23 +55,17 @@ def test_benchmark_measures_everything_by_default(calls):
     assert (run, collect) == ("run", "collect")
     assert arguments == (list(pocket.POCKET), list(tasks.TASKS), [0, 1])
     assert options["tables"] is not None and not options["untrained"]
-
-
-def test_again_leaves_the_tables_alone(calls, tmp_path):
-    arguments = ["benchmark", "--again", "--models", "byol", "--tasks", "digits"]
-    assert main([*arguments, "--cells", str(tmp_path)]) == 0
-    assert [name for name, *_ in calls] == ["run", "compare_cells"]
-    assert calls[0][2]["tables"] is None and calls[0][2]["cells"] == calls[1][1][0] == tmp_path
-
-
-def test_again_needs_cells_of_its_own(calls, capsys):
-    assert main(["benchmark", "--again"]) == 2 and not calls
-    assert "--again needs --cells" in capsys.readouterr().err
-
-
-def test_collect_measures_nothing(calls):
+    calls.clear()
     assert main(["benchmark", "--collect"]) == 0
     assert [name for name, *_ in calls] == ["collect"]
+
+
+def test_again_leaves_the_tables_alone_and_needs_cells_of_its_own(calls, tmp_path, capsys):
+    assert main(["benchmark", "--again"]) == 2 and not calls
+    assert "--again needs --cells" in capsys.readouterr().err
+    assert main(["benchmark", "--again", "--models", "byol", "--tasks", "digits", "--cells", str(tmp_path)]) == 0
+    assert [name for name, *_ in calls] == ["run", "compare_cells"]
+    assert calls[0][2]["tables"] is None and calls[0][2]["cells"] == calls[1][1][0] == tmp_path
 
 
 def test_ablate(calls):
@@ -91,9 +87,7 @@ def test_select_chooses_first_and_then_tries_all(calls, tmp_path):
 def test_pretrain_passes_over_what_is_there(calls, tmp_path):
     (tmp_path / "byol.json").write_text("{}")
     assert main(["pretrain", "--models", "byol", "swav", "--weights", str(tmp_path)]) == 0
-    assert [(name, arguments[0]) for name, arguments, _ in calls] == [
-        ("make", "swav"), ("facts", tmp_path),
-    ]  # fmt: skip
+    assert [(name, arguments[0]) for name, arguments, _ in calls] == [("make", "swav"), ("facts", tmp_path)]
 
 
 @pytest.mark.parametrize(
@@ -119,8 +113,7 @@ def test_stopped_by_hand(monkeypatch, capsys, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cells, "run", stop)
-    folders = ["--cells", str(tmp_path), "--tables", str(tmp_path)]
-    assert main(["benchmark", *folders]) == 130
+    assert main(["benchmark", "--cells", str(tmp_path), "--tables", str(tmp_path)]) == 130
     assert "what was finished is kept" in capsys.readouterr().err
 
 
@@ -131,6 +124,15 @@ def photographs(tmp_path):
         for i in range(3):
             (tmp_path / "photographs" / name / f"{i}.png").write_bytes(b"not looked at")
     return str(tmp_path / "photographs")
+
+
+def test_outside_a_clone_one_line_says_what_needs_it(monkeypatch, photographs, tmp_path, capsys):
+    monkeypatch.setattr(files, "DATA", tmp_path)
+    monkeypatch.setattr(backbones, "load", None)  # no network is tried
+    for command in (["rank", photographs, "--models", "timm:resnet18", "pocket:byol"], ["rank", photographs, "--zoo", "pocket"],
+                    ["benchmark"], ["score"], ["ablate"], ["select"], ["pretrain"]):  # fmt: skip
+        assert main(command) == 2
+        assert re.fullmatch(r"python -m sfda: data/pocket.*: this needs the repository, .*\n", capsys.readouterr().err)
 
 
 @pytest.fixture
@@ -157,8 +159,7 @@ def test_rank_passes_everything_on(ranked, photographs, tmp_path, capsys):
     del passed["progress"]
     assert passed == {
         "metric": "logme", "part": "all", "per_class": 7, "shuffle": True, "seed": 3, "weights": Path("w"),
-        "cache": tmp_path, "dtype": "float16", "device": "cpu", "batch": 5, "workers": 2,
-        "skip_unreadable": True,
+        "cache": tmp_path, "dtype": "float16", "device": "cpu", "batch": 5, "workers": 2, "skip_unreadable": True,
     }  # fmt: skip
     assert capsys.readouterr().err == "python -m sfda: enough\n"
 
@@ -166,7 +167,7 @@ def test_rank_passes_everything_on(ranked, photographs, tmp_path, capsys):
 def test_rank_by_default(ranked, photographs):
     assert main(["rank", photographs, "--models", "pocket:byol"]) == 2
     passed = ranked[0][2]
-    assert (passed["metric"], passed["part"]) == (METRIC, "train") and passed["cache"] == rank.CACHE
+    assert (passed["metric"], passed["part"]) == (METRIC, "train") and passed["cache"] == f"{rank.CACHE}/features"
     assert not passed["shuffle"]
     assert (passed["dtype"], passed["workers"]) == ("float32", "auto") and not passed["skip_unreadable"]
     assert main(["rank", photographs, "--models", "pocket:byol", "--no-cache"]) == 2
