@@ -1,6 +1,7 @@
 """Grids of networks and tasks: from a file, and through the same code as the pocket benchmark."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -39,14 +40,11 @@ def folder(tmp_path_factory):
     folder, entries = tmp_path_factory.mktemp("grid"), []
     for i, name in enumerate(NAMES):
         torch.manual_seed(i)
-        kwargs = {"num_classes": 5 + i}
-        net = timm.create_model("mobilenetv2_035", **kwargs)
+        builder = {"callable": "timm.create_model", "args": ["mobilenetv2_035"], "kwargs": {"num_classes": 5 + i}}
+        net = timm.create_model("mobilenetv2_035", num_classes=5 + i)
         safetensors_torch.save_file(net.state_dict(), folder / f"{name}.safetensors")
-        entries.append({
-            "file": f"{name}.safetensors", "input_size": [3, 64, 64],
-            "builder": {"callable": "timm.create_model", "args": ["mobilenetv2_035"], "kwargs": kwargs},
-            "normalisation": {"mean": [0.5] * 3, "std": [0.25 + i / 4] * 3},
-        })  # fmt: skip
+        entries.append({"file": f"{name}.safetensors", "input_size": [3, 64, 64], "builder": builder,
+                        "normalisation": {"mean": [0.5] * 3, "std": [0.25 + i / 4] * 3}})  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps({"models": entries}))
     (folder / "grid.toml").write_text(CONTENT)
     return folder
@@ -58,10 +56,8 @@ def grid(folder):
 
 
 def run(grid, cells, **options):
-    return benchmark.run(
-        list(grid.networks), grid.tasks, grid.seeds, cells=cells, device="cpu", grid=grid,
-        **{"progress": lambda line: None} | options,
-    )  # fmt: skip
+    return benchmark.run(list(grid.networks), grid.tasks, grid.seeds, cells=cells, device="cpu", grid=grid,
+                         progress=lambda line: None, **options)  # fmt: skip
 
 
 def test_a_grid_from_a_file(grid, folder):
@@ -69,6 +65,8 @@ def test_a_grid_from_a_file(grid, folder):
     assert grid.side == 40 and grid.groups == dict.fromkeys(NAMES, "supervised")
     assert grid.networks["large"] == f"{folder / 'manifest.json'}:large"
     assert grid.options == {"rates": (0.01, 0.001), "decays": (1e-4,), "steps": 2, "batch": 8}
+    found = grids.read(ROOT / "data" / "real" / "grid.toml", weights=folder)  # the one in the repository
+    assert found.side == 96 and found.seeds == (0, 1)
 
 
 def test_manifests_are_found_in_the_folder_of_weights(folder, tmp_path):
@@ -78,6 +76,8 @@ def test_manifests_are_found_in_the_folder_of_weights(folder, tmp_path):
         grids.read(path)
     found = grids.read(path, weights=folder)
     assert list(found.networks) == NAMES and found.options["plain"] is True
+    with pytest.raises(FileNotFoundError, match="nothing.toml is missing: name pocket, paper or a TOML file"):
+        grids.read(tmp_path / "nothing.toml")
 
 
 @pytest.mark.parametrize(
@@ -100,19 +100,11 @@ def test_a_file_that_is_no_grid(folder, change, message):
     assert "wrong.toml" in str(error.value) or "resnet1000" in message
 
 
-def test_no_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nothing.toml is missing: name pocket, paper or a TOML file"):
-        grids.read(tmp_path / "nothing.toml")
-
-
-def test_the_pocket_grid_is_the_pocket_zoo():
+def test_the_pocket_grid_is_the_pocket_zoo_which_alone_has_twins(grid):
     assert list(grids.POCKET.networks) == list(pocket.POCKET) and grids.POCKET.tasks == tuple(tasks.TASKS)
     assert grids.POCKET.options_of("vit_tiny") == {"budget": 2} and grids.POCKET.how == ""
     with pytest.raises(ValueError, match="model: expected one of resnet_10, .*, got 'resnet_50'"):
         grids.POCKET.encoder("resnet_50")
-
-
-def test_only_the_pocket_zoo_has_twins(grid):
     with pytest.raises(ValueError, match="untrained: only networks of the pocket zoo have twins, got 'small'"):
         grid.encoder("small", untrained=True)
 
@@ -132,28 +124,20 @@ def test_cells_are_measured_once_and_by_the_grids_protocol(grid, tmp_path):
     assert list(table) == benchmark.ACCURACY and set(table["model"]) == set(NAMES)
     # What the tables hold is done, without the cells; another protocol is another cell.
     assert run(grid, tmp_path / "none", tables=tmp_path / "tables") == 0
-    longer = grids.Grid(grid.networks, grid.tasks, grid.groups, grid.seeds, grid.side,
-                        {**grid.options, "steps": 3})  # fmt: skip
+    longer = replace(grid, options={**grid.options, "steps": 3})
     assert run(longer, tmp_path / "none", tables=tmp_path / "tables") == 2
 
 
 def test_scores_are_those_of_the_encoders_features(grid, tmp_path):
-    names, path = list(grid.networks), tmp_path / "scores.csv"
-    metrics = ["H-score", "LEEP", "NCTI"]
-    options = {"metrics": metrics, "table": path, "device": "cpu", "grid": grid}
-    assert scores.score_zoo(names, grid.tasks, progress=lambda line: None, **options) == 6
-    assert scores.score_zoo(names, grid.tasks, progress=lambda line: None, **options) == 0
+    path = tmp_path / "scores.csv"
+    options = {"metrics": ["H-score", "LEEP", "NCTI"], "table": path, "device": "cpu", "progress": lambda line: None}
+    assert [scores.score_zoo(list(grid.networks), grid.tasks, grid=grid, **options) for _ in range(2)] == [6, 0]
     part = grid.task("digits").train
     assert part.images.shape[2:] == (40, 40)
     z = features(grid.encoder("large"), part.images).numpy()
     found = pd.read_csv(path).set_index(["metric", "model"])["score"]
     assert found["H-score", "large"] == pytest.approx(METRICS["H-score"](z, part.labels.numpy()))
     assert (found["LEEP"] < 0).all()
-
-
-def test_the_measured_grid_is_the_one_in_the_repository(folder):
-    found = grids.read(ROOT / "data" / "real" / "grid.toml", weights=folder)
-    assert found.side == 96 and found.seeds == (0, 1)
 
 
 def test_the_papers_protocol():

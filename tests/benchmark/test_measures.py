@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, precision_recall_curve
 
 torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
+pytest.importorskip("torchvision")
 
-
+from hostile import quick
 from sfda.benchmark.measures import measured_by
 
 
@@ -63,6 +63,7 @@ def ap(scores, target):
     return measured_by("11-point mAP", np.array(scores, float)[:, None], np.array(target)[:, None])
 
 
+@quick(100)
 @given(rankings)
 def test_average_precision_of_any_ranking(both):
     """The definition, in fractions: at every threshold, precision and recall of the images above it."""
@@ -75,6 +76,7 @@ def test_average_precision_of_any_ranking(both):
     assert ap(*both) == pytest.approx(float(sum(best) / 11), abs=1e-12)
 
 
+@quick(100)
 @given(rankings, st.randoms(use_true_random=False))
 def test_average_precision_depends_on_the_order_only(both, random):
     scores, target = both
@@ -85,6 +87,7 @@ def test_average_precision_depends_on_the_order_only(both, random):
     assert ap(target, target) == 1
 
 
+@quick(100)
 @given(rankings)
 def test_average_precision_and_scikit_learns_curve(both):
     scores, target = (np.array([x for x, shown in zip(column, both[1]) if shown >= 0]) for column in both)
@@ -97,6 +100,7 @@ def test_average_precision_and_scikit_learns_curve(both):
     assert ap(scores, target) <= np.mean([1, *curve[1:]]) + 1e-12
 
 
+@quick(100)
 @given(st.lists(st.tuples(st.tuples(*[st.floats(-3, 3)] * 4), st.integers(0, 3)), min_size=1, max_size=30))
 def test_accuracies_and_scikit_learn(rows):
     scores, labels = map(np.array, zip(*rows))

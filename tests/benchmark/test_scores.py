@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from sfda import METRICS
-from sfda.benchmark import scores
-from sfda.benchmark.ablation import ABLATION, FEW, VARIANTS, ablate_zoo, share_of
+from sfda.benchmark import ablation, scores
+from sfda.benchmark.ablation import FEW, VARIANTS, ablate_zoo, share_of
 from sfda.benchmark.finetune import features
 from sfda.benchmark.grids import POCKET
 from sfda.benchmark.scores import COLUMNS, score_zoo
@@ -37,10 +37,8 @@ def zoo_of(names):
 
 def score(table, weights, names=NAMES, metrics=("SFDA", "NCTI", "LEEP"), **options):
     lines = []
-    count = score_zoo(
-        names, ["digits"], metrics=metrics, table=table, weights=weights, device="cpu",
-        progress=lines.append, **options,
-    )  # fmt: skip
+    count = score_zoo(names, ["digits"], metrics=metrics, table=table, weights=weights, device="cpu",
+                      progress=lines.append, **options)  # fmt: skip
     assert len(lines) == 1 and lines[0].startswith("digits: ")
     return count, pd.read_csv(table)
 
@@ -61,10 +59,9 @@ def test_zoo_metrics_compare_within_a_whole_group(weights, tmp_path):
     # Of googlenet's group there is a network more, on which its score would depend.
     _, table = score(tmp_path / "scores.csv", weights, metrics=["NCTI"], grid=zoo)
     assert list(table["model"]) == ["vit_tiny", "swin_tiny"]
-    labels = tasks.load_task("digits").train.labels.numpy()
-    images = tasks.load_task("digits").train.images
-    x = {n: features(POCKET.encoder(n, folder=weights), images).numpy() for n in table["model"]}
-    assert dict(zip(table["model"], table["score"])) == pytest.approx(RIVALS["NCTI"](x, labels))
+    part = tasks.load_task("digits").train
+    x = {n: features(POCKET.encoder(n, folder=weights), part.images).numpy() for n in table["model"]}
+    assert dict(zip(table["model"], table["score"])) == pytest.approx(RIVALS["NCTI"](x, part.labels.numpy()))
 
 
 def test_scores_of_other_weights_are_computed_again(weights, tmp_path):
@@ -81,6 +78,9 @@ def test_scores_of_other_weights_are_computed_again(weights, tmp_path):
 def test_source_probabilities_need_a_trained_head(weights, tmp_path):
     _, table = score(tmp_path / "scores.csv", weights, ["simclr", "googlenet"], ["LEEP", "NCE"])
     assert set(table["model"]) == {"googlenet"} and (table["score"] < 0).all()
+    # Twins, which need no weights, have none.
+    _, table = score(tmp_path / "twins.csv", None, ["googlenet"], ["H-score", "LEEP"], untrained=True)
+    assert list(table["metric"]) == ["H-score"]
 
 
 def test_what_the_table_holds_is_not_computed_again(weights, tmp_path):
@@ -91,11 +91,6 @@ def test_what_the_table_holds_is_not_computed_again(weights, tmp_path):
     count, table = score(path, weights, ["googlenet", "vit_tiny"], ["SFDA", "H-score"])
     assert count == 3
     assert table.query("metric == 'SFDA' and model == 'googlenet'")["score"].item() == 0.5
-
-
-def test_twins_are_scored_without_weights(tmp_path):
-    _, table = score(tmp_path / "twins.csv", None, ["googlenet"], ["H-score", "LEEP"], untrained=True)
-    assert list(table["metric"]) == ["H-score"]
 
 
 def test_a_blind_twin_has_no_score(monkeypatch, tmp_path):
@@ -130,7 +125,7 @@ def test_ablations(weights, tmp_path):
     options = {"table": path, "weights": weights, "device": "cpu", "progress": lines.append}
     count = ablate_zoo(["googlenet"], ["digits"], **options)
     table = pd.read_csv(path)
-    assert list(table) == ABLATION and count == len(table) == len(VARIANTS) + 3 * len(FEW)
+    assert list(table) == ablation.COLUMNS and count == len(table) == len(VARIANTS) + 3 * len(FEW)
     assert dict(zip(table["images"], table["n"])) == {"a quarter": 20, "half": 30, "training": 60, "all": 1600}
     task = tasks.load_task("digits")
     x, y = features(POCKET.encoder("googlenet", folder=weights), task.train.images).numpy(), task.train.labels.numpy()
