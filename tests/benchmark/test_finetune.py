@@ -66,26 +66,16 @@ def test_probe_is_logistic_regression_on_standardised_features(n_classes):
     for fitted, rows, labels in ((first, x, y), (final, torch.cat([x, v]), torch.cat([y, w]))):
         scaler = StandardScaler().fit(rows.double().numpy())
         z = scaler.transform(rows.double().numpy())
-        reference = LogisticRegression(C=fitted.penalty, max_iter=1000).fit(z, labels.numpy())
-        expected = reference.predict_log_proba(scaler.transform(v.double().numpy()))
+        reference = LogisticRegression(C=fitted.penalty, max_iter=100).fit(z, labels.numpy())
+        expected = reference.decision_function(scaler.transform(v.double().numpy()))
         assert fitted.weight.shape == (n_classes, 9) and fitted.bias.shape == (n_classes,)
         assert fitted.weight.dtype == fitted.bias.dtype == torch.float32
-        got = fitted.logits(v).log_softmax(1)
-        # Both stop near the optimum, not at it.
-        np.testing.assert_allclose(got.numpy(), expected, atol=3e-3)
-        assert (got.argmax(1).numpy() == expected.argmax(1)).all()
-
-
-@pytest.mark.parametrize("n_classes", [2, 4])
-def test_logits_of_the_probe(n_classes):
-    x, y = samples(n_classes)
-    z = StandardScaler().fit_transform(x.double().numpy())
-    expected = LogisticRegression(C=0.1, max_iter=100).fit(z, y.numpy()).decision_function(z)
-    logits = module._logistic(x, y, 0.1).logits(x).numpy()
-    if n_classes == 2:
-        assert np.abs(logits.sum(1)).max() < 1e-4
-        logits = logits[:, 1] - logits[:, 0]
-    np.testing.assert_allclose(logits, expected, atol=1e-4)
+        logits = fitted.logits(v).numpy()
+        if n_classes == 2:
+            assert np.abs(logits.sum(1)).max() < 1e-4 * max(1, np.abs(logits).max())
+            logits = logits[:, 1] - logits[:, 0]
+        # Weights of float32, and features thousands of their scales away from 0.
+        np.testing.assert_allclose(logits, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e4])
@@ -165,12 +155,19 @@ def test_the_scale_of_the_features_does_not_matter(factor):
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-3, atol=1e-3)
 
 
-def test_features_that_are_all_constant():
+def test_features_that_are_constant_before_training():
     noise = 1e-8 * torch.tensor([[0.0], [1.0], [0.0], [1.0], [1.0]])
     for x in (torch.ones(5, 2), torch.zeros(5, 2), torch.ones(5, 2) + noise):
         standardise, _ = module._head(x, 2)
         z = standardise(x + 0.25)
         assert z.sub(0.25).abs().max() < 1e-6
+    # One that wakes up does not explode.
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    x[:, 1] = 4.0
+    standardise, linear = module._head(x, 2)
+    z = standardise(x + torch.tensor([0.0, 0.1, 0.0]))
+    assert 50 < z[:, 1].min() and z[:, 1].max() < 200 and z[:, [0, 2]].abs().max() < 10
+    assert (linear.weight == 0).all() and (linear.bias == 0).all()
 
 
 def test_a_network_that_sees_nothing_at_first_can_be_trained():
@@ -183,15 +180,6 @@ def test_a_network_that_sees_nothing_at_first_can_be_trained():
     train = small_task().train
     run = tune(blind, evaluated=train.images, learning_rate=0.1, steps=400)
     assert (run.logits.argmax(1) == train.labels).float().mean() > 0.8
-
-
-def test_a_feature_that_wakes_up_does_not_explode():
-    x = torch.randn(50, 3)
-    x[:, 1] = 4.0
-    standardise, linear = module._head(x, 2)
-    z = standardise(x + torch.tensor([0.0, 0.1, 0.0]))
-    assert 50 < z[:, 1].min() and z[:, 1].max() < 200 and z[:, [0, 2]].abs().max() < 10
-    assert (linear.weight == 0).all() and (linear.bias == 0).all()
 
 
 def test_recalibration_makes_evaluation_look_like_training():
@@ -210,10 +198,7 @@ def test_recalibration_makes_evaluation_look_like_training():
                if isinstance(m, torch.nn.BatchNorm2d))  # fmt: skip
     again, other = (module.recalibrated(network, task.train.images, seed=seed) for seed in (0, 1))
     assert same(found.state_dict(), again.state_dict()) and not same(found.state_dict(), other.state_dict())
-
-
-def test_nothing_to_recalibrate():
-    task, network = small_task(), encoder("vit_tiny")
+    network = encoder("vit_tiny")  # nothing to recalibrate
     found = module.recalibrated(network, task.train.images)
     assert found is not network and same(found.state_dict(), network.state_dict())
 
@@ -237,12 +222,6 @@ def test_a_curve_has_four_quarters(steps):
     run = tune(encoder(), steps=steps, batch=8)
     assert len(run.curve) == 4 and run.logits.isfinite().all()
     assert np.isfinite(run.curve).sum() == min(steps, 4)
-
-
-@pytest.mark.parametrize("steps", [1, 3])
-def test_divergence(steps):
-    with pytest.raises(FloatingPointError, match=r"^fine-tuning diverged at learning rate 1e\+38$"):
-        tune(encoder("vit_tiny"), steps=steps, learning_rate=1e38)
 
 
 @pytest.mark.parametrize(("n", "batch"), [(10, 4), (10, 10), (7, 64), (100, 64), (64, 1)])
@@ -309,6 +288,9 @@ def test_choice_is_the_best_on_the_validation_images():
 
 def test_diverging_rates_are_passed_over():
     task, network = small_task(), encoder("vit_tiny")
+    for steps in (1, 3):
+        with pytest.raises(FloatingPointError, match=r"^fine-tuning diverged at learning rate 1e\+38$"):
+            tune(network, steps=steps, learning_rate=1e38)
     choice = choose(network, task, rates=(1e38, 0.01, 1e37), decays=(1e-4,), steps=3)
     assert (choice.learning_rate, choice.weight_decay) == (0.01, 1e-4)
     with pytest.raises(FloatingPointError, match=r"^fine-tuning diverged at every learning rate of \(1e\+38, 1e\+37\)$"):
@@ -381,9 +363,7 @@ def test_several_labels_an_image():
     assert module.loss_of(logits, labels).item() == pytest.approx(-np.mean(np.log(own)), rel=1e-5)
     assert module.first_labels(labels).tolist() == [0, 1]
     assert module.first_labels(torch.tensor([3, 1])).tolist() == [3, 1]
-
-
-def test_measure_of_several_labels_is_the_tasks_own():
+    # They are measured as the task says.
     task, seen = small_task(), []
 
     def judge(logits, labels):

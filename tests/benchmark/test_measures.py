@@ -41,10 +41,7 @@ def test_average_precision_by_hand():
     # The first image is difficult, hence left out: precision 1, 1, 2/3, 3/4.
     difficult = measured_by("11-point mAP", np.array(scores)[:, None], np.array([-1, *target[1:]])[:, None])
     assert difficult == pytest.approx((7 * 1 + 4 * 3 / 4) / 11, abs=1e-15)
-
-
-def test_recall_is_compared_exactly():
-    # Of ten images that show it, three come first, then two that do not, and the others:
+    # Recall is compared exactly. Of ten images that show it, three come first, then two that do not, and the others:
     # at the recall 0.3 the precision is still 1, though 3 * 0.1 exceeds 3 / 10.
     target = np.array([1, 1, 1, 0, 0] + [1] * 7)[:, None]
     scores = -np.arange(12.0)[:, None]
