@@ -76,7 +76,8 @@ def within(value, bounds, n, n_classes):
 
 # --- features ------------------------------------------------------------------------
 
-SCALES = (1e-323, 1e-310, 1e-200, 1e-160, 1e-150, 1e-100, 1e-30, 1e-6, 1e6, 1e30, 1e100, 1e150, 1e154, 1e200, 1e307)
+# What float16 and float32 can hold, and more than the bound.
+SCALES = (1e-45, 1e-38, 6e-8, 1e-6, 1e3, 6e4, 1e6, 1e30, 3e38, 1e80)
 
 
 @st.composite
@@ -107,7 +108,7 @@ ODDITIES = (
     lambda x, y, i, j, s, rng: _set(x, (i, j), s),
     lambda x, y, i, j, s, rng: _set(x, i, -s),
     lambda x, y, i, j, s, rng: _set(x, (i, j), rng.choice([np.nan, np.inf, -np.inf])),
-    lambda x, y, i, j, s, rng: np.where(x > 0, 1.7e308, -1.7e308),
+    lambda x, y, i, j, s, rng: np.where(x > 0, 3.4e38, -3.4e38),
     lambda x, y, i, j, s, rng: np.full_like(x, 0.1),
     lambda x, y, i, j, s, rng: np.full_like(x, 0.0),
     lambda x, y, i, j, s, rng: _set(x, np.s_[:, j], 0.1),

@@ -89,10 +89,5 @@ def left_out_score(X, y, shrinkage):
     n = np.arange(len(y))
     mixed = confmix(X, y, soft[n, y])
     O = other_means(class_means(X, y))
-    Z = np.array(
-        [
-            sum(p[i, c] * (soft[i, c] * X[i] + (1 - soft[i, c]) * O[c]) for c in range(len(O)))
-            for i in n
-        ]
-    )
+    Z = np.array([sum(p[i, c] * (soft[i, c] * X[i] + (1 - soft[i, c]) * O[c]) for c in range(len(O))) for i in n])
     return left_out_posterior(mixed, y, shrinkage, Z)[n, y].mean()

@@ -21,11 +21,9 @@ from literal import class_means, shrink, softmax, within_scatter
 
 
 def expected_predictions(theta, y):
-    C, N = y.max() + 1, len(y)
-    joint = np.array([theta[y == c].sum(0) / N for c in range(C)])
-    mass = joint.sum(0)
-    seen = mass > 0
-    return (theta[:, seen] @ (joint[:, seen] / mass[seen]).T)[np.arange(N), y]
+    joint = np.array([theta[y == c].sum(0) for c in range(y.max() + 1)])
+    seen = joint.sum(0) > 0
+    return (theta[:, seen] @ (joint[:, seen] / joint.sum(0)[seen]).T)[np.arange(len(y)), y]
 
 
 def leep(theta, y):
@@ -158,13 +156,9 @@ def etran_discriminant(X, y, shrinkage):
 def nearest_neighbours(X, y, k=1):
     d = pairwise_distances(X)
     np.fill_diagonal(d, np.inf)
-    nearest = y[np.argsort(d, axis=1)[:, :k]]
-    if k == 1:
-        return (nearest[:, 0] == y).mean()
-    hits = 0
-    for c, votes in zip(y, nearest.tolist()):
-        hits += max(votes, key=lambda v: (votes.count(v), -votes.index(v))) == c
-    return hits / len(y)
+    nearest = y[np.argsort(d, axis=1)[:, :k]].tolist()
+    winners = [max(votes, key=lambda v: (votes.count(v), -votes.index(v))) for votes in nearest]
+    return (winners == y).mean()
 
 
 def linear_probe(X, y, folds=5, seed=0):
@@ -200,13 +194,10 @@ def ncti_terms(X, y, solver="full"):
     """`solver` of the principal components; "auto" is a random one for large X, as published."""
     pca = PCA(min(64, *X.shape), svd_solver=solver)
     X = pca.fit_transform(X)
-    rank = (pca.singular_values_ > 1e-7 * pca.singular_values_[0]).sum()
-    X = X[:, :rank]
+    X = X[:, : (pca.singular_values_ > 1e-7 * pca.singular_values_[0]).sum()]
     shrinkage = max(np.exp(-pca.explained_variance_[:32].sum()), 1e-10)
-    if shrinkage == 1e-10:
-        model = LinearDiscriminantAnalysis(solver="svd")
-    else:
-        model = LinearDiscriminantAnalysis(solver="eigen", shrinkage=shrinkage)
+    options = {"solver": "eigen", "shrinkage": shrinkage} if shrinkage > 1e-10 else {"solver": "svd"}
+    model = LinearDiscriminantAnalysis(**options)
     Z = model.fit_transform(X, y)
     p = model.predict_proba(X)
     total = sum(np.linalg.norm(p[y == c], "nuc") for c in range(y.max() + 1))

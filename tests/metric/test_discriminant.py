@@ -23,11 +23,7 @@ SHRINKAGES = st.floats(1e-3, 1.0)
 
 
 @parametrize_with_checks(
-    [
-        FisherDiscriminant(),
-        FisherDiscriminant(shrinkage=0.1),
-        FisherDiscriminant(shrinkage="leave-one-out"),
-    ]
+    [FisherDiscriminant(), FisherDiscriminant(shrinkage=0.1), FisherDiscriminant(shrinkage="leave-one-out")]
 )
 def test_scikit_learn_estimator_checks(estimator, check):
     check(estimator)
@@ -39,9 +35,7 @@ def test_sigma_and_lambda_of_the_reference_cases(name):
     expected = CASES[name]["scores"]
     for prefix, scale in (("SFDA", 1.0), ("SFDA_scaled", 0.2)):
         fitted = FisherDiscriminant().fit(scale * X, y)
-        assert fitted.sigma_ == pytest.approx(
-            expected[f"{prefix}_sigma_power_iteration"], rel=1e-9
-        )
+        assert fitted.sigma_ == pytest.approx(expected[f"{prefix}_sigma_power_iteration"], rel=1e-9)
         assert fitted.shrinkage_ == pytest.approx(expected[f"{prefix}_lambda"], rel=1e-9)
 
 

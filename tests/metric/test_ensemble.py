@@ -185,13 +185,9 @@ def specialists(n=480, n_classes=12):
 def test_two_mediocre_networks_that_complement_each_other():
     zoo_, y = specialists()
     own = np.arange(len(y)), y
-    log_p = {
-        name: calibrated(log_posterior(x, y, challenge=False), y)[own] for name, x in zoo_.items()
-    }
+    log_p = {name: calibrated(log_posterior(x, y, challenge=False), y)[own] for name, x in zoo_.items()}
     for value in (log_p, {name: np.exp(p) for name, p in log_p.items()}):  # by either measure
-        assert min(value["best"].mean(), value["its double"].mean()) > max(
-            value["low"].mean(), value["high"].mean()
-        )
+        assert min(value["best"].mean(), value["its double"].mean()) > max(value["low"].mean(), value["high"].mean())
     assert set(select_ensemble(zoo_, y, 2, method="top").members) == {"best", "its double"}
     found = select_ensemble(zoo_, y, 2, method="held-out")
     assert set(found.members) == {"low", "high"}
@@ -288,9 +284,7 @@ def test_what_the_criteria_are():
     own = np.arange(len(Y)), Y
     for challenge in (True, False):
         found = select_ensemble(zoo_, Y, 3, challenge=challenge)
-        log_p = np.stack([
-            calibrated(log_posterior(zoo_[m], Y, challenge=challenge), Y)[own] for m in found.members
-        ])
+        log_p = np.stack([calibrated(log_posterior(zoo_[m], Y, challenge=challenge), Y)[own] for m in found.members])
         np.testing.assert_allclose(found.scores[-1], split(log_p), atol=1e-12)
     found = select_ensemble(zoo_, Y, 2, method="top", challenge=True)
     singles = sorted((sfda_score(x, Y, posterior="leave-one-out") for x in zoo_.values()), reverse=True)
@@ -362,6 +356,7 @@ def literal_norm(features, labels, level):
 
 def literal_nuclear(scores, features, labels, size, level, rule, scale):
     """Eqs. 8 and 9 as they are known."""
+
     def on_scale(values):
         return np.array(values) if scale == "raw" else (values - np.mean(values)) / (np.std(values) or 1)
 
@@ -440,9 +435,7 @@ def test_signs_of_the_axes_change_the_nuclear_norm():
     # What makes the paper's criterion, as it is known, depend on the eigensolver.
     z = [nuclear.fisher_features(x, Y, frame="axes") for x in zoo(4).values()]
     flipped = [z[0] * [1, -1, 1], *z[1:]]
-    value, other = (
-        nuclear_selection(np.zeros(4), each, Y, 1, rule="once")[1][0].criterion for each in (z, flipped)
-    )
+    value, other = (nuclear_selection(np.zeros(4), each, Y, 1, rule="once")[1][0].criterion for each in (z, flipped))
     assert abs(value - other) > 1e-3
 
 

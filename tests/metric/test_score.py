@@ -172,12 +172,8 @@ def test_invariances(posterior, D):
     assert quietly(X, 1000 - 7 * y, posterior=posterior) == pytest.approx(value, abs=1e-9)
     # The adaptive lambda changes with the basis; at a given one nothing does.
     given_lambda = {"posterior": posterior, "shrinkage": 0.3}
-    assert quietly(X @ rotation, y, **given_lambda) == pytest.approx(
-        quietly(X, y, **given_lambda), abs=1e-9
-    )
-    assert quietly(1e6 * X, y, **given_lambda) == pytest.approx(
-        quietly(X, y, **given_lambda), abs=1e-9
-    )
+    assert quietly(X @ rotation, y, **given_lambda) == pytest.approx(quietly(X, y, **given_lambda), abs=1e-9)
+    assert quietly(1e6 * X, y, **given_lambda) == pytest.approx(quietly(X, y, **given_lambda), abs=1e-9)
 
 
 @pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
@@ -188,9 +184,7 @@ def test_columns_that_say_nothing_change_nothing_but_the_ridge(posterior):
     wide = np.c_[X, np.zeros((60, 94))]
     expected = literal.score(wide, y, 0.2) if posterior == "resubstitution" else None
     expected = expected or literal.left_out_score(wide, y, 0.2)
-    assert quietly(wide, y, posterior=posterior, shrinkage=0.2) == pytest.approx(
-        expected, abs=1e-9
-    )
+    assert quietly(wide, y, posterior=posterior, shrinkage=0.2) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
@@ -310,9 +304,7 @@ def test_cuda(posterior):
     expected = sfda_score(X, y, posterior=posterior)
     on_gpu = torch.from_numpy(X).cuda()
     assert sfda_score(on_gpu, y, posterior=posterior) == pytest.approx(expected, abs=1e-9)
-    assert sfda_score(X, y, posterior=posterior, device="cuda") == pytest.approx(
-        expected, abs=1e-9
-    )
+    assert sfda_score(X, y, posterior=posterior, device="cuda") == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])

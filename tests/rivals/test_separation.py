@@ -12,8 +12,6 @@ from sfda.rivals.gbc import gbc
 from sfda.rivals.h_score import h_score, regularised_h_score
 from sfda.rivals.transrate import transrate
 
-# --- H-scores --------------------------------------------------------------
-
 
 # The pseudo-inverse squares the condition number and cuts at 1e-10 of the largest eigenvalue; real directions lie above
 # 1e-6 of it in these draws and keep ten digits.
@@ -31,9 +29,8 @@ def test_h_scores_equal_their_formulas(data):
 
 def test_h_score_of_few_samples_says_nothing():
     y = np.arange(30) % 5
-    for separation in (0, 3):
-        assert h_score(gaussian_classes(0, y, 29, separation), y) == pytest.approx(4)
-        assert h_score(gaussian_classes(0, y, 80, separation), y) == pytest.approx(4)
+    for separation, D in [(0, 29), (3, 29), (0, 80), (3, 80)]:
+        assert h_score(gaussian_classes(0, y, D, separation), y) == pytest.approx(4)
     weak, strong = (regularised_h_score(gaussian_classes(0, y, 80, s), y) for s in (0.5, 2))
     assert weak < strong < 4 * 30 / 29
 
@@ -69,9 +66,6 @@ def test_a_regularised_h_score_without_regularisation():
     assert regularised_h_score(X[:, :1], y) == pytest.approx(6 / 5)
 
 
-# --- GBC -------------------------------------------------------------------
-
-
 @given(labelled_features(max_classes=10), st.sampled_from([1.0, 30.0]))
 @settings(max_examples=50, deadline=None)
 def test_gbc_equals_its_formula(data, scale):
@@ -104,9 +98,6 @@ def test_gbc_of_principal_components():
     U, S, _ = np.linalg.svd(X - X.mean(0), full_matrices=False)
     expected = literal.gbc(U[:, :8] * S[:8], y, spherical=False)
     assert gbc(X, y, components=8, covariance="diagonal") == pytest.approx(expected, rel=1e-9)
-
-
-# --- TransRate -------------------------------------------------------------
 
 
 @given(labelled_features(max_classes=12), st.booleans())

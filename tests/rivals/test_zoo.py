@@ -26,11 +26,10 @@ def test_ncti_terms_of_the_reference_case():
     # The only one that the public code can score: it needs N and D of 64 or more.
     expected = CASES["B"]["scores"]["NCTI_components"]
     assert ncti_terms(*reference_case("B")) == pytest.approx(expected, rel=1e-9)
-    assert ncti_terms(*reference_case("A"))[1] > 0.9
 
 
-# Directions that hold less than 1e-7 of the largest singular value are left
-# out of both; scikit-learn does the rest, on coordinates that agree to 1e-8 or so.
+# Directions that hold less than 1e-7 of the largest singular value are left out of both; scikit-learn does the rest,
+# on coordinates that agree to 1e-8 or so.
 @given(labelled_features(max_classes=8, min_per_class=2))
 @settings(max_examples=30, deadline=None)
 def test_ncti_terms_equal_their_formula(data):
@@ -39,29 +38,17 @@ def test_ncti_terms_equal_their_formula(data):
     assert ncti_terms(X, y) == pytest.approx(literal.ncti_terms(X, y), rel=1e-5, abs=1e-5)
 
 
-def test_ncti_combines_min_max_scaled_terms():
+def test_min_max_scaled_terms_are_combined():
     a, b, c = (scaled(t) for t in zip(*(literal.ncti_terms(X, Y) for X in ZOO.values())))
     scores = ncti(ZOO, Y)
     assert list(scores) == list(ZOO)
     assert list(scores.values()) == pytest.approx(a + b - c, abs=1e-6)
-    assert all(type(value) is float and -1 <= value <= 2 for value in scores.values())
-
-
-@pytest.mark.parametrize("as_published", [False, True])
-def test_etran_combines_min_max_scaled_terms(as_published):
     energy = scaled([etran_energy(X) for X in ZOO.values()])
-    fisher = scaled([etran_discriminant(X, Y, as_published=as_published) for X in ZOO.values()])
-    scores = etran(ZOO, Y, as_published=as_published)
-    assert list(scores) == list(ZOO)
-    assert list(scores.values()) == pytest.approx(0.15 * energy + 0.85 * fisher, abs=1e-12)
-    assert all(type(value) is float and 0 <= value <= 1 for value in scores.values())
-
-
-@pytest.mark.parametrize("score", [ncti, etran])
-def test_a_score_depends_on_the_zoo(score):
-    names = list(ZOO)
-    few = score({name: ZOO[name] for name in names[1:3]}, Y)
-    assert few[names[1]] != pytest.approx(score(ZOO, Y)[names[1]], abs=1e-3)
+    for as_published in (False, True):
+        fisher = scaled([etran_discriminant(X, Y, as_published=as_published) for X in ZOO.values()])
+        scores = etran(ZOO, Y, as_published=as_published)
+        assert list(scores) == list(ZOO)
+        assert list(scores.values()) == pytest.approx(0.15 * energy + 0.85 * fisher, abs=1e-12)
 
 
 @pytest.mark.parametrize("score", [ncti, etran])
@@ -70,17 +57,11 @@ def test_invariances(score):
     order = rng.permutation(60)
     expected = score(ZOO, Y)
     assert score({k: X[order] for k, X in ZOO.items()}, Y[order]) == pytest.approx(expected, abs=1e-7)
-    assert score(ZOO, np.array(["z", "a", "m"])[Y]) == pytest.approx(expected, abs=1e-7)
     turned = {k: X @ np.linalg.qr(rng.standard_normal((X.shape[1],) * 2))[0] for k, X in ZOO.items()}
-    if score is ncti:  # the energy depends on the axes
-        assert score(turned, Y) == pytest.approx(expected, abs=1e-7)
-    else:
-        assert score(turned, Y) != pytest.approx(expected, abs=1e-3)
-
-
-@pytest.mark.parametrize("score", [ncti, etran])
-def test_networks_that_are_the_same(score):
-    assert set(score({"a": ZOO["separation 0.5, D = 20"], "b": ZOO["separation 0.5, D = 20"]}, Y).values()) == {0.0}
+    # The energy depends on the axes.
+    assert (score(turned, Y) == pytest.approx(expected, abs=1e-7)) == (score is ncti)
+    same = ZOO["separation 0.5, D = 20"]
+    assert score({"a": same, "b": same}, Y) == {"a": 0.0, "b": 0.0}
 
 
 @given(labelled_features(max_classes=10), st.floats(1e-3, 1.0))
@@ -128,8 +109,3 @@ def test_bad_input(score, zoo, labels, message):
     with pytest.raises(ValueError) as error:
         score(zoo, labels)
     assert str(error.value) == message
-
-
-def test_ncti_of_only_singletons():
-    with pytest.raises(ValueError, match="^labels: expected two samples of one class, found none$"):
-        ncti_terms(ZOO["separation 0.1, D = 6"], np.arange(60))
