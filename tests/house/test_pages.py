@@ -273,8 +273,7 @@ def test_page_is_sound(tab, name):
     except Error as error:
         problems.append(str(error))
     if problems:
-        heading = f"_build/html/{name}: mend its source, then run `make book`"
-        pytest.fail("\n".join([heading, *problems]), pytrace=False)
+        pytest.fail("\n".join([f"_build/html/{name}: mend its source, then run `make book`", *problems]), pytrace=False)
 
 
 def test_faint_text_is_found_among_its_like(browser):
@@ -322,17 +321,15 @@ def test_a_page_opens_in_the_colours_of_the_reader_and_can_be_read_from_the_keyb
     assert {"A", "FIGURE", "MJX-CONTAINER"} <= set(stops), f"{entry}: from the skip link the tabulator reached {stops}"
 
 
-def test_search_finds_a_chapter_offline(browser):
-    problems = []
-    with browser.new_context(offline=True) as context:
-        page = context.new_page()
-        page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto((BUILT / "search.html").as_uri())
-        page.keyboard.type("ConfMix")  # into the field, which has the focus
-        page.keyboard.press("Enter")
-        page.wait_for_selector("#search-results .search-summary:has-text('found')", timeout=10_000)
-        found = page.evaluate("[...document.querySelectorAll('#search-results a')].map((link) => link.pathname)")
+def test_search_finds_a_chapter_offline(tab):
+    page, problems, _ = tab
+    problems.clear()
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto((BUILT / "search.html").as_uri())
+    page.keyboard.type("ConfMix")  # into the field, which has the focus
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#search-results .search-summary:has-text('found')", timeout=60_000)
+    found = page.evaluate("[...document.querySelectorAll('#search-results a')].map((link) => link.pathname)")
     assert not problems, f"search.html: {problems}"
     assert any(link.endswith("book/03_self_challenging.html") for link in found), f"search.html found {found}"
 
