@@ -8,5 +8,5 @@ FIRST = (
     "tests/house/test_contributing.py", "tests/networks/test_checkpoints.py", "tests/rank/test_result.py", "tests/metric/test_hostile_arrays.py",
     "book/10_ablations.ipynb", "book/06_pocket_zoo.ipynb", "book/05_published_numbers.ipynb", "tests/house/test_setup_cell.py",
     "book/09_transformers.ipynb", "book/07_supervised.ipynb", "book/08_self_supervised.ipynb", "book/12_at_full_scale.ipynb",
-    "tests/house/test_data.py", "tests/house/test_pocket_data.py",
+    "tests/house/test_wheel.py", "tests/house/test_data.py", "tests/house/test_pocket_data.py",
 )  # fmt: skip

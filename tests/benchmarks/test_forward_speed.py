@@ -1,7 +1,7 @@
 """What one image costs before any score: read from its file, and passed through a network.
 
-Per image, the networks of the paper's first table with random weights in batches of 16 on all
-cores, the file on one; see data/timings/forward.csv.
+Per image, the networks of the paper's first table with random weights in batches of 16 on all cores, the file on one;
+see data/timings/forward.csv.
 """
 
 import io
@@ -28,8 +28,7 @@ def file():
     coarse = Image.fromarray(rng.integers(256, size=(47, 63, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((500, 375), Image.Resampling.BICUBIC), float)
     pixels = (smooth + 8 * rng.standard_normal(smooth.shape)).clip(0, 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    Image.fromarray(pixels).save(buffer := io.BytesIO(), "JPEG", quality=90)
     return buffer.getvalue()
 
 
@@ -41,6 +40,5 @@ def test_image_from_file(benchmark, file):
 def test_image_through(benchmark, name):
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     network = models.get_model(name, weights=None, **options).eval()
-    x = torch.zeros(BATCH, 3, 224, 224)
     with torch.inference_mode():
-        benchmark.pedantic(network, (x,), rounds=3, warmup_rounds=1)
+        benchmark.pedantic(network, (torch.zeros(BATCH, 3, 224, 224),), rounds=3, warmup_rounds=1)

@@ -64,8 +64,8 @@ def test_stream_product(benchmark, folder):
     benchmark.pedantic(run, rounds=1, warmup_rounds=1)
 
 
-CASES = [("SFDA", "float64"), ("SFDA", "float32"), ("SFDA leave-one-out", "float64"),
-         ("left-out probability", "float64"), ("discriminant accuracy", "float64"), ("H-score", "float64")]  # fmt: skip
+METRICS = ("SFDA", "SFDA leave-one-out", "left-out probability", "discriminant accuracy", "H-score")
+CASES = [("SFDA", "float32"), *((metric, "float64") for metric in METRICS)]
 
 
 @pytest.mark.parametrize("metric, dtype", CASES)

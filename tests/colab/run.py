@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import tomllib
 import venv
 from pathlib import Path
@@ -29,28 +30,20 @@ from origin import make_origin, without_git_variables
 TOOLS = ["nbclient", "ipykernel"]
 
 
-def python_of(folder):
-    return folder / "bin" / "python"
-
-
 def make_environment(name, folder):
     """A new virtual environment in `folder` with what NAME.txt lists and what runs a notebook."""
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
     # Neither the book's pins nor a machine's may have a say.
     environment = os.environ | {"PIP_CONSTRAINT": "", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    install = [python_of(folder), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*install, "-r", HERE / f"{name}.txt", *TOOLS], env=environment, check=True)
+    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "-r", HERE / f"{name}.txt", *TOOLS]
+    subprocess.run(install, env=environment, check=True)
 
 
 def installed(python):
     """What pip lists, sorted."""
     listed = subprocess.run([python, "-m", "pip", "freeze"], capture_output=True, text=True, check=True)
     return sorted(listed.stdout.splitlines())
-
-
-def indented(text):
-    return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def execute(python, notebook, environment):
@@ -78,9 +71,10 @@ def main():
         parser.error("no chapter has such a name")
 
     folder = ROOT / ".colab" / options.environment
-    if not (options.again and python_of(folder).exists()):
+    python = folder / "bin" / "python"
+    if not (options.again and python.exists()):
         make_environment(options.environment, folder)
-    python, before = python_of(folder), installed(python_of(folder))
+    before = installed(python)
     print("  ".join(before), flush=True)
 
     address = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
@@ -98,7 +92,7 @@ def main():
             state = "failed" if error else "ok" if not found["differences"] else f"ok, {len(found['differences'])} differences"
             print(f"{notebook.stem:28s} {found['seconds']:7.1f} s  {state}", flush=True)
             for text in [error] if error else found["differences"]:
-                print(indented(text), flush=True)
+                print(textwrap.indent(text, "    "), flush=True)
             failed += [notebook.stem] * bool(error)
     if installed(python) != before:
         failed.append("a chapter changed what is installed")

@@ -5,7 +5,6 @@ import inspect
 import re
 import subprocess
 import sys
-import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -34,9 +33,6 @@ def run(tool, *arguments):
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-# --- style and types --------------------------------------------------------------
-
-
 def test_ruff_has_nothing_to_say():
     found = run("ruff", "check", "--no-cache", "--output-format=concise", ".")
     assert not found, f"mend what can be mended with `.venv/bin/ruff check --fix`\n{found}"
@@ -46,7 +42,7 @@ def test_ruff_has_nothing_to_say():
 def complaints():
     """What mypy says of the module and of the two example files: (file, line, words)."""
     examples = ["tests/house/typed_example.py", "tests/house/typed_mistakes.py"]
-    found = run("mypy", "--no-incremental", "--no-error-summary", "--hide-error-context", "sfda", *examples)
+    found = run("mypy", "--no-error-summary", "--hide-error-context", "sfda", *examples)
     lines = [re.fullmatch(r"(.+?):(\d+): error: (.*)", line) for line in found.splitlines() if ": note:" not in line]
     assert all(lines), f"mypy did not run:\n{found}"
     return [(Path(line[1]).name, int(line[2]), line[3]) for line in lines]
@@ -81,17 +77,9 @@ def test_what_users_call_has_types(function):
         assert not bare and signature.return_annotation is not signature.empty, f"{method.__qualname__}: {bare}"
 
 
-def test_types_are_installed():
-    data = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]
-    assert "py.typed" in data["sfda"] and (ROOT / "sfda" / "py.typed").is_file()
-
-
 def test_files_that_begin_in_parallel_exist():
     missing = [file for file in FIRST if not (ROOT / file).is_file()]
     assert not missing, f"tests/order.py: {missing}"
-
-
-# --- names ------------------------------------------------------------------------
 
 
 def defined(tree):
@@ -132,6 +120,5 @@ def test_public_function_is_used():
     users = [path for path in tracked_files() if path.suffix in (".py", ".md") and "tests" not in path.relative_to(ROOT).parts
              and not path.name.startswith("api") and path.name != "CHANGELOG.md"]  # fmt: skip
     used = set().union(*map(named_in, users))
-    for module, path in MODULES.items():
-        unused = [name for name in defined(tree_of(path)) if name not in used]
-        assert not unused, f"sfda/{module}.py: nothing uses {', '.join(unused)}; delete what nobody needs"
+    unused = [f"{module}: {name}" for module, path in MODULES.items() for name in defined(tree_of(path)) if name not in used]
+    assert not unused, "nothing uses these; delete what nobody needs"

@@ -22,11 +22,11 @@ def rows(plain, sfda, tiny=0.0, n=10):
 
 
 def test_rows_that_both_have_are_compared_by_their_ratios():
-    found = compare(rows(3.0, 4.5), STORED)
-    assert found[:2] == [
-        ("plain", "ratio_to_product", 2.0, 3.0), ("SFDA 10 5 2", "ratio_to_product", 4.0, 4.5),
-    ]  # fmt: skip
+    found = compare(rows(3.0, 20.0), STORED)
+    assert found[:2] == [("plain", "ratio_to_product", 2.0, 3.0), ("SFDA 10 5 2", "ratio_to_product", 4.0, 20.0)]
     assert [each[0] for each in compare(rows(3.0, 4.5, n=20), STORED)] == ["plain", "tiny"]
+    assert [line.split()[0] for line in table(found)[:2]] == ["SFDA", "plain"]  # the largest change first
+    assert table(found)[1].split()[-2:] == ["2.000", "3.000"]
 
 
 @pytest.mark.parametrize(
@@ -38,17 +38,9 @@ def test_only_more_than_twice_as_slow_fails(new, names):
     assert [each[0] for each in slower(compare(new, STORED))] == names
 
 
-def test_table_has_the_largest_change_first():
-    lines = table(compare(rows(3.0, 20.0), STORED))
-    assert [line.split()[0] for line in lines[:2]] == ["SFDA", "plain"]
-    assert lines[1].split()[-2:] == ["2.000", "3.000"]
-
-
-def test_stored_rows_stay_unless_they_are_to_be_replaced():
+@pytest.mark.parametrize("replace", [False, True])
+def test_stored_rows_stay_unless_they_are_to_be_replaced(replace):
     new = rows(3.0, 4.5)
-    kept = {row.get("name", row.get("metric")): row for row in merge(new, STORED)}
+    kept = {row.get("name", row.get("metric")): row for row in merge(new, STORED, replace)}
     assert list(kept) == ["plain", "SFDA", "new", "tiny", "gone"]
-    assert kept["plain"] == STORED[0] and kept["new"] == new[2] and kept["gone"] == STORED[1]
-    replaced = {row.get("name", row.get("metric")): row for row in merge(new, STORED, replace=True)}
-    assert list(replaced) == list(kept)
-    assert replaced["plain"] == new[0] and replaced["gone"] == STORED[1]
+    assert kept["plain"] == (new if replace else STORED)[0] and kept["new"] == new[2] and kept["gone"] == STORED[1]

@@ -18,16 +18,14 @@ def name(path):
 
 
 def test_address_is_stated_once():
-    # README and CITATION are checked below and in test_readme.py.
-    stated = {"pyproject.toml", "README.md", "CITATION.cff"}
+    # README and CITATION are checked below and in test_readme.py. Chapters have it in their setup cell, which is made.
     slug = ADDRESS.removeprefix("https://github.com/")
     for path in FILES:
         text = text_of(path)
         if name(path).startswith("book/"):
-            # Chapters have it in their setup cell, which is generated; nowhere else.
             text = text.replace(f'url = "{ADDRESS}"', "").replace(f'url = \\"{ADDRESS}\\"', "")
-        if name(path) not in stated and slug in text:
-            pytest.fail(f"{name(path)} states the public address: leave it to pyproject.toml, or link to a page of the book")
+        if name(path) not in ("pyproject.toml", "README.md", "CITATION.cff"):
+            assert slug not in text, f"{name(path)} states the public address: leave it to pyproject.toml, or link to a page of the book"
 
 
 def test_citation_agrees():
@@ -72,6 +70,13 @@ def test_contents_name_every_notebook_and_every_page():
             assert listed, f"{name(path)} is in no part of the book: list it in _toc.yml or remove it"
 
 
+def test_the_book_is_built_without_what_only_runs_it():
+    book, rest = (set(re.findall(r"^([\w-]+)==", (ROOT / f"{name}.txt").read_text(), flags=re.M))
+                  for name in ("requirements-book", "requirements"))  # fmt: skip
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["sphinx"]["config"]
+    assert not book & rest and set(config["autodoc_mock_imports"]) <= rest, "a pin stands once; what is mocked is not installed"
+
+
 WORKFLOWS = [path for path in FILES if name(path).startswith(".github/workflows/")]
 
 
@@ -110,9 +115,12 @@ def test_help_lists_every_goal():
     assert [goal for goal, _ in listed] == goals and make().stdout == make("help").stdout
 
 
-def test_a_chapter_is_named():
+def test_goals_run_what_they_say():
+    assert "tests/metric tests/rivals\n" in make("--dry-run", "check").stdout
+    tests, older = (make("--dry-run", goal).stdout for goal in ("test", "older"))
+    assert tests == older and tests.count("jupyter-book build") == 1, "the book is built once"
     assert "book/notebooks.py 02\n" in make("--dry-run", "chapter", "NAME=02").stdout
-    for arguments in (["chapter"], ["chapter", "NAME="]):
+    for arguments in (["chapter"], ["chapter", "NAME="]):  # would be all
         nameless = make("--dry-run", *arguments)
         assert nameless.returncode != 0 and "NAME is missing" in nameless.stderr and not nameless.stdout
     assert make("--dry-run", "chapters").returncode == 0
