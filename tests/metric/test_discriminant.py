@@ -30,20 +30,14 @@ def test_scikit_learn_estimator_checks(estimator, check):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_sigma_and_lambda_of_the_reference_cases(name):
+def test_reference_cases(name):
     X, y = reference_case(name)
     expected = CASES[name]["scores"]
     for prefix, scale in (("SFDA", 1.0), ("SFDA_scaled", 0.2)):
         fitted = FisherDiscriminant().fit(scale * X, y)
         assert fitted.sigma_ == pytest.approx(expected[f"{prefix}_sigma_power_iteration"], rel=1e-9)
         assert fitted.shrinkage_ == pytest.approx(expected[f"{prefix}_lambda"], rel=1e-9)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_first_pass_of_the_reference_cases(name):
-    X, y = reference_case(name)
     p = FisherDiscriminant().fit(X, y).predict_log_proba(X)[np.arange(len(y)), y]
-    expected = CASES[name]["scores"]
     assert np.exp(p).mean() == pytest.approx(expected["SFDA_first_pass_mean_true_prob"], abs=1e-9)
     assert p.mean() == pytest.approx(expected["SFDA_first_pass_mean_log_prob"], abs=1e-9)
 
@@ -53,24 +47,12 @@ def test_first_pass_of_the_reference_cases(name):
 def test_posterior_equals_the_generalised_eigenproblem(data, shrinkage):
     X, y = data
     fitted = FisherDiscriminant(shrinkage).fit(X, y)
-    assert fitted.predict_proba(X) == pytest.approx(literal.posterior(X, y, shrinkage), abs=1e-8)
-
-
-@given(labelled_features(max_classes=8), SHRINKAGES)
-@settings(max_examples=50, deadline=None)
-def test_scoring_path_equals_the_estimator(data, shrinkage):
-    X, y = data
+    proba = fitted.predict_proba(X)
+    assert proba == pytest.approx(literal.posterior(X, y, shrinkage), abs=1e-8)
+    assert fitted.sigma_ == pytest.approx(literal.power_iteration(literal.within_scatter(X, y)), rel=1e-9)
+    # On the score's path.
     split = LabelledFeatures.from_features(X, y, y.max() + 1)
-    proba = FisherDiscriminant(shrinkage).fit(X, y).predict_proba(X)
     assert np.exp(judge(split, shrinkage)(split.residuals, split.y)) == pytest.approx(proba, abs=1e-9)
-
-
-@given(labelled_features())
-@settings(max_examples=50, deadline=None)
-def test_sigma_equals_the_power_iteration_on_the_whole_scatter(data):
-    X, y = data
-    sigma = FisherDiscriminant(shrinkage=0.5).fit(X, y).sigma_
-    assert sigma == pytest.approx(literal.power_iteration(literal.within_scatter(X, y)), rel=1e-9)
 
 
 @pytest.mark.parametrize("exactly", [False, True])
@@ -89,23 +71,16 @@ def test_sigma_where_the_row_sums_of_the_scatter_vanish(exactly):
     assert again == pytest.approx(sigma, rel=1e-9)
 
 
-@given(labelled_features(max_classes=6, max_features=12, min_per_class=2), SHRINKAGES)
+@given(labelled_features(max_classes=6, max_features=30, min_per_class=2), SHRINKAGES)
 @settings(max_examples=60, deadline=None)
 def test_leave_one_out_equals_refitting(data, shrinkage):
     X, y = data
+    fisher = FisherDiscriminant(shrinkage)
     expected = literal.left_out_posterior(X, y, shrinkage, X)
-    proba = FisherDiscriminant(shrinkage).leave_one_out_proba(X, y)
-    assert proba == pytest.approx(expected, abs=1e-9)
-
-
-@given(labelled_features(max_classes=6, max_features=30, min_per_class=2), SHRINKAGES)
-@settings(max_examples=40, deadline=None)
-def test_leave_one_out_at_other_points_equals_refitting(data, shrinkage):
-    X, y = data
-    Z = X[::-1] + np.linspace(-1, 1, X.shape[1])  # outside the samples' row space, too
+    assert fisher.leave_one_out_proba(X, y) == pytest.approx(expected, abs=1e-9)
+    Z = X[::-1] + np.linspace(-1, 1, X.shape[1])  # other points, outside the samples' row space, too
     expected = literal.left_out_posterior(X, y, shrinkage, Z)
-    proba = FisherDiscriminant(shrinkage).leave_one_out_proba(X, y, at=Z)
-    assert proba == pytest.approx(expected, abs=1e-9)
+    assert fisher.leave_one_out_proba(X, y, at=Z) == pytest.approx(expected, abs=1e-9)
 
 
 # The optima lie at both ends of the search and on both sides of a whole logit.
