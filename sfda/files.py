@@ -11,6 +11,7 @@ import pandas as pd
 DATA = Path(__file__).resolve().parents[1] / "data"
 #: Features, images and cells, which may be deleted at any time.
 CACHE = "~/.cache/sfda"
+FEATURES = f"{CACHE}/features"
 
 
 class NoSuchTable(FileNotFoundError, ValueError):

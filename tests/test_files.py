@@ -68,7 +68,7 @@ def same(one, other):
     )  # fmt: skip
 
 
-@given(st.sampled_from(["extract.npy", "labels.npy", "facts.json"]), damages())
+@given(st.sampled_from(["features.npy", "labels.npy", "facts.json"]), damages())
 @quick(150)
 def test_a_damaged_cache_entry_is_none_or_what_it_was(name, damage):
     with tempfile.TemporaryDirectory() as folder:

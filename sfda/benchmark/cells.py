@@ -124,7 +124,7 @@ def run(
     names, task_names, seeds, *, cells, tables=None, images=None, weights=None, untrained=False, device="auto", jobs=1,
     scheduler=None, progress=print, grid=POCKET,
 ):  # fmt: skip
-    """Measure every cell that is neither in `cells` nor in `tables`, with its :func:`digest_of`.
+    """Measure every cell that is neither in `cells` nor in `tables`, with its :func:`sfda.benchmark.grids.digest_of`.
 
     Parameters
     ----------

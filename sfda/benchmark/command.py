@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sfda.files import CACHE, data_folder, say
+from sfda.files import CACHE, FEATURES, data_folder, say
 
 
 def add_parsers(commands):
@@ -151,7 +151,7 @@ def _score_paper(options, grid, folder):
     names = options.models or list(paper.NETWORKS[options.group] if options.group else grid.networks)
     scores = paper.score(
         names, options.tasks or list(grid.tasks), metrics=options.metrics or paper.METRICS, folder=folder,
-        images=options.images, weights=options.weights, cache=options.cache or f"{CACHE}/features",
+        images=options.images, weights=options.weights, cache=options.cache or FEATURES,
         download=options.download, limit=options.limit, device=options.device, batch=options.batch,
         workers=options.workers, progress=say,
     )  # fmt: skip

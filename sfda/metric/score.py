@@ -1,9 +1,9 @@
 """The SFDA score, top to bottom as in the paper: fit, challenge, refit, and ask how sure the second fit is.
 
 Notation, with the paper's letters: x_n in R^D is the feature of sample n, y_n its class; class c has N_c of the N
-samples, prior q_c = N_c / N and mean mu_c; S_W and S_B are the covariances within and between classes. The
-equations stand below in their order, 1 in :func:`sfda_score`, 2 to 7 under their numbers. ``tests/literal.py`` says
-the same slowly.
+samples, prior q_c = N_c / N and mean mu_c; S_W and S_B are the covariances within and between classes. The equations
+stand below in their order, 1 in :func:`sfda.sfda_score`, 2 to 7 under their numbers. ``tests/literal.py`` says the same
+slowly.
 
 Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 1 to 7.
 """

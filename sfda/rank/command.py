@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from sfda.files import CACHE, replacing, say
+from sfda.files import FEATURES, replacing, say
 
 RANK = """\
 Rank pre-trained networks for labelled images without fine-tuning any: one forward
@@ -123,7 +123,7 @@ def _rank(options):
             [*options.models, *(checkpoints.ZOOS[options.zoo] if options.zoo else ())], images,
             metric=options.metric, part=options.part, per_class=options.per_class,
             shuffle=options.shuffle, seed=options.seed, weights=options.weights,
-            cache=None if options.no_cache else options.cache or f"{CACHE}/features",
+            cache=None if options.no_cache else options.cache or FEATURES,
             dtype="float16" if options.half else "float32", device=options.device, batch=options.batch,
             workers="auto" if options.workers is None else options.workers,
             skip_unreadable=options.skip_unreadable, progress=progress,

@@ -191,9 +191,9 @@ def rank_features(
 
 
 def made_of(judge, scored, features, parameters, seconds, notes, failures, about):
-    """The :class:`Ranking` that follows from what `judge`, a :class:`sfda.rank.jackknife.Judge`, has scored.
+    """The :class:`Ranking` that follows from what `judge`, a ``jackknife.Judge``, has scored.
 
-    All but `about` go by network: `scored` has at least one :class:`sfda.rank.jackknife.Scored`; `features` (N, D),
+    All but `about` go by network: `scored` has at least one ``jackknife.Scored``; `features` (N, D),
     for the ensembles; `parameters` are numbers or None; `seconds` of the forward pass, and whether it was spared by
     the cache, without entries of features that were given; `failures` say why a network could not be ranked.
     """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from sfda.files import CACHE, data_folder
+from sfda.files import FEATURES, data_folder
 from sfda.networks.device import resolve_device
 from sfda.rank.jackknife import Judge, Scored
 from sfda.rank.report import duration, one_line, reason
@@ -33,7 +33,7 @@ def rank(
     images: "str | Path | ImageSet | torch.utils.data.Dataset", *,
     metric: str = METRIC, part: Literal["train", "all"] = "train", per_class: int | None = None,
     shuffle: bool = False, seed: int = 0, weights: str | PathLike[str] | None = None,
-    cache: str | PathLike[str] | None = f"{CACHE}/features", dtype: Literal["float32", "float16"] = "float32",
+    cache: str | PathLike[str] | None = FEATURES, dtype: Literal["float32", "float16"] = "float32",
     device: "str | torch.device" = "auto", batch: int = 64, workers: int | Literal["auto"] = "auto",
     skip_unreadable: bool = False, progress: Callable[[str, bool], object] | None = None,
 ) -> Ranking:  # fmt: skip

@@ -11,7 +11,7 @@ from sfda.metric.nuclear import fisher_features, nuclear_selection
 from sfda.metric.score import log_posterior
 
 K, N, D, C, SIZE = 33, 2_000, 512, 100, 5
-ROUNDS = 5
+FIVE = {"rounds": 5, "warmup_rounds": 1}
 
 
 @pytest.fixture(scope="module")
@@ -31,24 +31,22 @@ def posteriors(data):
 
 
 def test_one_posterior(benchmark, data):
-    benchmark.pedantic(log_posterior, data, {"challenge": False}, rounds=ROUNDS, warmup_rounds=1)
+    benchmark.pedantic(log_posterior, data, {"challenge": False}, **FIVE)
 
 
 def test_calibration_of_33(benchmark, posteriors):
     zoo, y = posteriors
-    benchmark.pedantic(lambda: [calibrated(z, y) for z in zoo], rounds=ROUNDS, warmup_rounds=1)
+    benchmark.pedantic(lambda: [calibrated(z, y) for z in zoo], **FIVE)
 
 
 def test_held_out_5_of_33(benchmark, posteriors):
     zoo, y = posteriors
-    own = np.stack([z[np.arange(N), y] for z in zoo])
-    benchmark.pedantic(greedy, (own, SIZE), rounds=ROUNDS, warmup_rounds=1)
+    benchmark.pedantic(greedy, (np.stack([z[np.arange(N), y] for z in zoo]), SIZE), **FIVE)
 
 
 def test_diverse_5_of_33(benchmark, posteriors):
     zoo, y = posteriors
-    wrong = np.stack([z.argmax(1) != y for z in zoo])
-    benchmark.pedantic(least_correlated, (wrong, SIZE), rounds=ROUNDS, warmup_rounds=1)
+    benchmark.pedantic(least_correlated, (np.stack([z.argmax(1) != y for z in zoo]), SIZE), **FIVE)
 
 
 @pytest.mark.parametrize("level", ["class", "sample"])
@@ -57,5 +55,4 @@ def test_nuclear_5_of_33(benchmark, data, level):
     first = fisher_features(X, y)
     rng = np.random.default_rng(1)
     zoo = [first + 0.5 * rng.standard_normal(first.shape) for _ in range(K)]
-    options = {"level": level}
-    benchmark.pedantic(nuclear_selection, (np.zeros(K), zoo, y, SIZE), options, rounds=1, warmup_rounds=0)
+    benchmark.pedantic(nuclear_selection, (np.zeros(K), zoo, y, SIZE), {"level": level}, rounds=1)

@@ -1,7 +1,6 @@
 """A million samples from shards on disk: time and memory, beside the product that is the floor.
 
-Each is a process of its own, so that its peak of resident memory is its own. See
-data/timings/streaming.csv.
+Each is a process of its own, so that its peak of resident memory is its own. See data/timings/streaming.csv.
 """
 
 import json
@@ -75,8 +74,7 @@ def test_stream(benchmark, folder, metric, dtype):
 
     def run():
         command = [sys.executable, "-c", SCRIPT, str(folder), metric, dtype]
-        out = subprocess.run(command, check=True, capture_output=True, text=True)
-        found.update(json.loads(out.stdout))
+        found.update(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
     benchmark.pedantic(run, rounds=1)
     benchmark.extra_info.update(metric=metric, dtype=dtype, N=N, D=D, C=C, **found)

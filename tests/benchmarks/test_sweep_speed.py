@@ -4,8 +4,8 @@ One thing is varied at a time. The fastest round counts; see data/timings/sweep.
 A metric that has taken more than LONGEST at one size is not asked for a larger one.
 """
 
+import functools
 import time
-import warnings
 
 import numpy as np
 import pytest
@@ -15,59 +15,36 @@ from sfda import METRICS
 from sfda.metric.linalg import gram
 
 BASE = {"N": 8_000, "D": 256, "C": 20}
-SWEEPS = {"N": (1_000, 2_000, 4_000, 8_000, 16_000, 32_000),
-          "D": (64, 128, 256, 512, 1_024, 2_048),
-          "C": (5, 20, 80, 320)}  # fmt: skip
+SWEEPS = {"N": (1_000, 2_000, 4_000, 8_000, 16_000, 32_000), "D": (64, 128, 256, 512, 1_024, 2_048), "C": (5, 20, 80, 320)}
 LONGEST = 30  # seconds
 
-SIZES = [BASE | {axis: value} for axis, values in SWEEPS.items() for value in values]
-SIZES = list({tuple(size.items()): size for size in SIZES}.values())
+SIZES = dict.fromkeys(tuple((BASE | {axis: value}).values()) for axis, values in SWEEPS.items() for value in values)
 FUNCTIONS = {"product": lambda X, y: gram(X), "literal SFDA": literal.score, **METRICS}
 # Sizes from small to large, metric by metric, so that what takes too long can stop.
-CASES = [(name, *size.values()) for name in FUNCTIONS for size in SIZES]
+CASES = [(name, *size) for name in FUNCTIONS for size in SIZES]
+spent = {}  # seconds that metrics took, by name and size
 
 
-@pytest.fixture(scope="module")
-def spent():
-    """Seconds that metrics took, by name and size."""
-    return {}
-
-
-@pytest.fixture(scope="module")
-def data_of():
-    kept = {}
-
-    def data(n, d, c):
-        if (n, d, c) not in kept:
-            kept.clear()  # one size at a time in memory
-            rng = np.random.default_rng(0)
-            y = rng.permutation(np.arange(n) % c)
-            X = rng.standard_normal((n, d)) + 0.7 * rng.standard_normal((c, d))[y]
-            # With the decaying spectrum of real features.
-            kept[n, d, c] = X * np.arange(1, d + 1) ** -0.65, y
-        return kept[n, d, c]
-
-    return data
+@functools.lru_cache(maxsize=1)  # one size at a time in memory
+def data_of(n, d, c):
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.arange(n) % c)
+    X = rng.standard_normal((n, d)) + 0.7 * rng.standard_normal((c, d))[y]
+    return X * np.arange(1, d + 1) ** -0.65, y  # with the decaying spectrum of real features
 
 
 @pytest.mark.parametrize("name, n, d, c", CASES)
-def test_sweep(benchmark, data_of, spent, name, n, d, c):
+def test_sweep(benchmark, quietly, name, n, d, c):
     smaller = [t for (m, *s), t in spent.items() if m == name and all(a <= b for a, b in zip(s, (n, d, c)))]
     if max(smaller, default=0) > LONGEST:
         pytest.skip(f"{name} takes more than {LONGEST} s at a smaller size")
-    X, y = data_of(n, d, c)
-
-    def run():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # saturation, fits that have not converged
-            FUNCTIONS[name](X, y)
-
+    run, data = quietly(FUNCTIONS[name]), data_of(n, d, c)
     # Long ones are timed once. The shorter, the more does whatever else the machine does count.
     rounds = 1
     if max(smaller, default=0) < 1:
         start = time.perf_counter()
-        run()
+        run(*data)
         rounds = int(np.clip(1 / (time.perf_counter() - start), 2, 40))
-    benchmark.pedantic(run, rounds=rounds)
+    benchmark.pedantic(run, data, rounds=rounds)
     spent[name, n, d, c] = benchmark.stats.stats.min
     benchmark.extra_info.update(metric=name, N=n, D=d, C=c)
