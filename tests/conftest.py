@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "book"))
 
 # A failure belongs to the change that caused it, not to the luck of a draw.
 # HYPOTHESIS_PROFILE=search looks for new failures.
-settings.register_profile("same", derandomize=True)
-settings.register_profile("search", max_examples=1000)
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 if settings.default.derandomize and hasattr(providers, "_get_local_constants"):
     # Hypothesis draws the constants of all modules of ours that are loaded, too: what a test draws

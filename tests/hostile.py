@@ -28,11 +28,8 @@ def quick(n):
     )  # fmt: skip
 
 
-# --- what is promised ----------------------------------------------------------------
-
-
-def answer(function, *arguments, names=("features", "labels", "shrinkage"), **options):
-    """The finite float that a function returns; None where it says which argument is wrong.
+def outcome(function, *arguments, names=("features", "labels", "shrinkage"), **options):
+    """What a function returns; None where it says which argument is wrong.
 
     Whatever else it does, its input stays as it was.
     """
@@ -45,9 +42,14 @@ def answer(function, *arguments, names=("features", "labels", "shrinkage"), **op
         assert re.match(rf"({'|'.join(names)})\b", str(error)), repr(error)
         assert not isinstance(error, (np.linalg.LinAlgError, UnicodeError))
         value = None
-    else:
-        assert type(value) is float and math.isfinite(value), value
     assert [_content(each) for each in arguments] == before
+    return value
+
+
+def answer(function, *arguments, **options):
+    """The finite float that a function returns; None where it says which argument is wrong."""
+    value = outcome(function, *arguments, **options)
+    assert value is None or (type(value) is float and math.isfinite(value)), value
     return value
 
 
@@ -73,8 +75,6 @@ def within(value, bounds, n, n_classes):
     slack = 1e-9 * max(1.0, abs(value))
     return (low is None or value >= low - slack) and (high is None or value <= high + slack)
 
-
-# --- features ------------------------------------------------------------------------
 
 # What float16 and float32 can hold, and more than the bound.
 SCALES = (1e-45, 1e-38, 6e-8, 1e-6, 1e3, 6e4, 1e6, 1e30, 3e38, 1e80)
@@ -124,9 +124,7 @@ ODDITIES = (
     lambda x, y, i, j, s, rng: x - x.mean(1, keepdims=True),
 )
 
-DTYPES = (
-    "f8", "f8", "f8", ">f8", "f4", "f2", "g", "i1", "i8", "u1", "u8", "?", "c8", "O", "U", "S", "M8[s]",
-)  # fmt: skip
+DTYPES = ("f8", "f8", "f8", ">f8", "f4", "f2", "g", "i1", "i8", "u1", "u8", "?", "c8", "O", "U", "S", "M8[s]")
 
 
 def _as_dtype(x, dtype):
@@ -198,8 +196,6 @@ def forms(draw, x):
         warnings.simplefilter("ignore")  # of the making only
         return form(x)
 
-
-# --- labels --------------------------------------------------------------------------
 
 STRANGE = ("", " ", "a", "a\0", "A", "\n", "é", "e\u0301", "\u202e", "😀", "-1", "nan", "None", "[x]", "%s", "\ud800", "x" * 300)
 

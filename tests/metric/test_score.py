@@ -1,5 +1,7 @@
 """The score against the public code's values, its definition, and bad input."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 import literal
 from data_sets import CASES, gaussian_classes, labelled_features, reference_case
-from sfda import SaturationWarning, sfda_score, stream_score
+from sfda import FisherDiscriminant, SaturationWarning, sfda_score, stream_score
 from sfda.metric import linalg, scatter, score
 from sfda.metric.inputs import _move
 from sfda.metric.scatter import OutOfPrecision
@@ -25,21 +27,16 @@ def quietly(*args, **kwargs):
         return sfda_score(*args, **kwargs)
 
 
-# --- exactness -------------------------------------------------------------
+both_posteriors = pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_data_of_the_reference_cases(name):
+def test_reference_cases(name):
     X, y = reference_case(name)
     expected = CASES[name]["checksum"]
     assert X.sum() == pytest.approx(expected["X_sum"], abs=1e-8)
     assert (X[0, 0], X[-1, -1]) == pytest.approx((expected["X_first"], expected["X_last"]))
     assert np.bincount(y).tolist() == expected["class_counts"]
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_scores_of_the_reference_cases(name):
-    X, y = reference_case(name)
     expected = CASES[name]["scores"]
     assert quietly(X, y) == pytest.approx(expected["SFDA"], abs=1e-9)
     assert quietly(0.2 * X, y) == pytest.approx(expected["SFDA_scaled"], abs=1e-9)
@@ -54,10 +51,8 @@ def test_score_equals_the_generalised_eigenproblem(data, shrinkage):
     assert quietly(X, y, shrinkage=shrinkage) == pytest.approx(expected, abs=1e-8)
 
 
-# An adaptive lambda may be much smaller: the comparison is kept to draws
-# whose condition number is of the same order, where the generalised
-# eigenproblem itself (not the score) keeps eight digits: 8e-10 were lost at
-# 1e5, and 8e-8 at 1e7.
+# An adaptive lambda may be much smaller: the comparison is kept to draws whose condition number is of the same order,
+# where the generalised eigenproblem itself (not the score) keeps eight digits: 8e-10 were lost at 1e5, and 8e-8 at 1e7.
 @given(labelled_features(), st.floats(0.5, 10.0))
 @settings(max_examples=100, deadline=None)
 def test_adaptive_score_equals_the_generalised_eigenproblem(data, strength):
@@ -78,8 +73,6 @@ def test_leave_one_out_score_equals_refitting(data, shrinkage):
 
 @pytest.mark.parametrize("D", [6, 80])
 def test_leave_one_out_score_with_its_own_shrinkage_equals_refitting(D):
-    from sfda import FisherDiscriminant
-
     y = np.repeat([0, 1, 2], [10, 20, 12])
     X = gaussian_classes(0, y, D)
     chosen = FisherDiscriminant("leave-one-out").fit(X, y).shrinkage_
@@ -97,7 +90,7 @@ def test_float32_agrees_with_float64(data, shrinkage):
         assert single == pytest.approx(quietly(X + 5, y, **options), abs=1e-5)
 
 
-@pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
+@both_posteriors
 @pytest.mark.parametrize(("N", "D"), [(300, 20), (700, 100), (1500, 300)])
 @pytest.mark.parametrize("scale", [0.1, 10])  # an adaptive lambda of about 0.5, and at its floor
 def test_float32_agrees_with_float64_by_default(N, D, scale, posterior):
@@ -119,30 +112,24 @@ def dependent(kind, seed):
 
 @pytest.mark.parametrize("kind", ["repeated", "sum", "low rank"])
 @pytest.mark.parametrize("seed", range(5))
-def test_float32_of_dependent_columns(kind, seed):
+def test_dependent_columns(kind, seed):
     # lambda is at its floor, and a ridge of 1e-10 is beyond float32.
     X, y = dependent(kind, seed)
-    X = X.astype("float32")
-    assert quietly(X, y, dtype="float32") == pytest.approx(quietly(X, y), abs=1e-5)
+    single = X.astype("float32")
+    assert quietly(single, y, dtype="float32") == pytest.approx(quietly(single, y), abs=1e-5)
+    for posterior in ("resubstitution", "leave-one-out"):
+        with pytest.raises(ValueError, match="^shrinkage: the within-class scatter is singular at 0;"):
+            quietly(X, y, posterior=posterior, shrinkage=0)
 
 
-@pytest.mark.parametrize("kind", ["repeated", "sum", "low rank"])
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
-def test_dependent_columns_need_a_ridge(kind, seed, posterior):
-    X, y = dependent(kind, seed)
-    with pytest.raises(ValueError, match="^shrinkage: the within-class scatter is singular at 0;"):
-        quietly(X, y, posterior=posterior, shrinkage=0)
-
-
-@pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
+@both_posteriors
 def test_few_samples_are_scored_in_float64(posterior):
     y = np.arange(110) % 4
     X = gaussian_classes(2, y, 60).astype("float32")
     assert quietly(X, y, dtype="float32", posterior=posterior) == quietly(X, y, posterior=posterior)
 
 
-@pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
+@both_posteriors
 def test_float32_where_one_sample_has_a_direction_of_its_own(posterior):
     # Its leverage is 1 up to rounding: leaving it out subtracts equal numbers.
     y = np.arange(60) % 3
@@ -154,45 +141,25 @@ def test_float32_where_one_sample_has_a_direction_of_its_own(posterior):
     assert single == pytest.approx(quietly(X, y, posterior=posterior, shrinkage=1e-4), abs=1e-5)
 
 
-# --- invariances -----------------------------------------------------------
-
-
-@pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
+@both_posteriors
 @pytest.mark.parametrize("D", [8, 100])
 def test_invariances(posterior, D):
     y = np.repeat([0, 1, 2], [30, 20, 10])
     X = gaussian_classes(2, y, D, separation=0.5, scale=0.2)
-    order = np.random.default_rng(3).permutation(60)
     rotation = np.linalg.qr(np.random.default_rng(4).standard_normal((D, D)))[0]
-    value = quietly(X, y, posterior=posterior)
-    assert quietly(X + 100, y, posterior=posterior) == pytest.approx(value, abs=1e-9)
-    assert quietly(X[order], y[order], posterior=posterior) == pytest.approx(value, abs=1e-9)
-    names = np.array(["zebra", "ape", "mole"])[y]
-    assert quietly(X, names, posterior=posterior) == pytest.approx(value, abs=1e-9)
-    assert quietly(X, 1000 - 7 * y, posterior=posterior) == pytest.approx(value, abs=1e-9)
+    assert quietly(X + 100, y, posterior=posterior) == pytest.approx(quietly(X, y, posterior=posterior), abs=1e-9)
     # The adaptive lambda changes with the basis; at a given one nothing does.
-    given_lambda = {"posterior": posterior, "shrinkage": 0.3}
-    assert quietly(X @ rotation, y, **given_lambda) == pytest.approx(quietly(X, y, **given_lambda), abs=1e-9)
-    assert quietly(1e6 * X, y, **given_lambda) == pytest.approx(quietly(X, y, **given_lambda), abs=1e-9)
+    value = quietly(X, y, posterior=posterior, shrinkage=0.3)
+    for moved in (X @ rotation, 1e6 * X):
+        assert quietly(moved, y, posterior=posterior, shrinkage=0.3) == pytest.approx(value, abs=1e-9)
 
 
-@pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
-def test_columns_that_say_nothing_change_nothing_but_the_ridge(posterior):
-    # Zero columns leave the trace alone and enlarge D: lambda tr/D must be kept.
-    y = np.arange(60) % 3
-    X = gaussian_classes(5, y, 6)
-    wide = np.c_[X, np.zeros((60, 94))]
-    expected = literal.score(wide, y, 0.2) if posterior == "resubstitution" else None
-    expected = expected or literal.left_out_score(wide, y, 0.2)
-    assert quietly(wide, y, posterior=posterior, shrinkage=0.2) == pytest.approx(expected, abs=1e-9)
-
-
-@pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
+@both_posteriors
 def test_extreme_scales(posterior):
     y = np.arange(60) % 3
     X = gaussian_classes(6, y, 8)
     value = quietly(X, y, posterior=posterior, shrinkage=0.1)
-    for scale in (1e-140, 1e-60, 1e-20, 1e20, 1e60, 1e73):
+    for scale in (1e-40, 1e-20, 1e20, 1e37, 1e73):
         for dtype in ("float64", "float32"):
             options = {"posterior": posterior, "dtype": dtype}
             scaled = quietly(scale * X, y, shrinkage=0.1, **options)
@@ -200,31 +167,15 @@ def test_extreme_scales(posterior):
             assert 0 <= quietly(scale * X, y, **options) <= 1
 
 
-# --- what goes in ----------------------------------------------------------
-
-
-@pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_numpy_and_torch_alike(dtype, posterior):
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_tensors_of_lower_precision(dtype):
     y = np.arange(90) % 3
-    X = gaussian_classes(7, y, 10).astype(dtype)
-    tensor = torch.from_numpy(X.copy()).requires_grad_()
-    expected = sfda_score(X.astype("float64"), y, posterior=posterior)
-    for features in (X, np.asfortranarray(X), tensor, X.tolist()):
-        for labels in (y, torch.from_numpy(y), y.tolist(), y.astype("float32")):
-            value = sfda_score(features, labels, posterior=posterior)
-            assert type(value) is float
-            assert value == pytest.approx(expected, abs=1e-12)
+    X = torch.from_numpy(gaussian_classes(7, y, 10)).to(getattr(torch, dtype))
+    value = sfda_score(X, torch.from_numpy(y).to(X.dtype))
+    assert type(value) is float and value == sfda_score(X.double().numpy(), y)
 
 
-def test_bfloat16():
-    y = np.arange(90) % 3
-    X = torch.from_numpy(gaussian_classes(7, y, 10)).bfloat16()
-    assert sfda_score(X, y) == sfda_score(X.double(), y)
-    assert sfda_score(X, torch.from_numpy(y).bfloat16()) == sfda_score(X, y)
-
-
-@pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
+@both_posteriors
 @pytest.mark.parametrize(("D", "dtype"), [(10, "float64"), (200, "float64"), (10, "float32")])
 @pytest.mark.parametrize("shrinkage", [None, 0.2])
 def test_the_path_of_accelerators(posterior, D, dtype, shrinkage):
@@ -256,7 +207,6 @@ def test_float32_is_not_what_torch_has_been_allowed_to_make_of_it(allowed, monke
         return products(x)
 
     monkeypatch.setattr(scatter, "gram", gram)
-    monkeypatch.setattr(scatter, "gram", gram)
     try:
         torch.set_float32_matmul_precision(allowed)
         assert full() == (allowed == "highest")
@@ -277,27 +227,21 @@ def test_accelerators_meet_the_limits_of_float32():
         score._passes(torch.from_numpy(X).float(), torch.from_numpy(y), 4, False, True, None, 5.0)
 
 
-@pytest.mark.parametrize("device", ["cpu", "cpu:0"])
 @pytest.mark.parametrize("shape", ["reversed", "foreign", "read-only", "transposed"])
-def test_arrays_that_torch_does_not_take(shape, device):
+def test_arrays_that_torch_does_not_take(shape):
     y = np.arange(60) % 3
     X = gaussian_classes(9, y, 5)
     expected = sfda_score(X, y)
-    if shape == "reversed":
-        X = X[:, ::-1].copy()[:, ::-1]
-    elif shape == "foreign":
-        X = X.astype(">f8")
-    elif shape == "read-only":
-        X.flags.writeable = False
-    else:
-        X = X.T.copy().T
-    assert sfda_score(X, y, device=device) == pytest.approx(expected, abs=1e-12)
+    X = {"reversed": X[:, ::-1].copy()[:, ::-1], "foreign": X.astype(">f8"), "transposed": X.T.copy().T}.get(shape, X)
+    X.flags.writeable = shape != "read-only"
+    for device in ("cpu", "cpu:0"):
+        assert sfda_score(X, y, device=device) == pytest.approx(expected, abs=1e-12)
     # As an accelerator would get it.
     assert _move(X, "meta").shape == X.shape
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
+@both_posteriors
 def test_cuda(posterior):
     y = np.arange(900) % 3
     X = gaussian_classes(7, y, 64)
@@ -307,30 +251,20 @@ def test_cuda(posterior):
     assert sfda_score(X, y, posterior=posterior, device="cuda") == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("posterior", ["resubstitution", "leave-one-out"])
+@both_posteriors
 @pytest.mark.parametrize("shape", [(60, 5), (30, 50)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_inputs_are_not_modified(posterior, shape, dtype):
     y = np.arange(shape[0]) % 3
     X = gaussian_classes(9, y, shape[1]).astype(dtype)
-    before, labels = X.copy(), y.copy()
+    before = X.copy()
     first = quietly(X, y, posterior=posterior, dtype=dtype)
     assert np.array_equal(X, before)
-    assert np.array_equal(y, labels)
-    assert quietly(X, y, posterior=posterior, dtype=dtype) == first
     X.flags.writeable = False
     assert quietly(X, y, posterior=posterior, dtype=dtype) == first
 
 
-def test_a_singleton_is_legal_for_the_plain_score():
-    X, y = gaussian_classes(10, np.repeat([0, 1, 2], [20, 20, 1]), 4), np.repeat([0, 1, 2], [20, 20, 1])
-    assert 0 < sfda_score(X, y) < 1
-
-
-# --- saturation ------------------------------------------------------------
-
-
-def test_warns_once_where_samples_are_too_few():
+def test_warns_once_where_samples_are_too_few_or_the_score_is_one():
     y = np.arange(30) % 3
     with pytest.warns(SaturationWarning) as caught:
         assert sfda_score(gaussian_classes(11, y, 40), y) == pytest.approx(1.0)
@@ -339,12 +273,11 @@ def test_warns_once_where_samples_are_too_few():
         "whatever their labels; use posterior='leave-one-out', or more samples"
     ]
     assert caught[0].filename == __file__
-
-
-def test_warns_where_the_score_is_one():
-    y = np.arange(60) % 3
     with pytest.warns(SaturationWarning, match=r"^the plain SFDA score has saturated: it is 1\.0000000 and"):
         sfda_score(gaussian_classes(12, y, 4, separation=30), y)
+    # A singleton is legal.
+    y = np.repeat([0, 1, 2], [20, 20, 1])
+    assert 0 < sfda_score(gaussian_classes(10, y, 4), y) < 1
 
 
 def test_leave_one_out_does_not_saturate_and_does_not_warn():
@@ -353,8 +286,6 @@ def test_leave_one_out_does_not_saturate_and_does_not_warn():
     values = [sfda_score(X, y, posterior="leave-one-out") for X in (weak, strong)]
     assert values[0] < values[1] < 0.999
 
-
-# --- bad input -------------------------------------------------------------
 
 Y = np.arange(20) % 2
 X = gaussian_classes(0, Y, 4)
@@ -371,11 +302,9 @@ def spoilt(value, row):
 
 BAD_INPUT = [
     (X[0], Y, {}, "features: expected 2 dimensions (samples x features), got 1 (shape (4,))"),
-    (X.reshape(20, 2, 2), Y, {}, "features: expected 2 dimensions (samples x features), got 3 (shape (20, 2, 2))"),
     (X.reshape(20, 1, 2, 2), Y, {}, "features: expected 2 dimensions (samples x features), got 4 (shape (20, 1, 2, 2)); average over the image positions first"),
     (torch.ones(20, 4, 1), Y, {}, "features: expected 2 dimensions (samples x features), got 3 (shape (20, 4, 1))"),
     (X[:0], Y[:0], {}, "features: expected at least one row and one column, got shape (0, 4)"),
-    (X[:, :0], Y, {}, "features: expected at least one row and one column, got shape (20, 0)"),
     (spoilt(np.nan, 7), Y, {}, "features: expected finite numbers, found NaN, first in row 7"),
     (spoilt(-np.inf, 3), Y, {}, "features: expected finite numbers, found infinity, first in row 3"),
     (torch.tensor(spoilt(np.inf, 5)), Y, {}, "features: expected finite numbers, found infinity, first in row 5"),
@@ -397,10 +326,8 @@ BAD_INPUT = [
     (X, np.arange(20), {}, "features: expected variation within classes, found every sample equal to its class mean"),
     (X, None, {}, "labels: expected one label a row of features, got None"),
     (X, Y[:19], {}, "labels: expected one label for each of the 20 rows of features, got 19"),
-    (X, np.r_[Y, 1], {}, "labels: expected one label for each of the 20 rows of features, got 21"),
     (X, np.eye(2)[Y], {}, "labels: expected 1 dimension, got 2 (shape (20, 2)); turn one-hot rows into labels with argmax(1)"),
     (X, 3, {}, "labels: expected 1 dimension, got 0 (shape ())"),
-    (X, np.full(20, 4), {}, "labels: expected at least 2 classes, got 1 (4) in 20 rows"),
     (X, ["cat"] * 20, {}, "labels: expected at least 2 classes, got 1 (cat) in 20 rows"),
     (X, np.where(np.arange(20) == 6, np.nan, Y), {}, "labels: expected classes, found nan in row 6; a regression target cannot be scored"),
     (X, Y / 2, {}, "labels: expected classes, found 0.5 in row 1; a regression target cannot be scored"),
@@ -414,7 +341,6 @@ BAD_INPUT = [
     (X, Y, {"posterior": "loo"}, "posterior: expected 'resubstitution' or 'leave-one-out', got 'loo'"),
     (X, Y, {"posterior": np.array(["leave-one-out"] * 2)}, "posterior: expected 'resubstitution' or 'leave-one-out', got array(['leave-one-out', 'leave-one-out'], dtype='<U13')"),
     (X, Y, {"shrinkage": -0.1}, "shrinkage: expected None or a number in [0, 1], got -0.1"),
-    (X, Y, {"shrinkage": np.nan}, "shrinkage: expected None or a number in [0, 1], got nan"),
     (X, Y, {"shrinkage": True}, "shrinkage: expected None or a number in [0, 1], got True"),
     (X, Y, {"shrinkage": np.array([0.1, 0.2])}, "shrinkage: expected None or a number in [0, 1], got array([0.1, 0.2])"),
     (X, Y, {"shrinkage": "leave-one-out"}, "shrinkage: expected None or a number in [0, 1], got 'leave-one-out'"),
@@ -422,8 +348,8 @@ BAD_INPUT = [
     (X[:4], Y[:4], {"shrinkage": 0}, "shrinkage: the within-class scatter is singular at 0; expected a larger value"),
     (X, Y, {"strength": -1.0}, "strength: expected a finite number >= 0, got -1.0"),
     (X, Y, {"strength": np.inf}, "strength: expected a finite number >= 0, got inf"),
+    (X, Y, {"device": "nowhere"}, "device: cannot compute on nowhere: "),
     (X, Y, {"dtype": "float16"}, "dtype: expected float32 or float64, got float16"),
-    (X, Y, {"dtype": torch.int64}, "dtype: expected float32 or float64, got int64"),
     (X, np.r_[Y[:19], 5], {"posterior": "leave-one-out"}, "labels: leave-one-out needs at least 2 samples in every class, found 1 in 5"),
     (X[:8], list("abcdefgh"), {"posterior": "leave-one-out"}, "labels: leave-one-out needs at least 2 samples in every class, found 1 in 'a', 'b', 'c', 'd', 'e' and 3 more"),
 ]  # fmt: skip
@@ -437,18 +363,6 @@ def test_bad_input(features, labels, options, message):
     assert str(error.value) == message or (message.endswith(": ") and str(error.value).startswith(message))
 
 
-def test_a_device_that_is_not_there():
-    with pytest.raises(ValueError, match="^device: cannot compute on nowhere: "):
-        sfda_score(X, Y, device="nowhere")
-
-
 def test_torch_is_not_imported_for_numpy_features():
-    import subprocess
-    import sys
-
-    code = (
-        "import sys, numpy as np, sfda;"
-        "sfda.sfda_score(np.random.default_rng(0).standard_normal((20, 3)), [0, 1] * 10);"
-        "sys.exit('torch' in sys.modules)"
-    )
+    code = "import sys, sfda; sfda.sfda_score([[k * k % 7] for k in range(20)], [0, 1] * 10); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
