@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from scipy import stats
 from sfda.metric.ranking import chance_level, kendall_tau, mean_interval, regret, ties, weighted_tau
 
 CORRELATIONS = [weighted_tau, kendall_tau]
+STATISTICS = [*CORRELATIONS, regret]
+FOUR = [60, 80, 50, 90]
 
 
 @st.composite
@@ -23,22 +26,40 @@ def zoos(draw):
     return draw(column), [value + 1 for value in draw(column)]
 
 
-# Of the weighted tau of three networks every pair counts 11/3 together.
-@pytest.mark.parametrize(("statistic", "scores", "accuracies", "expected"), [
-    (weighted_tau, [1, 2, 3], [10, 20, 30], 1.0), (weighted_tau, [1, 2, 3], [30, 20, 10], -1.0),
-    # Ranks agree on everything but the two worst: weights 3/2 + 4/3 - 5/6 of 11/3.
-    (weighted_tau, [3, 2, 1], [3, 1, 2], 6 / 11),
-    # The two best exchanged: -3/2 + 4/3 + 5/6 of 11/3.
-    (weighted_tau, [3, 2, 1], [2, 3, 1], 2 / 11),
-    # The best taken for the second, the second for the last: -2/11 by the ranks of the scores, -6/11 by the others.
-    (weighted_tau, [3, 2, 1], [2, 1, 3], -4 / 11),
-    # Two scores tied: 17/6 / sqrt(17/6 * 11/3).
-    (weighted_tau, [2, 1, 1], [3, 2, 1], math.sqrt(17 / 22)),
-    (kendall_tau, [3, 2, 1], [80, 90, 70], 1 / 3), (kendall_tau, [2, 1, 1], [3, 2, 1], 2 / math.sqrt(6)),
-    (kendall_tau, [1, 2, 3, 4], [4, 3, 2, 1], -1.0),
-])  # fmt: skip
-def test_correlations_by_hand(statistic, scores, accuracies, expected):
-    assert statistic(scores, accuracies) == pytest.approx(expected, abs=1e-15)
+@pytest.mark.parametrize(
+    ("statistic", "arguments", "expected"),
+    [
+        (weighted_tau, ([1, 2, 3], [10, 20, 30]), 1.0),
+        (weighted_tau, ([1, 2, 3], [30, 20, 10]), -1.0),
+        # Ranks agree on everything but the two worst: weights 3/2 + 4/3 - 5/6 of 11/3.
+        (weighted_tau, ([3, 2, 1], [3, 1, 2]), 6 / 11),
+        # The two best exchanged: -3/2 + 4/3 + 5/6 of 11/3.
+        (weighted_tau, ([3, 2, 1], [2, 3, 1]), 2 / 11),
+        # The best taken for the second, that for the last: -2/11 by the ranks of the scores, -6/11 by the accuracies'.
+        (weighted_tau, ([3, 2, 1], [2, 1, 3]), -4 / 11),
+        # Two scores tied: 17/6 / sqrt(17/6 * 11/3).
+        (weighted_tau, ([2, 1, 1], [3, 2, 1]), math.sqrt(17 / 22)),
+        # Unrelated labels: taken in order.
+        (weighted_tau, (pd.Series([1, 2], ["a", "b"]), pd.Series([1, 2])), 1.0),
+        (kendall_tau, ([3, 2, 1], [80, 90, 70]), 1 / 3),
+        (kendall_tau, ([2, 1, 1], [3, 2, 1]), 2 / math.sqrt(6)),
+        (kendall_tau, ([1, 2, 3, 4], [4, 3, 2, 1]), -1.0),
+        # Nothing ranked.
+        *[(tau, pair, math.nan) for tau in CORRELATIONS for pair in (([1, 1], [1, 2]), ([1, 2], [5, 5]))],
+        *[(regret, ([4, 3, 2, 1], FOUR, k), expected) for k, expected in ((1, 30), (2, 10), (3, 10), (4, 0))],
+        # Second place open between the second and third network: 10 or 30.
+        (regret, ([4, 3, 3, 1], FOUR, 2), 20),
+        # One of four at random: (30 + 10 + 40 + 0) / 4.
+        (regret, ([1, 1, 1, 1], FOUR, 1), 20),
+        # The tie lies inside the top 2, so nothing is open.
+        (regret, ([4, 4, 2, 1], FOUR, 2), 10),
+        # The largest of 1000 numbers drawn from 0, ..., 1999 is 1000 * 2001 / 1001 - 1 on average; no overflow.
+        (regret, (np.zeros(2000), np.arange(2000.0), 1000), 2000 - 1000 * 2001 / 1001),
+    ],
+)
+def test_statistics_by_hand(statistic, arguments, expected):
+    slack = 1e-9 if statistic is regret else 1e-15  # sums of up to 2000 terms of order 1000
+    assert statistic(*arguments) == pytest.approx(expected, abs=slack, nan_ok=True)
 
 
 @pytest.mark.parametrize(("ours", "scipys"), [(weighted_tau, stats.weightedtau), (kendall_tau, stats.kendalltau)])
@@ -49,86 +70,64 @@ def test_agreement_with_scipy(ours, scipys):
         assert ours(scores, accuracies) == pytest.approx(scipys(scores, accuracies).statistic)
 
 
-@pytest.mark.parametrize("statistic", CORRELATIONS)
-@pytest.mark.parametrize(("scores", "accuracies"), [([1, 1], [1, 2]), ([1, 2], [5, 5])])
-def test_nothing_ranked_is_nan(statistic, scores, accuracies):
-    assert math.isnan(statistic(scores, accuracies))
-
-
-@pytest.mark.parametrize("statistic", [*CORRELATIONS, regret])
+@pytest.mark.parametrize("statistic", STATISTICS)
 @settings(deadline=None)
 @given(zoo=zoos(), seed=st.integers(0, 99))
-def test_only_the_order_of_scores_matters(statistic, zoo, seed):
-    (scores, accuracies), order = map(np.array, zoo), np.random.default_rng(seed).permutation(len(zoo[0]))
-    value = statistic(*zoo)
-    same = pytest.approx(value, abs=1e-12, nan_ok=True)
-    assert statistic(scores[order], accuracies[order]) == same
-    assert statistic(scores**3 - 40, accuracies) == same
-    if statistic is not regret:  # correlations are symmetric and bounded
-        assert statistic(accuracies, scores) == same
+def test_only_the_order_of_scores_matters_and_that_of_networks_does_not(statistic, zoo, seed):
+    scores, accuracies = zoo
+    value = statistic(scores, accuracies)
+    expected = pytest.approx(value, abs=1e-12, nan_ok=True)
+    order = np.random.default_rng(seed).permutation(len(scores))
+    assert statistic(*np.array(zoo)[:, order]) == expected
+    assert statistic([score**3 - 40 for score in scores], accuracies) == expected
+    if statistic in CORRELATIONS:  # which are symmetric and bounded
+        assert statistic(accuracies, scores) == expected
         assert math.isnan(value) or -1 <= value <= 1
 
 
-@pytest.mark.parametrize("statistic", [*CORRELATIONS, regret])
+@pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("container", [list, tuple, np.array, np.float32, pd.Series])
 def test_containers_and_return_type(statistic, container):
     scores, accuracies = container([1, 2, 4]), container([60, 80, 70])
     value = statistic(scores, accuracies)
-    assert type(value) is float
-    assert value == statistic([1, 2, 4], [60, 80, 70])
-    assert list(scores) == [1, 2, 4]
-    assert list(accuracies) == [60, 80, 70]
-
-
-@pytest.mark.parametrize(("scores", "k", "expected"), [
-    ([4, 3, 2, 1], 1, 30), ([4, 3, 2, 1], 2, 10), ([4, 3, 2, 1], 3, 10), ([4, 3, 2, 1], 4, 0),
-    ([4, 3, 3, 1], 2, 20),  # second place open between the second and third network: 10 or 30
-    ([1, 1, 1, 1], 1, 20),  # one of four at random: (30 + 10 + 40 + 0) / 4
-    ([4, 4, 2, 1], 2, 10),  # the tie lies inside the top 2, so nothing is open
-])  # fmt: skip
-def test_regret_by_hand(scores, k, expected):
-    assert regret(scores, [60, 80, 50, 90], k) == pytest.approx(expected)
+    assert type(value) is float and value == statistic([1, 2, 4], [60, 80, 70])
+    assert list(scores) == [1, 2, 4] and list(accuracies) == [60, 80, 70]
 
 
 @settings(deadline=None)
-@given(zoo=zoos(), data=st.data())
-def test_regret_is_the_mean_over_all_ways_to_break_ties(zoo, data):
+@given(zoo=zoos())
+def test_regret_is_the_mean_over_all_ways_to_break_ties_and_falls_to_zero_as_k_grows(zoo):
     scores, accuracies = zoo
-    k = data.draw(st.integers(1, len(scores)))
-    tops = [top for top in itertools.combinations(range(len(scores)), k) if _is_top(scores, top)]
-    losses = [max(accuracies) - max(accuracies[i] for i in top) for top in tops]
-    assert regret(scores, accuracies, k) == pytest.approx(np.mean(losses))
-    assert k == len(scores) or regret(scores, accuracies, k + 1) <= regret(scores, accuracies, k) + 1e-12
+    networks = range(len(scores))
+    losses = [regret(scores, accuracies, k + 1) for k in networks]
+    for k in networks:
+        largest = sum(sorted(scores, reverse=True)[: k + 1])
+        tops = [top for top in itertools.combinations(networks, k + 1) if sum(scores[i] for i in top) == largest]
+        assert losses[k] == pytest.approx(np.mean([max(accuracies) - max(accuracies[i] for i in top) for top in tops]))
+    assert losses[-1] == 0 and losses[0] == regret(scores, accuracies)
+    assert all(b <= a + 1e-12 for a, b in itertools.pairwise(losses))
 
 
-def _is_top(scores, members):
-    left_out = [score for i, score in enumerate(scores) if i not in members]
-    return not left_out or min(scores[i] for i in members) >= max(left_out)
-
-
-def test_large_tie_does_not_overflow():
-    accuracies = np.arange(2000.0)
-    # The largest of 1000 numbers drawn from 0, ..., 1999 is 1000 * 2001 / 1001 - 1 on average.
-    expected = 1999 - (1000 * 2001 / 1001 - 1)
-    assert regret(np.zeros(2000), accuracies, 1000) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("scores", "tolerance", "expected"), [
-    ([1, 2, 3], 0, []), ([1.0, 0.5, 1.0, 0.5, 0.7], 0, [[0, 2], [1, 3]]), ([0, 5, 1, 2, 9], 1, [[0, 2, 3]]),
-    ([0, 5, 1, 2, 9], 0.5, []), ([7, 7], 0, [[0, 1]]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("scores", "tolerance", "expected"),
+    [
+        ([1, 2, 3], 0, []),
+        ([1.0, 0.5, 1.0, 0.5, 0.7], 0, [[0, 2], [1, 3]]),
+        ([0, 5, 1, 2, 9], 1, [[0, 2, 3]]),
+        ([0, 5, 1, 2, 9], 0.5, []),
+        ([7, 7], 0, [[0, 1]]),
+    ],
+)
 def test_ties_by_hand(scores, tolerance, expected):
     assert ties(scores, tolerance) == expected
 
 
 @settings(deadline=None)
 @given(zoo=zoos())
-def test_tied_networks_have_equal_scores(zoo):
+def test_ties_are_all_groups_of_equal_scores_the_highest_first(zoo):
     scores, _ = zoo
-    groups = ties(scores)
-    assert all(len({scores[i] for i in group}) == 1 for group in groups)
-    repeated = [i for i, score in enumerate(scores) if scores.count(score) > 1]
-    assert sorted(itertools.chain(*groups)) == repeated
+    groups = [[i for i, score in enumerate(scores) if score == value] for value in sorted(set(scores), reverse=True)]
+    assert ties(scores) == [group for group in groups if len(group) > 1]
 
 
 def test_mean_interval_approaches_the_normal_interval():
@@ -139,93 +138,68 @@ def test_mean_interval_approaches_the_normal_interval():
     assert mean_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
 
 
-def test_chance_level_of_two_and_three_networks_is_exact():
+def scipys_tau(scores, accuracies):
+    return stats.weightedtau(scores, accuracies).statistic
+
+
+def test_chance_level_of_few_networks_is_exact():
     assert chance_level(2) == (0, 1, 1)
-    values = np.array([1, 6 / 11, 2 / 11, -4 / 11, -4 / 11, -1])
     chance = chance_level(3, level=0.6)
-    assert chance == pytest.approx((0, values.std(), 2 / 11))
+    assert chance == pytest.approx((0, np.std([1, 6 / 11, 2 / 11, -4 / 11, -4 / 11, -1]), 2 / 11))
     assert [type(value) for value in chance] == [float, float, float]
+    for n in (4, 6):
+        values = np.array([scipys_tau(order, range(n)) for order in itertools.permutations(range(n))])
+        chance = chance_level(n, seed=1)
+        assert chance == chance_level(n, seed=2)
+        assert chance[:2] == pytest.approx((np.mean(values), np.std(values)))
+        assert np.mean(values > chance.quantile + 1e-9) <= 0.05 < np.mean(values > chance.quantile - 1e-9)
 
 
-@pytest.mark.parametrize("n", [4, 6])
-def test_enumeration_agrees_with_scipy(n):
-    values = [stats.weightedtau(order, range(n)).statistic for order in itertools.permutations(range(n))]
-    chance = chance_level(n, seed=1)
-    assert chance == chance_level(n, seed=2)
-    assert chance[:2] == pytest.approx((np.mean(values), np.std(values)))
-    assert np.mean(np.array(values) > chance.quantile + 1e-9) <= 0.05
-    assert np.mean(np.array(values) > chance.quantile - 1e-9) > 0.05
-
-
-def test_random_orders_agree_with_scipy():
-    def scipys(scores, accuracies):
-        return stats.weightedtau(scores, accuracies).statistic
-
+def test_random_orders_agree_with_scipy_and_with_known_values():
     fast = chance_level(11, permutations=200, seed=4)
-    slow = chance_level(11, scipys, permutations=200, seed=4)
-    assert fast == pytest.approx(slow, abs=1e-12)
-
-
-def test_chance_level_of_eleven_networks():
-    # 3 million orders gave sd 0.2783 and 95 % point 0.4711; the tolerances are
-    # four standard errors of 10,000 orders.
+    assert fast == pytest.approx(chance_level(11, scipys_tau, permutations=200, seed=4), abs=1e-12)
+    # 3 million orders gave sd 0.2783 and 95 % point 0.4711; the tolerances are four standard errors of 10,000 orders.
     chance = chance_level(11)
     assert chance.mean == pytest.approx(0, abs=0.0112)
     assert chance.sd == pytest.approx(0.2783, abs=0.008)
     assert chance.quantile == pytest.approx(0.4711, abs=0.024)
+    sd = math.sqrt(2 * (2 * 12 + 5) / (9 * 12 * 11))  # of tau, for n = 12
+    assert chance_level(12, kendall_tau, permutations=500).sd == pytest.approx(sd, rel=0.1)
 
 
-def test_chance_level_of_kendall_tau_has_the_known_variance():
-    n = 12
-    chance = chance_level(n, kendall_tau, permutations=500)
-    variance = 2 * (2 * n + 5) / (9 * n * (n - 1))
-    assert chance.sd == pytest.approx(math.sqrt(variance), rel=0.1)
-
-
-LENGTHS = "scores and accuracies must have the same length, one number per network, got 4 scores and 3 accuracies"
+UNEQUAL = "scores and accuracies must have the same length, one number per network, got 4 scores and 3 accuracies"
 BAD_PAIRS = [
-    (([1, 2, 3, 4], [1, 2, 3]), LENGTHS),
-    ((pd.Series([1, 2, 3, 4], list("abca")), pd.Series([1, 2, 3], list("abc"))), LENGTHS),
-    (([[1, 2]], [1, 2]), "scores must be one-dimensional, got shape (1, 2)"),
-    ((3.0, [1, 2]), "scores must be one-dimensional, got shape ()"),
-    (([1, 2, math.nan], [1, 2, 3]), "scores must be finite, got nan at position 2"),
-    (([1, 2, 3], [-math.inf, 2, 3]), "accuracies must be finite, got -inf at position 0"),
-    (
-        (["a", "b"], [1, 2]),
-        "scores: expected numbers, got list: dtype='numeric' is not compatible with arrays of bytes/strings."
-        "Convert your data to numeric values explicitly instead.",
-    ),
-    (
-        (pd.Series([1, 2], ["a", "b"]), pd.Series([1, 2], ["b", "a"])),
-        "scores and accuracies must list the networks in the same order, got 'a' and 'b' at position 0",
-    ),
-    (([1], [1]), "scores must hold at least 2 numbers, got 1"),
-]
-BAD_ARGUMENTS = [
-    (regret, ([1, 2], [1, 2], 3), {}, "k must be an integer from 1 to 2, got 3"),
-    (regret, ([1, 2], [1, 2], 0), {}, "k must be an integer from 1 to 2, got 0"),
-    (regret, ([1, 2], [1, 2], 1.5), {}, "k must be an integer from 1 to 2, got 1.5"),
-    (ties, ([1],), {}, "scores must hold at least 2 numbers, got 1"),
-    (ties, ([1, 2], -0.1), {}, "tolerance must be a finite number, 0 or more, got -0.1"),
-    (ties, ([1, 2], math.nan), {}, "tolerance must be a finite number, 0 or more, got nan"),
-    (mean_interval, ([0.5],), {}, "values must hold at least 2 numbers, got 1"),
-    (mean_interval, ([0.5, math.nan],), {}, "values must be finite, got nan at position 1"),
-    (mean_interval, ([0.5, 0.6],), {"level": 0}, "level must be between 0 and 1, both excluded, got 0"),
-    (mean_interval, ([0.5, 0.6],), {"resamples": -1}, "resamples must be an integer of 1 or more, got -1"),
-    (chance_level, (1,), {}, "n must be an integer of 2 or more, got 1"),
-    (chance_level, (11.0,), {}, "n must be an integer of 2 or more, got 11.0"),
-    (chance_level, (11,), {"level": 95}, "level must be between 0 and 1, both excluded, got 95"),
-    (chance_level, (11,), {"permutations": 0}, "permutations must be an integer of 1 or more, got 0"),
-]
-PAIRED = [(statistic, pair, {}, message) for statistic in (*CORRELATIONS, regret) for pair, message in BAD_PAIRS]
+    ([1], [1], "scores must hold at least 2 numbers, got 1"),
+    ([1, 2, 3, 4], [1, 2, 3], UNEQUAL),
+    (pd.Series([1, 2, 3, 4], list("abca")), pd.Series([1, 2, 3], list("abc")), UNEQUAL),
+    (pd.Series([1, 2], ["a", "b"]), pd.Series([1, 2], ["b", "a"]), "scores and accuracies must list the networks in the same order, got 'a' and 'b' at position 0"),
+    ([[1, 2]], [1, 2], "scores must be one-dimensional, got shape (1, 2)"),
+    (3.0, [1, 2], "scores must be one-dimensional, got shape ()"),
+    ([1, 2, math.nan], [1, 2, 3], "scores must be finite, got nan at position 2"),
+    ([1, 2, 3], [-math.inf, 2, 3], "accuracies must be finite, got -inf at position 0"),
+    (["a", "b"], [1, 2], "scores: expected numbers, got list: dtype='numeric' is not compatible with arrays of bytes/strings.Convert your data to numeric values explicitly instead."),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("function", "arguments", "options", "message"), PAIRED + BAD_ARGUMENTS)
-def test_bad_input(function, arguments, options, message):
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        *[(partial(statistic, *pair), message) for statistic in STATISTICS for *pair, message in BAD_PAIRS],
+        *[(partial(regret, [1, 2], [1, 2], k), f"k must be an integer from 1 to 2, got {k}") for k in (3, 0, 1.5)],
+        (lambda: ties([1]), "scores must hold at least 2 numbers, got 1"),
+        (lambda: ties([1, 2], -0.1), "tolerance must be a finite number, 0 or more, got -0.1"),
+        (lambda: ties([1, 2], math.nan), "tolerance must be a finite number, 0 or more, got nan"),
+        (lambda: mean_interval([0.5]), "values must hold at least 2 numbers, got 1"),
+        (lambda: mean_interval([0.5, math.nan]), "values must be finite, got nan at position 1"),
+        (lambda: mean_interval([0.5, 0.6], level=0), "level must be between 0 and 1, both excluded, got 0"),
+        (lambda: mean_interval([0.5, 0.6], resamples=-1), "resamples must be an integer of 1 or more, got -1"),
+        (lambda: chance_level(1), "n must be an integer of 2 or more, got 1"),
+        (lambda: chance_level(11.0), "n must be an integer of 2 or more, got 11.0"),
+        (lambda: chance_level(11, level=95), "level must be between 0 and 1, both excluded, got 95"),
+        (lambda: chance_level(11, permutations=0), "permutations must be an integer of 1 or more, got 0"),
+    ],
+)
+def test_bad_input(call, message):
     with pytest.raises(ValueError) as error:
-        function(*arguments, **options)
+        call()
     assert str(error.value) == message
-
-
-def test_series_with_unrelated_labels_are_taken_in_order():
-    assert weighted_tau(pd.Series([1, 2], ["a", "b"]), pd.Series([1, 2])) == 1
