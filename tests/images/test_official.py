@@ -10,21 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
-from image_layouts import (
-    CALTECH,
-    PARTS,
-    VOC,
-    WRITERS,
-    check,
-    expected_of,
-    told,
-    write_aircraft,
-    write_caltech101,
-    write_cifar10,
-    write_flowers,
-    write_pets,
-    write_voc2007,
-)
+from image_layouts import CALTECH, PARTS, VOC, check, held_out, told, write_official
 from PIL import Image
 
 from sfda.benchmark import measures
@@ -37,7 +23,7 @@ BY_HAND = ("cars", "sun397")
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_official(name, tmp_path, any_checksum, monkeypatch):
-    parts, classes = WRITERS[name](tmp_path)
+    parts, classes = write_official(name, tmp_path)
 
     def refuse(*arguments, **options):
         raise AssertionError("an image was opened")
@@ -53,16 +39,17 @@ def test_official(name, tmp_path, any_checksum, monkeypatch):
     assert images.name == name and images.classes == classes and images.measure == OFFICIAL[name].measure
     assert [told(image)[0] for image, _ in items] == images.labels.tolist()
     if name != "caltech101":
-        expected = expected_of(name, parts)
+        if "validation" not in parts:
+            train = parts["train"]
+            parts["validation"], parts["train"] = ([train[i] for i in rows] for rows in held_out(len(train)))
         for part in PARTS:
-            assert [told(image) for image, _ in getattr(images, part)] == expected[part], part
-            assert getattr(images, part).labels.tolist() == [item[0] for item in expected[part]], part
-        assert [told(image) for image, _ in items] == [item for part in PARTS for item in expected[part]]
+            assert [told(image) for image, _ in getattr(images, part)] == parts[part], part
+        assert [told(image) for image, _ in items] == [item for part in PARTS for item in parts[part]]
     assert (images.targets is None) == (name != "voc2007")
 
 
 def test_caltech101_has_thirty_training_images_a_class(tmp_path):
-    write_caltech101(tmp_path)
+    write_official("caltech101", tmp_path)
     images = load_official("caltech101", tmp_path)
     stated = [[told(image)[:2] for image, _ in part] for part in images.parts]
     known = stated[0] + stated[1]  # training and validation
@@ -81,7 +68,7 @@ def test_caltech101_has_thirty_training_images_a_class(tmp_path):
 
 
 def test_voc2007_targets(tmp_path):
-    write_voc2007(tmp_path)
+    write_official("voc2007", tmp_path)
     images = load_official("voc2007", tmp_path)
     rows = [row for part in PARTS for row in VOC[part]]
     expected = [
@@ -101,7 +88,7 @@ def test_voc2007_targets(tmp_path):
 
 
 def test_classes_of_flowers_in_an_older_torchvision(tmp_path, any_checksum, monkeypatch):
-    write_flowers(tmp_path)
+    write_official("flowers", tmp_path)
     monkeypatch.delattr(torchvision.datasets.Flowers102, "classes")
     assert load_official("flowers", tmp_path).classes == [str(i) for i in range(1, 103)]
 
@@ -127,7 +114,7 @@ def test_missing_files(name, tmp_path, download):
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_every_file_is_needed(name, tmp_path, any_checksum):
-    WRITERS[name](tmp_path)
+    write_official(name, tmp_path)
     for file in OFFICIAL[name].files[:8]:
         (tmp_path / file).rename(tmp_path / "away")
         with pytest.raises(FileNotFoundError, match=f"missing: {file};"):
@@ -152,7 +139,7 @@ def test_download(name, tmp_path, any_checksum, monkeypatch):
     def fetch(url, *arguments, **options):
         asked.append(url)
         if len(asked) == 1 or name == "voc2007":  # pets has two archives, one writer
-            WRITERS[name](folder)
+            write_official(name, folder)
         if name == "caltech101":  # its archive is a folder of archives
             (folder / "caltech101" / "caltech-101").mkdir()
             (folder / "caltech101" / "caltech-101.zip").touch()
@@ -202,7 +189,7 @@ class Evil:
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_files_of_cifar_that_are_not_the_published_ones_are_not_opened(name, tmp_path, capsys):
-    WRITERS[name](tmp_path)
+    write_official(name, tmp_path)
     for file in OFFICIAL[name].files:
         (tmp_path / file).write_bytes(pickle.dumps(Evil()))
     with pytest.raises(ValueError, match=f"{name}: the files in .* are not its publisher's .*corrupted"):
@@ -219,7 +206,7 @@ def test_files_of_cifar_that_are_not_the_published_ones_are_not_opened(name, tmp
     ("voc2007", "VOCdevkit/VOC2007/ImageSets/Main/cow_test.txt", "000001 1\n"),
 ])
 def test_damaged_files(name, file, content, tmp_path):
-    WRITERS[name](tmp_path)
+    write_official(name, tmp_path)
     (tmp_path / file).write_text(content)
     with pytest.raises(ValueError, match=f"{name}: the files in .* are not its publisher's") as caught:
         load_official(name, tmp_path)
@@ -227,8 +214,8 @@ def test_damaged_files(name, file, content, tmp_path):
 
 
 def test_official_agrees_with_what_is_published():
-    sizes = published.dataset_sizes().set_index("dataset")
-    judged_by = published.accuracies().query("group == 'supervised'").groupby("dataset").measure.unique()
+    sizes = published.table("dataset_sizes").set_index("dataset")
+    judged_by = published.table("finetune_accuracy", "supervised").groupby("dataset").measure.unique()
     assert list(OFFICIAL) == sorted(OFFICIAL) == sorted(sizes.index) == sorted(judged_by.index)
     for name, official in OFFICIAL.items():
         assert official.name == name and official.n_classes == sizes.n_classes[name]
@@ -251,7 +238,7 @@ def test_names_that_mean_nothing(tmp_path):
 
 @pytest.mark.parametrize("change", ["time", "size", "label", "order", "name"])
 def test_fingerprint(change, tmp_path):
-    write_aircraft(tmp_path)
+    write_official("aircraft", tmp_path)
     before = load_official("aircraft", tmp_path).fingerprint
     assert load_official("aircraft", tmp_path).fingerprint == before
     data = tmp_path / "fgvc-aircraft-2013b" / "data"
@@ -273,11 +260,11 @@ def test_fingerprint(change, tmp_path):
 
 
 def test_fingerprint_of_a_copy_that_keeps_the_times_and_of_packed_files(tmp_path, any_checksum):
-    write_pets(tmp_path / "a")
+    write_official("pets", tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     one, other = (load_official("pets", tmp_path / name) for name in "ab")
     assert one.fingerprint == other.fingerprint
-    write_cifar10(tmp_path)
+    write_official("cifar10", tmp_path)
     before = load_official("cifar10", tmp_path).fingerprint
     os.utime(tmp_path / "cifar-10-batches-py" / "test_batch", ns=(1, 1))
     assert load_official("cifar10", tmp_path).fingerprint != before
