@@ -14,13 +14,9 @@ import torchvision
 from PIL import Image
 from scipy.io import savemat
 
-from sfda.images import official
-from sfda.images.official import OFFICIAL
+from sfda.images.official import VOC_CLASSES
 
 PARTS = ("train", "validation", "test")
-
-
-# --- images that say what they are --------------------------------------------------
 
 
 def colour(label, number, part="train"):
@@ -29,11 +25,6 @@ def colour(label, number, part="train"):
 
 def square(label, number, part="train", size=(12, 9)):
     return Image.new("RGB", size, colour(label, number, part))
-
-
-def paint(path, label, number, part="train"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    square(label, number, part).save(path, quality=95, subsampling=0)
 
 
 def told(image):
@@ -45,154 +36,131 @@ def told(image):
     return round((red - 10) / 10), round(green / 7), PARTS[round((blue - 40) / 80)]
 
 
+def write(root, files):
+    """Files by path: text, bytes, an image by what it has to state, or the content of a .mat file."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, tuple):
+            square(*content).save(path, quality=95, subsampling=0)
+        elif isinstance(content, dict):
+            savemat(path, content)
+        else:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+def write_folder(root, classes=("cat", "dog"), each=4, part="train"):
+    numbers = range(1, each + 1)
+    return write(root, {f"{name}/{n:02}.jpg": (label, n, part) for label, name in enumerate(classes) for n in numbers})
+
+
 def plan(n_classes, each, seed):
     """Labels and numbers of a part's images, in disorder."""
     items = [(label, number) for label in range(n_classes) for number in range(1, each + 1)]
     return [items[i] for i in np.random.default_rng(seed).permutation(len(items))]
 
 
-# --- the official layouts -------------------------------------------------------------
+def pack(path, images, labels, split, classes, names, **change):
+    """An archive of encoded images; `change` makes other arrays of its own, None leaves one out."""
+    content = {
+        "buf": np.frombuffer(b"".join(images), np.uint8), "off": np.cumsum([0] + [len(image) for image in images]),
+        "label": np.array(labels, np.int16), "split": np.array(split, np.uint8), "classes": np.array(classes),
+        "name": np.array(names), "note": np.array("whatever"),
+    }  # fmt: skip
+    content |= {key: value(content) for key, value in change.items()}
+    np.savez(path, **{key: value for key, value in content.items() if value is not None})
+    return path
 
 
-def write_aircraft(folder):
-    data, classes = folder / "fgvc-aircraft-2013b" / "data", ["707-320", "Boeing 717", "F/A-18"]
-    parts = {"train": plan(3, 3, 1), "validation": plan(3, 2, 2), "test": plan(3, 2, 3)}
-    data.mkdir(parents=True)
-    (data / "variants.txt").write_text("".join(f"{name}\n" for name in classes))
-    for k, (part, items) in enumerate(parts.items()):
-        lines = []
-        for label, number in items:
-            name = f"{k}{label}{number:05d}"
-            paint(data / "images" / f"{name}.jpg", label, number, part)
-            lines.append(f"{name} {classes[label]}\n")
-        (data / f"images_variant_{('train', 'val', 'test')[k]}.txt").write_text("".join(lines))
-    return parts, classes
+def encoded(image, kind="PNG"):
+    image.save(buffer := io.BytesIO(), kind)
+    return buffer.getvalue()
+
+
+def archive(path, **change):
+    """A tiny archive: three classes, four training and two test images of each."""
+    rows = plan(3, 6, 0)
+    images = [encoded(square(label, number, "test" if number > 4 else "train")) for label, number in rows]
+    labels, split = [label for label, _ in rows], [number > 4 for _, number in rows]
+    return pack(path, images, labels, split, ["ant", "bee", "cow"], [f"{k}_{n}.png" for k, n in rows], **change)
+
+
+# --- the official layouts: what the images of each part have to state, names of the classes, files by path ------------
+
+
+def planned(n_classes, *each):
+    """What images state by part: training and test, or all three."""
+    names = PARTS if len(each) == 3 else ("train", "test")
+    return {part: [(*item, part) for item in plan(n_classes, n, k)] for k, (part, n) in enumerate(zip(names, each), 1)}
+
+
+def lines(texts):
+    return "".join(f"{text}\n" for text in texts)
+
+
+def listed(classes, each, image, line, more, names=None):
+    """Data sets with one list of images a part; `each` has the images of a class by list."""
+    parts, files = planned(len(classes), *each.values()), dict(more)
+    for k, (file, items) in enumerate(zip(each, parts.values())):
+        files[file] = ""
+        for label, number, part in items:
+            facts = {"k": k, "name": classes[label], "label": label, "id": label + 1, "number": number}
+            files[file] += line.format(**facts) + "\n"
+            files[image.format(**facts)] = label, number, part
+    return parts, names or classes, files
 
 
 CALTECH = {"BACKGROUND_Google": 33, "Faces": 31, "accordion": 34}
 
 
-def write_caltech101(folder):
-    root = folder / "caltech101" / "101_ObjectCategories"
-    for label, (name, n) in enumerate(CALTECH.items()):
-        for number in range(1, n + 1):
-            paint(root / name / f"image_{number:04d}.jpg", label, number)
-    (root / "BACKGROUND_Google" / "tmp").write_bytes(b"left over, as in the publisher's archive")
-    return None, list(CALTECH)
+def caltech101():
+    items = [(name, (label, i + 1)) for label, (name, n) in enumerate(CALTECH.items()) for i in range(n)]
+    files = {f"{name}/image_{item[1]:04}.jpg": item for name, item in items}
+    return None, list(CALTECH), files | {"BACKGROUND_Google/tmp": "left over, as in the publisher's archive"}
 
 
-def write_cars(folder):
-    root = folder / "stanford_cars"
-    classes = ["AM General Hummer SUV 2000", "Acura RL Sedan 2012", "smart fortwo 2012"]
-    parts = {"train": plan(3, 5, 1), "test": plan(3, 3, 2)}
+def cars():
+    parts, classes = planned(3, 5, 3), ["AM General Hummer SUV 2000", "Acura RL Sedan 2012", "smart fortwo 2012"]
+    files = {"devkit/cars_meta.mat": {"class_names": np.array(classes, dtype=object)}}
+    fields = [(name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
     for part, file in (("train", "devkit/cars_train_annos.mat"), ("test", "cars_test_annos_withlabels.mat")):
-        rows = []
-        for i, (label, number) in enumerate(parts[part], 1):
-            paint(root / f"cars_{part}" / f"{i:05d}.jpg", label, number, part)
-            rows.append((1, 2, 3, 4, np.uint8(label + 1), f"{i:05d}.jpg"))
-        fields = [(f, object) for f in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
-        (root / file).parent.mkdir(exist_ok=True)
-        savemat(root / file, {"annotations": np.array(rows, dtype=fields)})
-    savemat(root / "devkit" / "cars_meta.mat", {"class_names": np.array(classes, dtype=object)})
-    return parts, classes
+        named = {f"{i:05}.jpg": item for i, item in enumerate(parts[part], 1)}
+        rows = [(1, 2, 3, 4, np.uint8(label + 1), name) for name, (label, *_) in named.items()]
+        files[file] = {"annotations": np.array(rows, dtype=fields)}
+        files |= {f"cars_{part}/{name}": item for name, item in named.items()}
+    return parts, classes, files
 
 
-def write_cifar(folder, base, files, key, meta, classes):
-    parts = {"train": plan(len(classes), 5, 1), "test": plan(len(classes), 2, 2)}
-    (folder / base).mkdir(parents=True)
-    chunks = [*np.array_split(parts["train"], len(files) - 1), np.array(parts["test"])]
-    for file, items in zip(files, chunks):
-        part = "train" if file != files[-1] else "test"
-        pixels = [np.repeat(colour(label, number, part), 32 * 32) for label, number in items]
-        content = {"data": np.array(pixels, np.uint8), key: [int(label) for label, _ in items]}
-        (folder / base / file).write_bytes(pickle.dumps(content))
-    (folder / base / meta[0]).write_bytes(pickle.dumps({meta[1]: classes}))
-    return parts, classes
+def cifar(batches, key, meta, meta_key, classes):
+    parts, files = planned(len(classes), 5, 2), {meta: pickle.dumps({meta_key: classes})}
+    size = len(parts["train"]) // (len(batches) - 1)
+    batched = [parts["train"][i * size : (i + 1) * size] for i in range(len(batches) - 1)]
+    for batch, items in zip(batches, [*batched, parts["test"]]):
+        pixels = np.array([np.repeat(colour(*item), 32 * 32) for item in items], np.uint8)
+        files[batch] = pickle.dumps({"data": pixels, key: [item[0] for item in items]})
+    return parts, classes, files
 
 
-def write_cifar10(folder):
-    files, meta = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"], ("batches.meta", "label_names")
-    return write_cifar(folder, "cifar-10-batches-py", files, "labels", meta, ["airplane", "truck"])
+def flowers():
+    parts = planned(3, 2, 1, 4)
+    everything = [item for items in parts.values() for item in items]
+    order = np.random.default_rng(4).permutation(len(everything)) + 1  # of the files
+    labels = np.array([item[0] + 1 for item in everything], np.uint8)[np.argsort(order)]
+    ids = np.split(order, np.cumsum([len(items) for items in parts.values()])[:-1])
+    files = {f"jpg/image_{i:05}.jpg": item for i, item in zip(order, everything)}
+    files |= {"imagelabels.mat": {"labels": labels}, "setid.mat": dict(zip(("trnid", "valid", "tstid"), ids))}
+    return parts, torchvision.datasets.Flowers102.classes, files
 
 
-def write_cifar100(folder):
-    files, meta = ["train", "test"], ("meta", "fine_label_names")
-    return write_cifar(folder, "cifar-100-python", files, "fine_labels", meta, ["apple", "bear", "worm"])
-
-
-def write_dtd(folder):
-    root, classes = folder / "dtd" / "dtd", ["banded", "blotchy", "polka-dotted"]
-    parts = {"train": plan(3, 2, 1), "validation": plan(3, 2, 2), "test": plan(3, 3, 3)}
-    (root / "labels").mkdir(parents=True)
-    for k, (part, items) in enumerate(parts.items()):
-        names = [f"{classes[label]}/{classes[label]}_{k}{number:03d}.jpg" for label, number in items]
-        for name, (label, number) in zip(names, items):
-            paint(root / "images" / name, label, number, part)
-        for partition in (1, 2):  # the second one holds other images of each part
-            text = "".join(f"{name}\n" for name in (names if partition == 1 else names[:1]))
-            (root / "labels" / f"{('train', 'val', 'test')[k]}{partition}.txt").write_text(text)
-    return parts, classes
-
-
-def write_flowers(folder):
-    root = folder / "flowers-102"
-    parts = {"train": plan(3, 2, 1), "validation": plan(3, 1, 2), "test": plan(3, 4, 3)}
-    everything = [(part, *item) for part, items in parts.items() for item in items]
-    order = np.random.default_rng(4).permutation(len(everything))  # of the files
-    ids = {part: [] for part in parts}
-    labels = np.zeros(len(everything), np.uint8)
-    for k, (part, label, number) in enumerate(everything):
-        paint(root / "jpg" / f"image_{order[k] + 1:05d}.jpg", label, number, part)
-        ids[part].append(order[k] + 1)
-        labels[order[k]] = label + 1
-    savemat(root / "imagelabels.mat", {"labels": labels})
-    savemat(root / "setid.mat", {"trnid": ids["train"], "valid": ids["validation"], "tstid": ids["test"]})
-    return parts, torchvision.datasets.Flowers102.classes
-
-
-def write_food(folder):
-    root, classes = folder / "food-101", ["apple_pie", "baby_back_ribs", "waffles"]
-    parts = {"train": [], "test": []}
-    (root / "meta").mkdir(parents=True)
-    for part, each in (("train", 5), ("test", 2)):
-        listed = {}
-        for label in (2, 0, 1):  # the file need not be sorted
-            listed[classes[label]] = [f"{classes[label]}/{part}{number}" for number in range(each, 0, -1)]
-            parts[part] += [(label, number) for number in range(each, 0, -1)]
-        (root / "meta" / f"{part}.json").write_text(json.dumps(listed))
-        for label, number in parts[part]:
-            paint(root / "images" / classes[label] / f"{part}{number}.jpg", label, number, part)
-    return parts, classes
-
-
-def write_pets(folder):
-    root, names = folder / "oxford-iiit-pet", ["Abyssinian", "american_bulldog", "staffordshire_bull_terrier"]
-    parts = {"train": plan(3, 5, 1), "test": plan(3, 2, 2)}
-    (root / "annotations").mkdir(parents=True)
-    for part, items in parts.items():
-        lines = []
-        for label, number in items:
-            name = f"{names[label]}_{number + 100 * (part == 'test')}"
-            paint(root / "images" / f"{name}.jpg", label, number, part)
-            lines.append(f"{name} {label + 1} {1 + (label > 0)} 1\n")
-        (root / "annotations" / f"{'trainval' if part == 'train' else 'test'}.txt").write_text("".join(lines))
-    return parts, ["Abyssinian", "American Bulldog", "Staffordshire Bull Terrier"]
-
-
-def write_sun397(folder):
-    root, classes = folder / "SUN397", ["abbey", "apartment_building/outdoor", "bar", "barn"]
-    parts = {"train": plan(4, 3, 1), "test": plan(4, 2, 2)}
-    root.mkdir(parents=True)
-    (root / "ClassName.txt").write_text("".join(f"/{name[0]}/{name}\n" for name in classes))
-    for part, file in (("train", "Training_01.txt"), ("test", "Testing_01.txt")):
-        lines = []
-        for label, number in parts[part]:
-            name = f"{classes[label][0]}/{classes[label]}/sun_{part}{number}.jpg"
-            paint(root / name, label, number, part)
-            lines.append(f"/{name}\n")
-        (root / file).write_text("".join(lines), newline="\r\n")
-    paint(root / "a" / "abbey" / "sun_in_no_list.jpg", 0, 30)
-    return parts, classes
+def food():
+    parts, files, classes = {}, {}, ["apple_pie", "baby_back_ribs", "waffles"]
+    for part, numbers in (("train", (5, 4, 3, 2, 1)), ("test", (2, 1))):
+        parts[part] = [(label, n, part) for label in (2, 0, 1) for n in numbers]  # the file need not be sorted
+        names = {classes[label]: [f"{classes[label]}/{part}{n}" for n in numbers] for label in (2, 0, 1)}
+        files[f"meta/{part}.json"] = json.dumps(names)
+        files |= {f"images/{classes[label]}/{part}{n}.jpg": (label, n, part) for label, n, _ in parts[part]}
+    return parts, classes, files
 
 
 # Classes that are shown, and those that are only by difficult objects.
@@ -203,28 +171,53 @@ VOC = {
 }
 
 
-def voc_label(shown, difficult):
-    return min(official.VOC_CLASSES.index(name) for name in shown or difficult)
-
-
-def write_voc2007(folder):
-    root, parts, i = folder / "VOCdevkit" / "VOC2007", {}, 0
-    lists = root / "ImageSets" / "Main"
-    lists.mkdir(parents=True, exist_ok=True)
+def voc2007():
+    parts, files, i = {}, {}, 0
     for (part, rows), published_as in zip(VOC.items(), ("train", "val", "test")):
-        parts[part] = [(voc_label(*row), number) for number, row in enumerate(rows, 1)]
-        names = [f"{(i := i + 1) * 7:06d}" for _ in rows]
-        for name, (label, number) in zip(names, parts[part]):
-            paint(root / "JPEGImages" / f"{name}.jpg", label, number, part)
-        (lists / f"{published_as}.txt").write_text("".join(f"{name}\n" for name in names))
-        for name in official.VOC_CLASSES:
+        labels = [min(VOC_CLASSES.index(name) for name in shown or difficult) for shown, difficult in rows]
+        parts[part] = [(label, number, part) for number, label in enumerate(labels, 1)]
+        names = [f"{(i := i + 1) * 7:06}" for _ in rows]
+        files |= {f"JPEGImages/{name}.jpg": item for name, item in zip(names, parts[part])}
+        files[f"ImageSets/Main/{published_as}.txt"] = lines(names)
+        for name in VOC_CLASSES:
             marks = [" 1" if name in shown else " 0" if name in hard else "-1" for shown, hard in rows]
-            text = "".join(f"{image} {mark}\n" for image, mark in zip(names, marks))
-            (lists / f"{name}_{published_as}.txt").write_text(text)
-    return parts, list(official.VOC_CLASSES)
+            files[f"ImageSets/Main/{name}_{published_as}.txt"] = lines(map(" ".join, zip(names, marks)))
+    return parts, list(VOC_CLASSES), files
 
 
-WRITERS = {name: globals()[f"write_{name}"] for name in OFFICIAL}
+VARIANTS, PLACES = ["707-320", "Boeing 717", "F/A-18"], ["abbey", "apartment_building/outdoor", "bar", "barn"]
+PETS = ["Abyssinian", "american_bulldog", "staffordshire_bull_terrier"]
+LAYOUTS = {
+    "aircraft": ("fgvc-aircraft-2013b/data", listed, VARIANTS,
+        {"images_variant_train.txt": 3, "images_variant_val.txt": 2, "images_variant_test.txt": 2},
+        "images/{k}{label}{number:05}.jpg", "{k}{label}{number:05} {name}", {"variants.txt": lines(VARIANTS)}),
+    "caltech101": ("caltech101/101_ObjectCategories", caltech101), "cars": ("stanford_cars", cars),
+    "cifar10": ("cifar-10-batches-py", cifar, [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"],
+        "labels", "batches.meta", "label_names", ["airplane", "truck"]),
+    "cifar100": ("cifar-100-python", cifar, ["train", "test"],
+        "fine_labels", "meta", "fine_label_names", ["apple", "bear", "worm"]),
+    "dtd": ("dtd/dtd", listed, ["banded", "blotchy", "polka-dotted"],
+        {"labels/train1.txt": 2, "labels/val1.txt": 2, "labels/test1.txt": 3},
+        "images/{name}/{name}_{k}{number:03}.jpg", "{name}/{name}_{k}{number:03}.jpg",
+        # The second partition holds other images of each part.
+        {f"labels/{part}2.txt": f"banded/banded_{k}001.jpg\n" for k, part in enumerate(("train", "val", "test"))}),
+    "flowers": ("flowers-102", flowers), "food": ("food-101", food),
+    "pets": ("oxford-iiit-pet", listed, PETS, {"annotations/trainval.txt": 5, "annotations/test.txt": 2},
+        "images/{name}_{k}{number:02}.jpg", "{name}_{k}{number:02} {id} 1 1", {},
+        ["Abyssinian", "American Bulldog", "Staffordshire Bull Terrier"]),
+    "sun397": ("SUN397", listed, PLACES, {"Training_01.txt": 3, "Testing_01.txt": 2},
+        "{name[0]}/{name}/sun_{k}{number}.jpg", "/{name[0]}/{name}/sun_{k}{number}.jpg\r",
+        {"ClassName.txt": lines(f"/{name[0]}/{name}" for name in PLACES), "a/abbey/sun_in_no_list.jpg": (0, 30)}),
+    "voc2007": ("VOCdevkit/VOC2007", voc2007),
+}  # fmt: skip
+
+
+def write_official(name, folder):
+    """Writes a data set's tiny layout; what the images of each part have to state, and the names of the classes."""
+    root, make, *options = LAYOUTS[name]
+    parts, classes, files = make(*options)
+    write(folder / root, files)
+    return parts, classes
 
 
 def held_out(n):
@@ -232,15 +225,6 @@ def held_out(n):
     rows = list(range(n))
     np.random.RandomState(0).shuffle(rows)
     return sorted(rows[: n // 5]), sorted(rows[n // 5 :])
-
-
-def expected_of(name, parts):
-    """Label, number and part that every image has to state, by part."""
-    stated = {part: [(*item, part) for item in items] for part, items in parts.items()}
-    if "validation" not in stated:
-        train = stated["train"]
-        stated["validation"], stated["train"] = ([train[i] for i in rows] for rows in held_out(len(train)))
-    return stated
 
 
 def check(images, n_classes):
@@ -258,27 +242,3 @@ def check(images, n_classes):
     with pytest.raises(IndexError):
         images.train[len(images.train)]
     return items
-
-
-def write_folder(root, classes=("cat", "dog"), each=4, part="train"):
-    for label, name in enumerate(classes):
-        for number in range(1, each + 1):
-            paint(root / name / f"{number:02d}.jpg", label, number, part)
-    return root
-
-
-def archive(path, **change):
-    """A tiny archive: three classes, four training and two test images of each."""
-    files, rows = [], plan(3, 6, 0)
-    for label, number in rows:
-        square(label, number, "test" if number > 4 else "train").save(buffer := io.BytesIO(), "png")
-        files.append(np.frombuffer(buffer.getvalue(), np.uint8))
-    content = {
-        "buf": np.concatenate(files), "off": np.cumsum([0] + [len(file) for file in files]),
-        "label": np.array([label for label, _ in rows], np.int16),
-        "split": np.array([number > 4 for _, number in rows], np.uint8), "classes": np.array(["ant", "bee", "cow"]),
-        "name": np.array([f"{label}_{number}.png" for label, number in rows]), "note": np.array("whatever"),
-    }  # fmt: skip
-    content |= {key: value(content) for key, value in change.items()}
-    np.savez(path, **{key: value for key, value in content.items() if value is not None})
-    return path

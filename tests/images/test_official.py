@@ -10,21 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
-from image_layouts import (
-    CALTECH,
-    PARTS,
-    VOC,
-    WRITERS,
-    check,
-    expected_of,
-    told,
-    write_aircraft,
-    write_caltech101,
-    write_cifar10,
-    write_flowers,
-    write_pets,
-    write_voc2007,
-)
+from image_layouts import CALTECH, PARTS, VOC, check, held_out, told, write, write_official
 from PIL import Image
 
 from sfda.benchmark import measures
@@ -37,7 +23,7 @@ BY_HAND = ("cars", "sun397")
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_official(name, tmp_path, any_checksum, monkeypatch):
-    parts, classes = WRITERS[name](tmp_path)
+    parts, classes = write_official(name, tmp_path)
 
     def refuse(*arguments, **options):
         raise AssertionError("an image was opened")
@@ -46,23 +32,23 @@ def test_official(name, tmp_path, any_checksum, monkeypatch):
         patched.setattr(Image, "open", refuse)
         patched.setattr(Image, "fromarray", refuse)
         images = load_official(name, tmp_path)
-        assert len(images.labels) == len(images.everything)
         patched.setenv("SFDA_IMAGES", str(tmp_path))
         assert load_images(name).fingerprint == images.fingerprint
     items = check(images, len(classes))
     assert images.name == name and images.classes == classes and images.measure == OFFICIAL[name].measure
     assert [told(image)[0] for image, _ in items] == images.labels.tolist()
     if name != "caltech101":
-        expected = expected_of(name, parts)
+        if "validation" not in parts:
+            train = parts["train"]
+            parts["validation"], parts["train"] = ([train[i] for i in rows] for rows in held_out(len(train)))
         for part in PARTS:
-            assert [told(image) for image, _ in getattr(images, part)] == expected[part], part
-            assert getattr(images, part).labels.tolist() == [item[0] for item in expected[part]], part
-        assert [told(image) for image, _ in items] == [item for part in PARTS for item in expected[part]]
+            assert [told(image) for image, _ in getattr(images, part)] == parts[part], part
+        assert [told(image) for image, _ in items] == [item for part in PARTS for item in parts[part]]
     assert (images.targets is None) == (name != "voc2007")
 
 
 def test_caltech101_has_thirty_training_images_a_class(tmp_path):
-    write_caltech101(tmp_path)
+    write_official("caltech101", tmp_path)
     images = load_official("caltech101", tmp_path)
     stated = [[told(image)[:2] for image, _ in part] for part in images.parts]
     known = stated[0] + stated[1]  # training and validation
@@ -81,27 +67,23 @@ def test_caltech101_has_thirty_training_images_a_class(tmp_path):
 
 
 def test_voc2007_targets(tmp_path):
-    write_voc2007(tmp_path)
+    write_official("voc2007", tmp_path)
     images = load_official("voc2007", tmp_path)
     rows = [row for part in PARTS for row in VOC[part]]
-    expected = [
-        [1 if name in shown else -1 if name in hard else 0 for name in datasets.VOC_CLASSES] for shown, hard in rows
-    ]
+    expected = [[1 if name in shown else -(name in hard) for name in datasets.VOC_CLASSES] for shown, hard in rows]
     assert images.targets.tolist() == expected and images.targets.dtype == np.int8
     # The first by the alphabet that is shown; where only difficult objects are, the first of those.
-    assert [images.classes[label] for label in images.labels] == [
-        "car", "aeroplane", "cow", "dog", "sheep", "cat", "boat", "person", "bird"
-    ]  # fmt: skip
-    file = tmp_path / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main" / "dog_val.txt"
-    cat = file.with_name("cat_val.txt")
-    file.write_text(file.read_text().replace(" 1", "-1"))
-    cat.write_text(cat.read_text().replace(" 0", "-1"))
+    first = "car aeroplane cow dog sheep cat boat person bird"
+    assert " ".join(images.classes[label] for label in images.labels) == first
+    for name, mark in (("dog", " 1"), ("cat", " 0")):
+        file = tmp_path / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main" / f"{name}_val.txt"
+        file.write_text(file.read_text().replace(mark, "-1"))
     with pytest.raises(ValueError, match="voc2007: the files in .*VOCdevkit are not .*000028.jpg shows none"):
         load_official("voc2007", tmp_path)
 
 
 def test_classes_of_flowers_in_an_older_torchvision(tmp_path, any_checksum, monkeypatch):
-    write_flowers(tmp_path)
+    write_official("flowers", tmp_path)
     monkeypatch.delattr(torchvision.datasets.Flowers102, "classes")
     assert load_official("flowers", tmp_path).classes == [str(i) for i in range(1, 103)]
 
@@ -112,22 +94,19 @@ def test_missing_files(name, tmp_path, download):
     official = OFFICIAL[name]
     with pytest.raises(FileNotFoundError) as caught:
         load_official(name, tmp_path / "none", download=download)
-    message = str(caught.value)
+    message, by_hand = str(caught.value), name in BY_HAND
     assert message.startswith(f"{name}: {official.title} is not all in {tmp_path / 'none'}; missing: ")
     assert official.files[0] in message and "\n" not in message
-    if name in BY_HAND:
-        assert message.endswith(f"; {official.by_hand}") and "https://" in official.by_hand
-        assert "download=True" not in message and "failed" not in message and not (tmp_path / "none").exists()
-    elif download:
-        assert "; the download failed (URLError: " in message
-        assert message.endswith(f"try again, or put it there by hand from {official.source}")
-    else:
-        assert message.endswith(f"; download=True fetches it, or put it there by hand from {official.source}")
+    assert message.endswith(official.by_hand if by_hand else f"put it there by hand from {official.source}")
+    assert ("the download failed (URLError: " in message) == (download and not by_hand)
+    assert ("download=True" in message) == (not download and not by_hand)
+    if by_hand:
+        assert "https://" in official.by_hand and not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_every_file_is_needed(name, tmp_path, any_checksum):
-    WRITERS[name](tmp_path)
+    write_official(name, tmp_path)
     for file in OFFICIAL[name].files[:8]:
         (tmp_path / file).rename(tmp_path / "away")
         with pytest.raises(FileNotFoundError, match=f"missing: {file};"):
@@ -139,23 +118,17 @@ def test_every_file_is_needed(name, tmp_path, any_checksum):
     assert load_official(name, tmp_path)
 
 
-MODULES = {
-    "aircraft": "fgvc_aircraft", "caltech101": "caltech", "cifar10": "cifar", "cifar100": "cifar",
-    "dtd": "dtd", "flowers": "flowers102", "food": "food101", "pets": "oxford_iiit_pet", "voc2007": "voc",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", datasets._DOWNLOADS)
 def test_download(name, tmp_path, any_checksum, monkeypatch):
-    asked, module, folder = [], f"torchvision.datasets.{MODULES[name]}", tmp_path / "new" / "folder"
+    asked, folder = [], tmp_path / "new" / "folder"
+    module = getattr(torchvision.datasets, datasets._DOWNLOADS[name][0]).__module__
 
     def fetch(url, *arguments, **options):
         asked.append(url)
         if len(asked) == 1 or name == "voc2007":  # pets has two archives, one writer
-            WRITERS[name](folder)
+            write_official(name, folder)
         if name == "caltech101":  # its archive is a folder of archives
-            (folder / "caltech101" / "caltech-101").mkdir()
-            (folder / "caltech101" / "caltech-101.zip").touch()
+            write(folder / "caltech101", {"caltech-101/x.tar": "", "caltech-101.zip": ""})
 
     monkeypatch.setattr(f"{module}.download_and_extract_archive", fetch)
     if name == "flowers":
@@ -200,35 +173,27 @@ class Evil:
         return (print, ("code was run",))
 
 
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_files_of_cifar_that_are_not_the_published_ones_are_not_opened(name, tmp_path, capsys):
-    WRITERS[name](tmp_path)
-    for file in OFFICIAL[name].files:
-        (tmp_path / file).write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(ValueError, match=f"{name}: the files in .* are not its publisher's .*corrupted"):
-        load_official(name, tmp_path)
-    assert "code was run" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("name", "file", "content"), [
-    ("aircraft", "fgvc-aircraft-2013b/data/images_variant_val.txt", "0000001 Concorde\n"),
-    ("food", "food-101/meta/test.json", '{"apple_pie": ["apple_pie/1"], "sushi": []}'),
-    ("food", "food-101/meta/train.json", "{"), ("sun397", "SUN397/Testing_01.txt", "/z/zoo/sun_a.jpg\n"),
-    ("pets", "oxford-iiit-pet/annotations/test.txt", "Abyssinian_1 1\n"),
-    ("cars", "stanford_cars/devkit/cars_train_annos.mat", "no such format"),
-    ("voc2007", "VOCdevkit/VOC2007/ImageSets/Main/cow_test.txt", "000001 1\n"),
+@pytest.mark.parametrize(("name", "files"), [
+    ("aircraft", {"fgvc-aircraft-2013b/data/images_variant_val.txt": "0000001 Concorde\n"}),
+    ("food", {"food-101/meta/test.json": '{"apple_pie": ["apple_pie/1"], "sushi": []}'}),
+    ("food", {"food-101/meta/train.json": "{"}), ("sun397", {"SUN397/Testing_01.txt": "/z/zoo/sun_a.jpg\n"}),
+    ("pets", {"oxford-iiit-pet/annotations/test.txt": "Abyssinian_1 1\n"}),
+    ("cars", {"stanford_cars/devkit/cars_train_annos.mat": "no such format"}),
+    ("voc2007", {"VOCdevkit/VOC2007/ImageSets/Main/cow_test.txt": "000001 1\n"}),
+    *((name, dict.fromkeys(OFFICIAL[name].files, pickle.dumps(Evil()))) for name in ("cifar10", "cifar100")),
 ])
-def test_damaged_files(name, file, content, tmp_path):
-    WRITERS[name](tmp_path)
-    (tmp_path / file).write_text(content)
+def test_damaged_files_and_pickles_that_are_not_the_published_ones(name, files, tmp_path, capsys):
+    write_official(name, tmp_path)
+    write(tmp_path, files)
     with pytest.raises(ValueError, match=f"{name}: the files in .* are not its publisher's") as caught:
         load_official(name, tmp_path)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "code was run" not in capsys.readouterr().out
+    assert ("corrupted" in str(caught.value)) == name.startswith("cifar")  # by its checksum: it is not opened
 
 
 def test_official_agrees_with_what_is_published():
-    sizes = published.dataset_sizes().set_index("dataset")
-    judged_by = published.accuracies().query("group == 'supervised'").groupby("dataset").measure.unique()
+    sizes = published.table("dataset_sizes").set_index("dataset")
+    judged_by = published.table("finetune_accuracy", "supervised").groupby("dataset").measure.unique()
     assert list(OFFICIAL) == sorted(OFFICIAL) == sorted(sizes.index) == sorted(judged_by.index)
     for name, official in OFFICIAL.items():
         assert official.name == name and official.n_classes == sizes.n_classes[name]
@@ -246,16 +211,13 @@ def test_names_that_mean_nothing(tmp_path):
         load_images("cifar-10")
 
 
-# --- the fingerprint ----------------------------------------------------------------
-
-
 @pytest.mark.parametrize("change", ["time", "size", "label", "order", "name"])
 def test_fingerprint(change, tmp_path):
-    write_aircraft(tmp_path)
+    write_official("aircraft", tmp_path)
     before = load_official("aircraft", tmp_path).fingerprint
     assert load_official("aircraft", tmp_path).fingerprint == before
-    data = tmp_path / "fgvc-aircraft-2013b" / "data"
-    image, listed = data / "images" / "0000001.jpg", data / "images_variant_train.txt"
+    listed = tmp_path / "fgvc-aircraft-2013b" / "data" / "images_variant_train.txt"
+    image, text = listed.parent / "images" / "0000001.jpg", listed.read_text()
     if change == "time":
         os.utime(image, ns=(1, 1))
     elif change == "size":
@@ -263,21 +225,21 @@ def test_fingerprint(change, tmp_path):
         image.write_bytes(image.read_bytes() + b"\0")
         os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     elif change == "label":
-        listed.write_text(listed.read_text().replace("0000001 707-320", "0000001 F/A-18"))
+        listed.write_text(text.replace("0000001 707-320", "0000001 F/A-18"))
     elif change == "order":
-        listed.write_text("".join(reversed(listed.read_text().splitlines(keepends=True))))
+        listed.write_text("".join(reversed(text.splitlines(keepends=True))))
     else:
         image.rename(image.with_name("0000009.jpg"))
-        listed.write_text(listed.read_text().replace("0000001 ", "0000009 "))
+        listed.write_text(text.replace("0000001 ", "0000009 "))
     assert load_official("aircraft", tmp_path).fingerprint != before
 
 
 def test_fingerprint_of_a_copy_that_keeps_the_times_and_of_packed_files(tmp_path, any_checksum):
-    write_pets(tmp_path / "a")
+    write_official("pets", tmp_path / "a")
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     one, other = (load_official("pets", tmp_path / name) for name in "ab")
     assert one.fingerprint == other.fingerprint
-    write_cifar10(tmp_path)
+    write_official("cifar10", tmp_path)
     before = load_official("cifar10", tmp_path).fingerprint
     os.utime(tmp_path / "cifar-10-batches-py" / "test_batch", ns=(1, 1))
     assert load_official("cifar10", tmp_path).fingerprint != before

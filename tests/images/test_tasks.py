@@ -3,12 +3,13 @@
 import bz2
 import gzip
 import hashlib
-import io
 
 import numpy as np
 import pytest
 import torch
+from image_layouts import encoded, pack, write
 from PIL import Image
+from torchvision.datasets import MNIST
 
 from sfda.images import task_images, tasks
 from sfda.images.folders import read_archive
@@ -61,41 +62,23 @@ def check(loaded):
     assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
 
 
-# Small files in the layouts of the data sets ---------------------------------------------
-
-
-def write_idx(path, array, *, packed=True):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
-    data = header + array.astype(np.uint8).tobytes()
-    path.with_name(path.name + ".gz" * packed).write_bytes(gzip.compress(data, 1) if packed else data)
-
-
-def write_idx_pairs(folder, data_set, sizes, *, packed=True):
-    rng, raw = np.random.default_rng(0), folder / data_set / "raw"
+def idx_files(data_set, sizes, *, packed=True):
+    """Random images and their labels in MNIST's format."""
+    rng, files = np.random.default_rng(0), {}
     for part, size in sizes.items():
-        write_idx(raw / f"{part}-images-idx3-ubyte", rng.integers(0, 256, (size, 28, 28)), packed=packed)
-        write_idx(raw / f"{part}-labels-idx1-ubyte", rng.permutation(size) % 10, packed=packed)
-    return folder
+        drawn = {"images-idx3": rng.integers(0, 256, (size, 28, 28)), "labels-idx1": rng.permutation(size) % 10}
+        for kind, array in drawn.items():
+            data = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + np.uint8(array).tobytes()
+            name = f"{data_set}/raw/{part}-{kind}-ubyte"
+            files |= {f"{name}.gz": gzip.compress(data, 1)} if packed else {name: data}
+    return files
 
 
-def encoded(pixels, kind="PNG"):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def write_subset(path, images, labels, split, classes, names):
-    offsets = np.cumsum([0] + [len(image) for image in images])
-    np.savez(path, buf=np.frombuffer(b"".join(images), np.uint8), off=offsets, label=np.array(labels, np.int16),
-             split=np.array(split, np.uint8), classes=np.array(classes), name=np.array(names), note=np.array("a test"))
-
-
-def coded_images(n, side=32):
+def coded_images(n):
     """n different plain images; the colour tells the index, for indices below 8000."""
     index = np.arange(n)
     colour = np.stack([index % 20, index // 20 % 20, index // 400], 1) * 12
-    return np.broadcast_to(colour[:, None, None].astype(np.uint8), (n, side, side, 3))
+    return np.broadcast_to(colour[:, None, None].astype(np.uint8), (n, 32, 32, 3))
 
 
 def decoded(images):
@@ -103,13 +86,8 @@ def decoded(images):
     return red + 20 * green + 400 * blue
 
 
-# The tasks themselves --------------------------------------------------------------------
-
-
 def test_catalogue():
-    assert " ".join(TASKS) == (
-        "digits mnist usps kmnist omniglot cifar10 cifar100 flowers fractals textures counting"
-    )
+    assert " ".join(TASKS) == "digits mnist usps kmnist omniglot cifar10 cifar100 flowers fractals textures counting"
     for name, task in TASKS.items():
         assert name == task.name and "\n" not in task.description and len(task.sizes) == 3
         assert all(size % task.n_classes == 0 for size in task.sizes)
@@ -135,10 +113,7 @@ def test_drawn(name):
     check(load_task(name))
 
 
-# Selection -------------------------------------------------------------------------------
-
-
-def test_selection_is_balanced_disjoint_and_fixed():
+def test_selection_is_balanced_disjoint_and_fixed_and_makes_up_for_a_short_class():
     labels = np.random.default_rng(0).integers(0, 5, 400)
     parts = select(labels, [50, 25, 101])
     assert [len(part) for part in parts] == [50, 25, 101]
@@ -147,9 +122,6 @@ def test_selection_is_balanced_disjoint_and_fixed():
     assert np.bincount(labels[parts[2]]).tolist() == [21, 20, 20, 20, 20]
     assert all(np.array_equal(a, b) for a, b in zip(parts, select(labels, [50, 25, 101])))
     assert not np.array_equal(parts[0], select(labels, [50], seed=1)[0])
-
-
-def test_selection_makes_up_for_a_short_class():
     labels = np.repeat([0, 1, 2], [10, 4, 10])
     first, second = select(labels, [9, 9])
     assert np.bincount(labels[first]).tolist() == [3, 3, 3]
@@ -162,18 +134,13 @@ def test_selection_without_enough_images(labels, n_classes):
         select(labels, [2, 2], n_classes=n_classes)
 
 
-# Sources ---------------------------------------------------------------------------------
-
-
 def test_mnist_packed_or_not(tmp_path):
-    sizes = {"train": 600, "t10k": 2100}
-    write_idx_pairs(tmp_path / "packed", "MNIST", sizes)
-    write_idx_pairs(tmp_path / "plain", "MNIST", sizes, packed=False)
+    for kind in ("packed", "plain"):
+        write(tmp_path / kind, idx_files("MNIST", {"train": 600, "t10k": 2100}, packed=kind == "packed"))
     packed, plain = (load_task("mnist", tmp_path / kind) for kind in ("packed", "plain"))
     check(packed)
     assert same(packed, plain)
     # As torchvision reads them, in the middle of a black frame.
-    MNIST = pytest.importorskip("torchvision.datasets").MNIST
     data = MNIST(tmp_path / "plain", train=False, download=False)
     index = select(data.targets.numpy(), [2000])[0]
     assert torch.equal(plain.test.images[:, 1, 2:-2, 2:-2], data.data[index])
@@ -182,11 +149,11 @@ def test_mnist_packed_or_not(tmp_path):
 
 
 def test_kmnist_needs_only_the_test_file_and_that_whole(tmp_path):
-    check(load_task("kmnist", write_idx_pairs(tmp_path / "whole", "KMNIST", {"t10k": 1900})))
-    few = write_idx_pairs(tmp_path / "few", "KMNIST", {"t10k": 20})
+    check(load_task("kmnist", write(tmp_path / "whole", idx_files("KMNIST", {"t10k": 1900}))))
+    few = write(tmp_path / "few", idx_files("KMNIST", {"t10k": 20}))
     with pytest.raises(ValueError, match="task kmnist in .*: expected 1800 images of 10 classes"):
         load_task("kmnist", few)
-    (few / "KMNIST" / "raw" / "t10k-labels-idx1-ubyte").write_bytes(b"<html>")
+    write(few, {"KMNIST/raw/t10k-labels-idx1-ubyte": "<html>"})
     with pytest.raises(ValueError, match="t10k-labels-idx1-ubyte: expected an idx file"):
         load_task("kmnist", few)
     with pytest.raises(ValueError, match=r"images: expected the shape \(2, 3, 32, 32\)"):
@@ -199,33 +166,23 @@ def test_usps(tmp_path):
         f"{i % 10 + 1} " + " ".join(f"{j + 1}:{value}" for j, value in enumerate(pixels))
         for i, pixels in enumerate(rng.choice([-1, -0.5, 0, 1], (1510, 256)))
     ]
-    (tmp_path / "USPS").mkdir()
-    (tmp_path / "USPS" / "usps.t.bz2").write_bytes(bz2.compress("\n".join(rows).encode(), 1))
+    write(tmp_path, {"USPS/usps.t.bz2": bz2.compress("\n".join(rows).encode(), 1)})
     check(load_task("usps", tmp_path))
 
 
 def test_omniglot_from_subset_or_public_folder(tmp_path):
     rng = np.random.default_rng(0)
-    characters = [
-        f"{alphabet}/character{i + 1:02}"
-        for alphabet, n in (("Balinese", 24), ("Greek", 2), ("Latin", 26)) for i in range(n)
-    ]
-    images, labels, names = [], [], []
+    alphabets = (("Balinese", 24), ("Greek", 2), ("Latin", 26))
+    characters = [f"{alphabet}/character{i + 1:02}" for alphabet, n in alphabets for i in range(n)]
+    labels, names = np.repeat(np.arange(52), 20), [f"{i // 20 + 100:04}_{i % 20 + 1:02}.png" for i in range(52 * 20)]
+    inks = [np.kron(rng.random((15, 15)) < 0.3, np.ones((7, 7), bool)) for _ in names]
+    images = [encoded(Image.fromarray(~ink)) for ink in inks]
     root = tmp_path / "public" / "omniglot-py" / "images_background"
-    for label, character in enumerate(characters):
-        (root / character).mkdir(parents=True)
-        for drawer in range(1, 21):
-            ink = np.kron(rng.random((15, 15)) < 0.3, np.ones((7, 7), bool))
-            images.append(encoded(~ink))
-            labels.append(label)
-            names.append(f"{label + 100:04}_{drawer:02}.png")
-            (root / character / names[-1]).write_bytes(images[-1])
+    write(root, {f"{characters[label]}/{name}": image for label, name, image in zip(labels, names, images)})
     (tmp_path / "subset").mkdir()
     shuffled = rng.permutation(len(images))
-    write_subset(
-        tmp_path / "subset" / "omniglot_small1.npz", *([x[i] for i in shuffled] for x in (
-            images, labels, [0] * len(images))), characters, [names[i] for i in shuffled],
-    )
+    images, names = [images[i] for i in shuffled], [names[i] for i in shuffled]
+    pack(tmp_path / "subset" / "omniglot_small1.npz", images, labels[shuffled], 0 * labels, characters, names)
     subset, public = (load_task("omniglot", tmp_path / kind) for kind in ("subset", "public"))
     check(subset)
     assert same(subset, public)
@@ -248,10 +205,10 @@ def test_cifar(name, n_fine, public, tmp_path, monkeypatch):
     if public:
         monkeypatch.setattr(f"torchvision.datasets.{name.upper()}", Public)
     else:
-        images = [encoded(image) for image in coded_images(4000)]
+        images = [encoded(Image.fromarray(image)) for image in coded_images(4000)]
         names = sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))[:n_fine]
         split = np.repeat([0, 1], 2000)
-        write_subset(tmp_path / f"{name}_subset.npz", images, fine_labels, split, names, ["x.png"] * 4000)
+        pack(tmp_path / f"{name}_subset.npz", images, fine_labels, split, names, ["x.png"] * 4000)
     loaded = load_task(name, tmp_path, download=public)
     check(loaded)
     for part in loaded.parts:
@@ -275,13 +232,11 @@ def test_superclasses():
 
 def test_flowers_as_unpacked(tmp_path):
     for label, flower in enumerate(task_images.FLOWERS):
-        folder = tmp_path / "flower_photos" / flower
-        folder.mkdir(parents=True)
         for i in range(210):
             # The square in the centre has one colour, what is beside it is white.
             pixels = np.full((40, 72, 3), 255, np.uint8)
             pixels[:, 12:-12] = [40 * label, i, 0]
-            (folder / f"{i:03}.jpg").write_bytes(encoded(pixels, "JPEG"))
+            write(tmp_path / "flower_photos" / flower, {f"{i:03}.jpg": encoded(Image.fromarray(pixels), "JPEG")})
     flowers = load_task("flowers", tmp_path)
     assert tuple(len(part) for part in flowers.parts) == (300, 100, 600)
     for part in flowers.parts:
@@ -297,9 +252,6 @@ def test_a_large_image_is_smoothed():
     assert small.shape == (3, 32, 32) and abs(small.astype(int) - 100).max() < 5
 
 
-# Missing images --------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", WITH_FILES)
 def test_missing_images(tmp_path, name):
     folder = tmp_path / "nothing"
@@ -308,17 +260,16 @@ def test_missing_images(tmp_path, name):
         load_task(name, folder, download=name == "flowers")  # these are fetched by hand
     message = str(error.value)
     assert f"task {name}" in message and str(folder) in message and "\n" not in message
-    assert ("download=True" if name != "flowers" else "flower_photos.tgz, unpacked") in message
-    assert (name == "flowers") != ("download=True" in message)
+    assert ("flower_photos.tgz, unpacked" in message, "download=True" in message) == (name == "flowers", name != "flowers")
 
 
 def test_folder(monkeypatch, tmp_path):
-    write_idx_pairs(tmp_path, "KMNIST", {"t10k": 20})
+    write(tmp_path, idx_files("KMNIST", {"t10k": 20}))
     assert available("kmnist") and available("digits")  # SFDA_IMAGES
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("SFDA_IMAGES", "")
     assert not available("kmnist")
-    write_idx_pairs(tmp_path / "home" / ".cache" / "sfda" / "images", "KMNIST", {"t10k": 20})
+    write(tmp_path / "home" / ".cache" / "sfda" / "images", idx_files("KMNIST", {"t10k": 20}))
     assert available("kmnist")
 
 
@@ -328,9 +279,6 @@ def test_unknown_task(function):
         function("cats")
 
 
-# The real images, where they are ---------------------------------------------------------
-
-
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
 @pytest.mark.parametrize("name", WITH_FILES)
 def test_real(name):
@@ -338,10 +286,8 @@ def test_real(name):
     loaded = load_task(name, REAL)
     check(loaded)
     assert checksum(loaded) == CHECKSUMS[name]
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
-def test_classes_of_the_subsets_are_in_the_order_of_the_labels():
-    classes = read_archive(REAL / "cifar100_subset.npz")["classes"]
-    assert classes.tolist() == sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))
-    assert read_archive(REAL / "flower_photos_subset.npz")["classes"].tolist() == list(task_images.FLOWERS)
+    if name in ("cifar100", "flowers"):  # their subsets' classes are in the order of the labels
+        file = "cifar100_subset.npz" if name == "cifar100" else "flower_photos_subset.npz"
+        fine = sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))
+        expected = fine if name == "cifar100" else list(task_images.FLOWERS)
+        assert read_archive(REAL / file)["classes"].tolist() == expected
