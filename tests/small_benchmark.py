@@ -6,9 +6,7 @@ from dataclasses import replace
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("timm")
-pytest.importorskip("torchvision")
-pytest.importorskip("safetensors")
+pytest.importorskip("timm")  # which brings torchvision and safetensors
 
 from sfda.benchmark import finetune
 from sfda.benchmark.cells import read_cell, run
