@@ -1,14 +1,10 @@
 """Grids of networks and tasks: from a file, and through the same code as the pocket benchmark."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-import timm
-import torch
-from safetensors.torch import save_file
 
 from sfda import METRICS
 from sfda.benchmark import cells as benchmark
@@ -16,6 +12,7 @@ from sfda.benchmark import grids, scores, tables
 from sfda.benchmark.finetune import features
 from sfda.images import tasks
 from sfda.networks import pocket
+from small_benchmark import write_manifest
 from tree import ROOT
 
 NAMES = ["small", "large"]
@@ -35,16 +32,7 @@ batch = 8
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A grid's file, and a manifest of two networks with random weights."""
-    folder, entries = tmp_path_factory.mktemp("grid"), []
-    for i, name in enumerate(NAMES):
-        torch.manual_seed(i)
-        net = timm.create_model("mobilenetv2_035", num_classes=5 + i)
-        save_file(net.state_dict(), folder / f"{name}.safetensors")
-        entries.append({
-            "file": f"{name}.safetensors", "input_size": [3, 64, 64], "normalisation": {"mean": [0.5] * 3, "std": [0.25 + i / 4] * 3},
-            "builder": {"callable": "timm.create_model", "args": ["mobilenetv2_035"], "kwargs": {"num_classes": 5 + i}},
-        })  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps({"models": entries}))
+    folder = write_manifest(tmp_path_factory.mktemp("grid"), NAMES).parent
     (folder / "grid.toml").write_text(CONTENT)
     return folder
 

@@ -17,18 +17,14 @@ from sfda.images import tasks
 from sfda.metric.score import sfda_score
 from sfda.networks import pocket
 from sfda.rivals.catalogue import RIVALS
+from small_benchmark import save_untrained
 
 NAMES = ["googlenet", "swin_tiny", "vit_tiny"]
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Networks of another seed than the twins', as if they had been trained."""
-    folder = tmp_path_factory.mktemp("weights")
-    for name in [*NAMES, "simclr"]:
-        without = pocket.find(name).head if name == "simclr" else ""
-        pocket.save(pocket.untrained(name, seed=7), folder / f"{name}.safetensors", without=without)
-    return folder
+    return save_untrained(tmp_path_factory.mktemp("weights"), [*NAMES, "simclr", "mnasnet"])
 
 
 def zoo_of(names):
@@ -63,7 +59,6 @@ def test_a_score_is_the_metric_of_the_training_features_and_computed_once(weight
     count, table = score(path, weights, ["googlenet", "vit_tiny"], ["SFDA", "H-score"])
     assert count == 3 and table.query("metric == 'SFDA' and model == 'googlenet'")["score"].item() == 0.5
     # mnasnet has more features than there are digits: its score is saturated, and nobody is warned.
-    pocket.save(pocket.untrained("mnasnet", seed=7), weights / "mnasnet.safetensors")
     with warnings.catch_warnings():
         warnings.simplefilter("error", SaturationWarning)
         _, table = score(tmp_path / "saturated.csv", weights, ["mnasnet"], ["SFDA"])

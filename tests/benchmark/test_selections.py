@@ -15,6 +15,7 @@ from sfda.benchmark.selections import COLUMNS, METHODS, choose_members, evidence
 from sfda.images import tasks
 from sfda.metric import ensemble
 from sfda.networks import pocket
+from small_benchmark import save_untrained
 
 NAMES = ["resnet_10", "googlenet", "mnasnet", "simclr", "byol", "swin_tiny", "vit_tiny"]
 POOLS = pools()  # of the whole zoo
@@ -26,10 +27,7 @@ def zoo(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pocket, "POCKET", {name: pocket.POCKET[name] for name in NAMES})
         patch.setattr(selections, "SIZE", 2)  # the smallest group has no more
-        folder = tmp_path_factory.mktemp("weights")
-        for seed, name in enumerate(NAMES, 7):  # of one seed simclr and byol would be the same
-            without = pocket.find(name).head if name in ("simclr", "byol") else ""
-            pocket.save(pocket.untrained(name, seed=seed), folder / f"{name}.safetensors", without=without)
+        folder = save_untrained(tmp_path_factory.mktemp("weights"), NAMES, apart=1)  # or simclr and byol would be the same
         yield folder, *run(folder / "ensembles.csv", folder)
 
 
