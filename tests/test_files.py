@@ -70,12 +70,12 @@ def test_a_damaged_cache_entry_is_none_or_what_it_was(name, damage):
         before = (entry / name).read_bytes()
         (entry / name).write_bytes(damage(before))
         found = _read(entry)
-        # Facts may be written otherwise and say the same; arrays are what they were.
-        if found is not None and (entry / name).read_bytes() != before:
-            assert name == "facts.json" and np.array_equal(found.features, _result().features)
         if found is None:
             _write(entry, _result())
             assert same(_read(entry), _result())
+        elif (entry / name).read_bytes() != before:
+            # Facts may be written otherwise and say the same; arrays are what they were.
+            assert name == "facts.json" and np.array_equal(found.features, _result().features)
         assert os.listdir(folder) == ["net-0123"]
 
 
@@ -155,13 +155,19 @@ def test_a_cell_of_an_older_version_or_of_another_place_is_none(tmp_path, record
     assert read_cell(path) is None
 
 
-def test_a_folder_in_the_place_of_a_cell_is_found_before_anything_is_measured(tmp_path, monkeypatch):
-    grid = Grid({"a": "timm:x"}, ("digits",), {"a": "supervised"})
+def test_what_is_in_the_way_is_refused_by_name(tmp_path, monkeypatch):
+    write(tmp_path)
+    tables.collect(tmp_path, tmp_path)
+    (tmp_path / "predictions" / "digits.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ValueError, match=r"digits\.npz is damaged; take it away"):
+        tables.collect(tmp_path, tmp_path)
+    # A folder in the place of a cell is found before anything is measured.
+    grid = Grid({"b": "timm:x"}, ("digits",), {"b": "supervised"})
     monkeypatch.setattr(Grid, "encoder", lambda *a, **o: torch.nn.Linear(1, 1))
     monkeypatch.setattr(benchmark, "run_job", None)
-    cell_path(tmp_path, "a", "digits", 0).mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"^cells: .*a\.0\.npz is a folder, where a file is to be; remove it$"):
-        benchmark.run(["a"], ["digits"], [0], cells=tmp_path, device="cpu", grid=grid)
+    cell_path(tmp_path, "b", "digits", 0).mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"^cells: .*b\.0\.npz is a folder, where a file is to be; remove it$"):
+        benchmark.run(["b"], ["digits"], [0], cells=tmp_path, device="cpu", grid=grid)
 
 
 @given(damages())
@@ -200,49 +206,37 @@ def test_whoever_goes_on_with_a_table_refuses_one_that_is_cut_off(tmp_path, name
             go_on(table)
 
 
-def test_damaged_predictions_are_refused_by_name(tmp_path):
-    write(tmp_path)
-    tables.collect(tmp_path, tmp_path)
-    (tmp_path / "predictions" / "digits.npz").write_bytes(b"PK\x03\x04")
-    with pytest.raises(ValueError, match=r"digits\.npz is damaged; take it away"):
-        tables.collect(tmp_path, tmp_path)
-
-
 def _full(*arguments, **options):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def _half(function):
-    def write_half(file, *arguments, **options):
-        file.write_text("ha") if isinstance(file, Path) else file.write(b"PK\x03\x04ha")
-        _full()
-
-    return write_half
+def _half(file, *arguments, **options):
+    file.write_text("ha") if isinstance(file, Path) else file.write(b"PK\x03\x04ha")
+    _full()
 
 
-FULL = [(np, "savez_compressed", _half), (np, "save", _half), (os, "fsync", lambda f: _full), (Path, "replace", lambda f: _full),
-        (os, "replace", lambda f: _full), (tempfile, "mkdtemp", lambda f: _full), (Path, "write_text", lambda f: _full),
-        (Path, "mkdir", lambda f: _full), (np.lib.format, "write_array", _half)]  # fmt: skip
+FULL = [(np, "savez_compressed", _half), (np, "save", _half), (np.lib.format, "write_array", _half), (os, "fsync", _full), (os, "replace", _full),
+        *[(Path, name, _full) for name in ("replace", "write_text", "mkdir")], (tempfile, "mkdtemp", _full)]  # fmt: skip
 
 
-@pytest.mark.parametrize(("owner", "name", "how"), FULL, ids=lambda each: getattr(each, "__name__", str(each)))
-def test_a_full_disk_loses_nothing_that_was_finished(tmp_path, monkeypatch, owner, name, how):
+@pytest.mark.parametrize(("owner", "name", "fail"), FULL, ids=lambda each: getattr(each, "__name__", str(each)))
+def test_a_full_disk_loses_nothing_that_was_finished(tmp_path, monkeypatch, owner, name, fail):
     (path, whole), entry = write(tmp_path), tmp_path / "cache" / "a"
     _write(entry, _result())
     tables.collect(tmp_path, tmp_path / "tables")
     before = {p for p in tmp_path.rglob("*") if p.is_file()}
-    monkeypatch.setattr(owner, name, how(getattr(owner, name)))
     failed = 0
     for attempt in (
         lambda: write(tmp_path, accuracy=0.75), lambda: write(tmp_path, seed=1), lambda: _write(entry.with_name("b"), _result(1)),
         lambda: tables.collect(tmp_path, tmp_path / "tables"),
     ):  # fmt: skip
-        try:
-            attempt()
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
-            failed += 1
-    monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fail)
+            try:
+                attempt()
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+                failed += 1
     assert failed
     assert same(_read(entry), _result()) and said(path)[1] == whole[1]
     # Nothing but whole files, under their own names.

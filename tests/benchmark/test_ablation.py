@@ -68,9 +68,7 @@ def test_every_variant_is_another_score():
     assert np.isfinite(found).all() and found.round(9).is_unique
     logs = found.index.str.contains("mean log")
     assert (found[logs] < 0).all() and found[~logs].between(0, 1).all()
-
-
-def test_strings_as_labels_the_floor_of_the_logarithm_and_no_such_choice():
+    # Strings as labels, the floor of the logarithm, and no such choice.
     x, y = sample(n=40, d=60)  # fewer samples than features: some left-out probabilities vanish
     assert composed_score(x, np.array(["d", "b", "a", "c"])[y]) == pytest.approx(composed_score(x, y))
     assert composed_score(1e4 * x, y, posterior="leave-one-out", shrinkage=1e-5, log=True) >= np.log(1e-12)

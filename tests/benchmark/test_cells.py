@@ -74,13 +74,11 @@ def test_a_second_run_measures_what_is_missing_or_damaged_alone(cells, weights, 
     assert contents(cells).keys() - after.keys() == {cell_path(cells, NAMES[1], "digits", 2)}
 
 
-def test_a_killed_run_goes_on(tmp_path, weights, measured):
-    cells = tmp_path / "cells"
-    (tmp_path / "small.py").write_text(small_benchmark.SCRIPT, encoding="utf-8")
-    process = subprocess.Popen(
-        [sys.executable, tmp_path / "small.py", cells, weights], start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+def test_a_killed_run_goes_on_with_jobs_side_by_side(tmp_path, weights, measured, monkeypatch):
+    cells, script, lines = tmp_path / "cells", tmp_path / "small.py", []
+    script.write_text(small_benchmark.SCRIPT, encoding="utf-8")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    process = subprocess.Popen([sys.executable, script, cells, weights], start_new_session=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     deadline = time.monotonic() + 120
     while not list(cells.rglob("*.npz")):
         assert process.poll() is None and time.monotonic() < deadline
@@ -90,7 +88,11 @@ def test_a_killed_run_goes_on(tmp_path, weights, measured):
     before = contents(cells)
     finished = [path for path in before if path.suffix == ".npz"]
     assert 1 <= len(finished) < len(CELLS) and all(read_cell(path) for path in finished)
-    assert rerun(cells, weights=weights) == len(CELLS) - len(finished)
+    # New processes import the main module of this one: let that be the script.
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
+    n = rerun(cells, weights=weights, jobs=2, progress=lines.append)
+    assert n == len(CELLS) - len(finished) and len(lines) == (n + 1) // 2  # a job has two seeds
     assert before.items() <= contents(cells).items()
     assert results(cells) == results(measured[0])
 
@@ -100,26 +102,12 @@ def test_a_job_goes_on_where_another_process_ended(cells, measured, weights, mon
     jobs = []
     monkeypatch.setattr(benchmark, "_finished", lambda todo, *_: jobs.extend(todo) or [])
     rerun(cells.parent / "none", NAMES[:1], TASK_NAMES[:1], weights=weights)
-    job = replace(jobs[0], cells=cells)
     cell_path(cells, NAMES[0], TASK_NAMES[0], SEEDS[1]).unlink()
     before = contents(cells)
     monkeypatch.setattr(benchmark, "choose", None)  # it has been chosen already
-    records = benchmark.run_job(job)
-    assert [record["seed"] for record in records] == SEEDS
+    assert [record["seed"] for record in benchmark.run_job(replace(jobs[0], cells=cells))] == SEEDS
     assert before.items() <= contents(cells).items()
     assert results(cells) == results(measured[0])
-
-
-def test_jobs_side_by_side_give_the_same(tmp_path, weights, measured, monkeypatch):
-    # New processes import the main module of this one: let that be the script.
-    (tmp_path / "small.py").write_text(small_benchmark.SCRIPT, encoding="utf-8")
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "small.py"), raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    lines = []
-    n = rerun(tmp_path / "cells", weights=weights, jobs=2, progress=lines.append)
-    assert n == len(CELLS) and len(lines) == 4
-    assert results(tmp_path / "cells") == results(measured[0])
 
 
 def test_tables(measured, tmp_path):
@@ -189,9 +177,19 @@ def test_tables_only_grow(cells, tmp_path):
         np.testing.assert_allclose(found, probabilities[::-1], rtol=0, atol=1 / 2048 + 1e-9)
 
 
-def test_cells_in_the_tables_are_not_measured_again(cells, weights, tmp_path):
+def test_cells_in_the_tables_are_not_measured_again(cells, weights, tmp_path, monkeypatch):
     tables = tmp_path / "tables"
     collect(cells, tables)
+    first = read_cell(cell_path(cells, "googlenet", "digits", 0))[0]
+    # A further seed takes the choice of the first, from the cells, and where these are gone from the tables.
+    with monkeypatch.context() as patch:
+        patch.setattr(benchmark, "choose", None)
+        for folder, kept in ((cells, None), (tmp_path / "empty", tables)):
+            assert rerun(folder, ["googlenet"], ["digits"], [5], weights=weights, tables=kept) == 1
+            record = read_cell(cell_path(folder, "googlenet", "digits", 5))[0]
+            assert set(record) == set(first) and record["seed"] == 5
+            for key in ("learning_rate", "weight_decay", "validation_accuracy", "probe_accuracy", "penalty"):
+                assert record[key] == first[key]
     shutil.rmtree(cells)
     assert rerun(cells, weights=weights, tables=tables) == 0 and not cells.exists()
     rows = pd.read_csv(tables / "accuracy.csv")
@@ -200,20 +198,6 @@ def test_cells_in_the_tables_are_not_measured_again(cells, weights, tmp_path):
     assert list(results(cells)) == ["pretrained/digits/vit_tiny.1.npz"]
     assert collect(cells, tables)["accuracy"] == 5
     assert collect(tmp_path / "nothing", tables) == {}
-
-
-def test_a_further_seed_takes_the_choice_of_the_first(monkeypatch, cells, tmp_path, weights):
-    monkeypatch.setattr(benchmark, "choose", None)  # it has been chosen already
-    tables = tmp_path / "tables"
-    collect(cells, tables)
-    first = read_cell(cell_path(cells, "googlenet", "digits", 0))[0]
-    # From the cells, and where these are gone from the tables.
-    for folder, kept in ((cells, None), (tmp_path / "empty", tables)):
-        assert rerun(folder, ["googlenet"], ["digits"], [5], weights=weights, tables=kept) == 1
-        record = read_cell(cell_path(folder, "googlenet", "digits", 5))[0]
-        assert set(record) == set(first) and record["seed"] == 5
-        for key in ("learning_rate", "weight_decay", "validation_accuracy", "probe_accuracy", "penalty"):
-            assert record[key] == first[key]
 
 
 def test_twins_have_their_own_tables(cells, tmp_path):
@@ -248,30 +232,15 @@ def test_twins_of_one_architecture_are_measured_once_and_transformers_with_twice
     assert np.array_equal(simclr, byol) and not np.array_equal(simclr, googlenet)
 
 
-def test_encoder_and_devices(weights):
-    images = torch.rand(2, 3, 32, 32)
-    for untrained in (True, False):
-        network = pocket.untrained("simclr", seed=0 if untrained else 7)
-        head = pocket.replace_head("simclr", network, nn.Identity())
-        with torch.inference_mode():
-            found = POCKET.encoder("simclr", folder=weights, untrained=untrained)(images)
-            assert found.shape == (2, head.in_features)
-            torch.testing.assert_close(found, network(images), rtol=0.01, atol=0.001)
-    assert resolve_device("cpu") == "cpu" and resolve_device("cuda:1") == "cuda:1" and device_name("cpu")
-    assert resolve_device() == ("cuda" if torch.cuda.is_available() else "cpu")
-
-
 @pytest.mark.parametrize(("names", "task_names", "options", "message"), [
-    (["resnet_50"], ["digits"], {}, f"model: expected one of {', '.join(pocket.POCKET)}, got 'resnet_50'"),
-    (NAMES, ["digits", "letters"], {}, f"name: expected one of {', '.join(tasks.TASKS)}, got 'letters'"),
-    (NAMES, ["digits"], {"jobs": 0}, "jobs: expected 1 or more, got 0"),
+    (NAMES, ["digits", "letters"], {}, "name: expected one of digits, .*, got 'letters'"),
     (["vit_tiny", "byol"], ["digits"], {}, ".*/byol.safetensors is missing: `python -m sfda pretrain --models byol` makes it"),
     (NAMES, ["digits", "mnist"], {"images": "nowhere"}, "task mnist: no images in .*"),
 ])  # fmt: skip
 def test_bad_input_and_what_is_missing_are_found_first(names, task_names, options, message, tmp_path, weights):
     with pytest.raises((ValueError, FileNotFoundError), match=f"^{message}$") as error:
         rerun(tmp_path / "cells", names, task_names, weights=weights, **options)
-    assert isinstance(error.value, FileNotFoundError) == ("missing" in message or "no images" in message)
+    assert isinstance(error.value, FileNotFoundError) == ("letters" not in message)
     assert not (tmp_path / "cells").exists()
 
 
@@ -284,11 +253,11 @@ def test_a_cell_that_diverges_costs_no_other(weights, tmp_path, monkeypatch):
         return real(encoder, task, choice, **options)
 
     monkeypatch.setattr(benchmark, "measure", fail_on_vit)
-    message = "^vit_tiny on digits: fine-tuning diverged at learning rate 0.1$"
-    with pytest.raises(RuntimeError, match=message):
+    message = "vit_tiny on digits: fine-tuning diverged at learning rate 0.1"
+    with pytest.raises(RuntimeError, match=f"^{message}$"):
         rerun(tmp_path, task_names=["digits"], weights=weights, progress=lines.append)
     assert set(results(tmp_path)) == {f"pretrained/digits/googlenet.{s}.npz" for s in SEEDS}
-    assert lines[0] == message.strip("^$") and lines[1].startswith("2/4 googlenet on digits")
+    assert lines[0] == message and lines[1].startswith("2/4 googlenet on digits")
 
 
 def test_other_weights_are_measured_again(cells, weights, tmp_path):
@@ -311,7 +280,17 @@ def test_other_weights_are_measured_again(cells, weights, tmp_path):
     assert [rerun(cells, ["vit_tiny"], ["digits"], weights=other) for _ in range(2)] == [2, 0]
 
 
-def test_other_images_or_another_protocol_are_another_cell(monkeypatch):
+def test_encoder_digest_and_devices(weights, monkeypatch):
+    images = torch.rand(2, 3, 32, 32)
+    for untrained, seed in ((True, 0), (False, 7)):
+        network = pocket.untrained("simclr", seed=seed)
+        pocket.replace_head("simclr", network, nn.Identity())
+        with torch.inference_mode():
+            found = POCKET.encoder("simclr", folder=weights, untrained=untrained)(images)
+            torch.testing.assert_close(found, network(images), rtol=0.01, atol=0.001)
+    assert resolve_device("cpu") == "cpu" and resolve_device("cuda:1") == "cuda:1" and device_name("cpu")
+    assert resolve_device() == ("cuda" if torch.cuda.is_available() else "cpu")
+    # Other images or another protocol are another cell.
     encoder, task = POCKET.encoder("vit_tiny", untrained=True), tasks.load_task("digits")
     digest = digest_of(encoder, task.parts)
     assert digest == digest_of(encoder, task.parts) and len(digest) == 12

@@ -58,7 +58,7 @@ def score(images, folder, names=NAMES, metrics=("H-score", "LEEP"), **options):
     return paper.score(names, ["dtd"], metrics=metrics, **options), lines
 
 
-def test_the_papers_networks_data_sets_and_protocol():
+def test_the_papers_networks_data_sets_and_protocol(images):
     truth = published.table("finetune_accuracy")
     for group, names in paper.NETWORKS.items():
         assert set(names) == set(truth.loc[truth["group"] == group, "model"])
@@ -70,6 +70,12 @@ def test_the_papers_networks_data_sets_and_protocol():
     assert np.log10(PAPER["rates"]).tolist() == [-4, -3, -2, -1]
     assert PAPER["decays"][0] == 0 and np.log10(PAPER["decays"][1:]) == pytest.approx([-6, -5, -4, -3])
     assert PAPER["steps"] == 5000 and PAPER["plain"] and PAPER["every_pair"]
+    # A task at full size.
+    task = paper.GRID.task("dtd", images)
+    assert [len(part.images) for part in task.parts] == [4, 2, 4] and task.task.n_classes == 47
+    assert task.train.images[0:2].shape == (2, 3, 224, 224) and task.train.labels.tolist() == [0, 0, 1, 1]
+    logits = torch.nn.functional.one_hot(torch.tensor([0, 0, 0, 1]), 47).float()
+    assert task.measure(logits, torch.tensor([0, 0, 1, 1])) == 0.75  # DTD is judged by accuracy
 
 
 def test_scores_are_those_of_the_papers_view(images, tiny, tmp_path):
@@ -139,11 +145,3 @@ def test_comparison_with_the_published_tables():
     assert paper.compare(shuffled)["tau"].item() == pytest.approx(expected)
     # Of a part of the networks no tau was published.
     assert np.isnan(paper.compare(table[:5])["published"].item()) and paper.compare(table[:1]).empty
-
-
-def test_a_task_at_full_size(images):
-    task = paper.GRID.task("dtd", images)
-    assert [len(part.images) for part in task.parts] == [4, 2, 4] and task.task.n_classes == 47
-    assert task.train.images[0:2].shape == (2, 3, 224, 224) and task.train.labels.tolist() == [0, 0, 1, 1]
-    logits = torch.nn.functional.one_hot(torch.tensor([0, 0, 0, 1]), 47).float()
-    assert task.measure(logits, torch.tensor([0, 0, 1, 1])) == 0.75  # DTD is judged by accuracy

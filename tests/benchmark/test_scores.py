@@ -119,9 +119,7 @@ def test_ablations(weights, tmp_path):
         found = table.query("variant == 'left out' and images == @name")["score"].item()
         assert found == pytest.approx(expected, abs=1e-8)
     assert ablate_zoo(["googlenet"], ["digits"], **options) == 0 and len(lines) == 2
-
-
-def test_share_of_each_class():
+    # The shares are of each class.
     y = np.repeat([0, 1, 2], [20, 10, 3])
     chosen = share_of(y, 0.25)
     assert np.bincount(y[chosen]).tolist() == [5, 2, 2] and (np.diff(chosen) > 0).all()

@@ -36,14 +36,11 @@ def run(table, weights):
     return count, pd.read_csv(table, dtype={"digest": str})
 
 
-def test_pools_are_all_and_the_groups():
+def test_every_method_chooses_out_of_every_pool(zoo, tmp_path):
     assert {pool: len(names) for pool, names in POOLS.items()} == {
         "all": 33, "supervised": 11, "self-supervised": 12, "transformer": 10,
     }  # fmt: skip
     assert POOLS["all"] == [name for pool in list(POOLS)[1:] for name in POOLS[pool]]
-
-
-def test_every_method_chooses_out_of_every_pool(zoo, tmp_path):
     folder, count, table = zoo
     assert list(table) == COLUMNS and count == len(table) == len(METHODS) * 4
     assert not table.duplicated(["method", "pool", "task"]).any()

@@ -95,7 +95,7 @@ def test_intervals_hold_the_mean_score(metric):
         assert np.mean(fixed) < 0.85 * deviation[0]
 
 
-def test_order_and_company_change_nothing():
+def test_order_and_company_change_nothing_and_differences_are_paired():
     full, turned, two, other = (
         rank_features(zoo, Y, seed=seed).table.set_index("network")[["score", "low", "high"]] for zoo, seed in (
             (ZOO, 0), (dict(reversed(ZOO.items())), 0), ({name: ZOO[name] for name in ("weak", "good")}, 0), (ZOO, 1))
@@ -103,6 +103,13 @@ def test_order_and_company_change_nothing():
     pd.testing.assert_frame_equal(full, turned, rtol=0, atol=0)
     pd.testing.assert_frame_equal(full.loc[["good", "weak"]], two, rtol=0, atol=0)
     assert (full["score"] == other["score"]).all() and (full["low"] != other["low"]).all()
+    # Differences are paired: intervals overlap, of networks that differ on every image a little.
+    x = network(0, Y, strength=1.2)
+    table = rank_features({"worse": x - 0.35 * np.eye(3, 8)[Y], "better": x}, Y).table
+    assert list(table["network"]) == ["better", "worse"]
+    assert table["low"][0] < table["high"][1] and not table["tied"][1]
+    assert table["behind"][1] == pytest.approx(table["score"][0] - table["score"][1])
+    assert 0 < table["behind_low"][1] < table["behind"][1] < table["behind_high"][1]
 
 
 def test_the_table_holds_what_the_jackknife_says_and_can_be_written():
@@ -121,16 +128,6 @@ def test_the_table_holds_what_the_jackknife_says_and_can_be_written():
     assert again["table"][0]["network"] == found.best and again["table"][0]["parameters"] is None
     assert again["table"][0]["forward_seconds"] is None and again["n"] == 90
     assert again["classes"] == {"0": 30, "1": 30, "2": 30} and again["about"]["versions"]["sfda"]
-
-
-def test_differences_are_paired():
-    """Intervals that overlap, of networks that differ on every image a little."""
-    x = network(0, Y, strength=1.2)
-    table = rank_features({"worse": x - 0.35 * np.eye(3, 8)[Y], "better": x}, Y).table
-    assert list(table["network"]) == ["better", "worse"]
-    assert table["low"][0] < table["high"][1] and not table["tied"][1]
-    assert table["behind"][1] == pytest.approx(table["score"][0] - table["score"][1])
-    assert 0 < table["behind_low"][1] < table["behind"][1] < table["behind_high"][1]
 
 
 def test_tied_networks_and_the_cheapest_of_them():
@@ -183,9 +180,7 @@ def test_ensembles():
     assert max(map(len, str(found).splitlines())) <= WIDTH
     line = " ".join(str(found).split()).partition("To average two")[2].partition("To average three")[0]
     assert with_ in line and f"{found.best} alone {alone}" in line and "not worth it" not in line
-
-
-def test_ensembles_that_there_are_not():
+    # Those that there are not.
     good, wide = ZOO["good"], ZOO["wide"]
     one = rank_features({"a": good}, Y)
     assert one.ensembles == {} and not any("ensemble" in note for note in one.notes)

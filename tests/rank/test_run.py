@@ -54,13 +54,20 @@ def small(name, seed=0, width=6):
     return Backbone(name, nn.Sequential(*layers), to_tensor)
 
 
-def broken(name="broken"):
-    def fail(module, inputs):
-        raise TypeError("no such thing\nas this")
+def raising(error):
+    def fail(*arguments, **options):
+        raise error
 
+    return fail
+
+
+def broken():
     network = nn.Sequential(nn.Linear(3, 3))
-    network.register_forward_pre_hook(fail)
-    return Backbone(name, network, to_tensor)
+    network.register_forward_pre_hook(raising(TypeError("no such thing\nas this")))
+    return Backbone("broken", network, to_tensor)
+
+
+never = raising(AssertionError("a forward pass"))
 
 
 @pytest.fixture
@@ -168,16 +175,6 @@ def test_one_network_that_fails_does_not_stop_the_others(images, tmp_path):
     assert str(found).endswith("Not ranked: broken (TypeError: no such thing as this).")
     with pytest.raises(ValueError, match="networks: none of 1 could be ranked; broken: TypeError: no such"):
         rank(broken(), images, cache=None)
-
-
-def raising(error):
-    def fail(*arguments, **options):
-        raise error
-
-    return fail
-
-
-never = raising(AssertionError("a forward pass"))
 
 
 def test_a_full_memory_or_disk_stops_everything(images, tmp_path, monkeypatch):
