@@ -1,14 +1,15 @@
-"""A benchmark so small that tests can run it."""
+"""A benchmark so small that tests can run it, and networks of random weights."""
 
+import json
 import shutil
 from dataclasses import replace
 
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("timm")
-pytest.importorskip("torchvision")
-pytest.importorskip("safetensors")
+timm = pytest.importorskip("timm")  # which brings torchvision and safetensors
+
+from safetensors.torch import save_file
 
 from sfda.benchmark import finetune
 from sfda.benchmark.cells import read_cell, run
@@ -54,14 +55,32 @@ def small():
     torch.set_num_threads(n)
 
 
+def save_untrained(folder, names, apart=0):
+    """Networks of another seed than the twins', as if they had been trained; those without labels have no head."""
+    for i, name in enumerate(names):
+        without = "" if pocket.POCKET[name].objective == "supervised" else pocket.POCKET[name].head
+        pocket.save(pocket.untrained(name, seed=7 + apart * i), folder / f"{name}.safetensors", without=without)
+    return folder
+
+
+def write_manifest(folder, names, sizes=(32, 48, 32)):
+    """The manifest of networks of timm, each with a size of images and a normalisation of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for i, (name, size) in enumerate(zip(names, sizes)):
+        torch.manual_seed(i)
+        save_file(timm.create_model("test_efficientnet", num_classes=7).state_dict(), folder / f"{name}.safetensors")
+        entries.append({
+            "file": f"{name}.safetensors", "input_size": [3, size, size], "normalisation": {"mean": [0.5] * 3, "std": [0.25 + i / 4] * 3},
+            "builder": {"callable": "timm.create_model", "args": ["test_efficientnet"], "kwargs": {"num_classes": 7}},
+        })  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps({"models": entries}), encoding="utf-8")
+    return folder / "manifest.json"
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    for name in [*NAMES, "simclr"]:
-        network, entry = pocket.untrained(name, seed=7), pocket.POCKET[name]
-        without = "" if entry.objective == "supervised" else entry.head
-        pocket.save(network, folder / f"{name}.safetensors", without=without)
-    return folder
+    return save_untrained(tmp_path_factory.mktemp("weights"), [*NAMES, "simclr"])
 
 
 @pytest.fixture(scope="module")

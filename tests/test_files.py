@@ -23,8 +23,7 @@ from hostile import quick
 from tree import ROOT
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("safetensors")
-pytest.importorskip("timm")
+pytest.importorskip("timm")  # which brings safetensors
 
 from sfda import files
 from sfda.benchmark import ablation, scores, selections, tables
@@ -34,8 +33,6 @@ from sfda.benchmark.grids import Grid
 from sfda.evidence import ensembles
 from sfda.networks import extract
 from sfda.networks.extract import Features, _read, _write
-
-# --- damage ---------------------------------------------------------------------------
 
 
 @st.composite
@@ -50,22 +47,18 @@ def damages(draw):
     return draw(st.sampled_from([
         lambda b: b[: min(at(b), len(b) - 1)], lambda b: b[: at(b)] + bytes(length) + b[at(b) + length :],
         lambda b: b[: at(b)] + filling + b[at(b) + length :], lambda b: b[: at(b)] + b[at(b) + length :],
-        lambda b: b[: at(b)] + filling + b[at(b) :],
-        lambda b: filling, lambda b: b"", lambda b: bytes(len(b)), lambda b: b[::-1], lambda b: b"[" * 100_000,
-        lambda b: b"\x93NUMPY\x01\x00" + filling, lambda b: b"PK\x03\x04" + filling,
+        lambda b: b[: at(b)] + filling + b[at(b) :], lambda b: filling, lambda b: b"", lambda b: bytes(len(b)), lambda b: b[::-1],
+        lambda b: b"[" * 100_000, lambda b: b"\x93NUMPY\x01\x00" + filling, lambda b: b"PK\x03\x04" + filling,
     ]))  # fmt: skip
 
 
 def _result(seed=0):
-    rng = np.random.default_rng(seed)
-    return Features(rng.standard_normal((5, 3)).astype("f4"), np.arange(5) % 2, [7], "fc", False)
+    return Features(np.random.default_rng(seed).standard_normal((5, 3)).astype("f4"), np.arange(5) % 2, [7], "fc", False)
 
 
 def same(one, other):
-    return (
-        np.array_equal(one.features, other.features) and np.array_equal(one.labels, other.labels)
-        and one.skipped == other.skipped and one.layer == other.layer
-    )  # fmt: skip
+    arrays = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("features", "labels"))
+    return arrays and (one.skipped, one.layer) == (other.skipped, other.layer)
 
 
 @given(st.sampled_from(["features.npy", "labels.npy", "facts.json"]), damages())
@@ -77,12 +70,12 @@ def test_a_damaged_cache_entry_is_none_or_what_it_was(name, damage):
         before = (entry / name).read_bytes()
         (entry / name).write_bytes(damage(before))
         found = _read(entry)
-        # Facts may be written otherwise and say the same; arrays are what they were.
-        if found is not None and (entry / name).read_bytes() != before:
-            assert name == "facts.json" and np.array_equal(found.features, _result().features)
         if found is None:
             _write(entry, _result())
             assert same(_read(entry), _result())
+        elif (entry / name).read_bytes() != before:
+            # Facts may be written otherwise and say the same; arrays are what they were.
+            assert name == "facts.json" and np.array_equal(found.features, _result().features)
         assert os.listdir(folder) == ["net-0123"]
 
 
@@ -105,16 +98,10 @@ def test_something_else_in_the_place_of_an_entry(tmp_path, put):
     _write(entry, _result())
     assert same(_read(entry), _result()) and same(_read(other), _result(1))
     assert (tmp_path / "kept" / "mine").exists()  # whatever a link led to is none of ours
+    before = {p: p.stat().st_mtime_ns for p in entry.iterdir()}
+    _write(entry, _result())  # another process finished it first: it is left alone
+    assert {p: p.stat().st_mtime_ns for p in entry.iterdir()} == before
 
-
-def test_an_entry_that_another_process_finished_first_is_left_alone(tmp_path):
-    _write(tmp_path / "a", _result())
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()}
-    _write(tmp_path / "a", _result())
-    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "a").iterdir()} == before
-
-
-# --- cells ----------------------------------------------------------------------------
 
 RECORD = {
     "group": "supervised", "model": "a", "task": "digits", "seed": 0, "accuracy": 0.5, "seconds": 1.0, "device": "d",
@@ -147,44 +134,40 @@ def test_a_damaged_cell_is_none_or_what_it_was(damage):
         assert said(path) == whole
 
 
-@pytest.mark.parametrize("record", [
-    {k: v for k, v in RECORD.items() if k != "digest"}, {k: v for k, v in RECORD.items() if k != "curve"},
-    [], "text", 5, None, RECORD | {"model": "b"}, RECORD | {"seed": 1}, RECORD | {"task": "u"},
+@pytest.mark.parametrize(("record", "probabilities"), [
+    *[(record, np.ones((2, 2))) for record in (
+        {k: v for k, v in RECORD.items() if k != "digest"}, {k: v for k, v in RECORD.items() if k != "curve"},
+        [], "text", 5, None, RECORD | {"model": "b"}, RECORD | {"seed": 1}, RECORD | {"task": "u"},
+    )],
+    (RECORD, np.ones(3)), (RECORD, np.array(0.5)), (RECORD, None),
 ])  # fmt: skip
-def test_a_cell_of_an_older_version_or_of_another_place_is_none(tmp_path, record):
+def test_a_cell_of_an_older_version_or_of_another_place_is_none(tmp_path, record, probabilities):
     path, _ = write(tmp_path)
-    np.savez(path, record=np.array(json.dumps(record)), probabilities=np.ones((2, 2)))
+    record = {"record": np.array(json.dumps(record))}
+    np.savez(path, **record if probabilities is None else record | {"probabilities": probabilities})
+    if probabilities is None:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("probabilities.npy", b"no array")
     assert read_cell(path) is None
     assert benchmark._done(tmp_path, None, False) == {} and tables.collect(tmp_path, tmp_path / "tables") == {}
-
-
-def test_probabilities_that_are_none(tmp_path):
-    path, _ = write(tmp_path)
-    for probabilities in (np.ones(3), np.array(0.5)):
-        np.savez(path, record=np.array(json.dumps(RECORD)), probabilities=probabilities)
-        assert read_cell(path) is None
-    with zipfile.ZipFile(path) as archive:
-        record = archive.read("record.npy")
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("record.npy", record)
-        archive.writestr("probabilities.npy", b"no array")
-    assert read_cell(path) is None
     with open(path, "wb") as file:
         np.save(file, np.ones(3))  # an array where a cell should be
     assert read_cell(path) is None
 
 
-def test_a_folder_in_the_place_of_a_cell_is_found_before_anything_is_measured(tmp_path, monkeypatch):
-    grid = Grid({"a": "timm:x"}, ("digits",), {"a": "supervised"})
+def test_what_is_in_the_way_is_refused_by_name(tmp_path, monkeypatch):
+    write(tmp_path)
+    tables.collect(tmp_path, tmp_path)
+    (tmp_path / "predictions" / "digits.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ValueError, match=r"digits\.npz is damaged; take it away"):
+        tables.collect(tmp_path, tmp_path)
+    # A folder in the place of a cell is found before anything is measured.
+    grid = Grid({"b": "timm:x"}, ("digits",), {"b": "supervised"})
     monkeypatch.setattr(Grid, "encoder", lambda *a, **o: torch.nn.Linear(1, 1))
     monkeypatch.setattr(benchmark, "run_job", None)
-    path = cell_path(tmp_path, "a", "digits", 0)
-    path.mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"^cells: .*a\.0\.npz is a folder, where a file is to be; remove it$"):
-        benchmark.run(["a"], ["digits"], [0], cells=tmp_path, device="cpu", grid=grid)
-
-
-# --- tables ----------------------------------------------------------------------------
+    cell_path(tmp_path, "b", "digits", 0).mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"^cells: .*b\.0\.npz is a folder, where a file is to be; remove it$"):
+        benchmark.run(["b"], ["digits"], [0], cells=tmp_path, device="cpu", grid=grid)
 
 
 @given(damages())
@@ -192,11 +175,12 @@ def test_a_folder_in_the_place_of_a_cell_is_found_before_anything_is_measured(tm
 def test_a_damaged_table_is_refused_by_name_and_left_alone(damage):
     with tempfile.TemporaryDirectory() as folder:
         cells, place = Path(folder) / "cells", Path(folder) / "tables"
-        write(cells), write(cells, seed=1)
+        for seed in (0, 1):
+            write(cells, seed=seed)
         tables.collect(cells, place, predictions=False)
         path = place / "accuracy.csv"
-        path.write_bytes(damage(path.read_bytes()))
-        before = path.read_bytes()
+        before = damage(path.read_bytes())
+        path.write_bytes(before)
         try:
             tables.collect(cells, place, predictions=False)
         except ValueError as error:
@@ -205,80 +189,59 @@ def test_a_damaged_table_is_refused_by_name_and_left_alone(damage):
         assert not list(place.glob(".*"))
 
 
-def test_a_table_that_is_cut_off_is_not_read(tmp_path):
-    write(tmp_path), tables.collect(tmp_path, tmp_path, predictions=False)
-    path = tmp_path / "accuracy.csv"
-    whole = path.read_bytes()
-    for cut in (1, 2, 9):
-        path.write_bytes(whole[:-cut])
-        for read in (lambda: files.read_table(path), lambda: benchmark._done(tmp_path / "none", tmp_path, False)):
-            with pytest.raises(ValueError, match="accuracy.csv: its last line is cut off"):
-                read()
-
-
-def test_whoever_goes_on_with_a_table_refuses_one_that_is_cut_off(tmp_path):
+@pytest.mark.parametrize(("name", "go_on"), [
+    ("accuracy", files.read_table), ("accuracy", lambda path: benchmark._done(path.parent / "none", path.parent, False)),
+    ("scores", lambda table: scores.score_zoo([], [], table=table)),
+    ("ablations", lambda table: ablation.ablate_zoo([], [], table=table)),
+    ("ensembles", lambda table: selections.select_zoo([], table=table)),
+    ("ensemble_limits", lambda table: ensembles.write_limits(["digits"], {}, table=table)),
+])  # fmt: skip
+def test_whoever_goes_on_with_a_table_refuses_one_that_is_cut_off(tmp_path, name, go_on):
     """The row that is not whole would count as done, or be lost when the table is written again."""
-    table = tmp_path / "t.csv"
-    for name, go_on in (
-        ("scores", lambda: scores.score_zoo([], [], table=table)), ("ablations", lambda: ablation.ablate_zoo([], [], table=table)),
-        ("ensembles", lambda: selections.select_zoo([], table=table)),
-        ("ensemble_limits", lambda: ensembles.write_limits(["digits"], {}, table=table)),
-    ):  # fmt: skip
-        table.write_bytes((ROOT / "data" / "pocket" / f"{name}.csv").read_bytes()[:2000].rstrip(b"\n"))
-        with pytest.raises(ValueError, match=r"t\.csv: its last line is cut off"):
-            go_on()
-
-
-def test_damaged_predictions_are_refused_by_name(tmp_path):
-    write(tmp_path), tables.collect(tmp_path, tmp_path)
-    (tmp_path / "predictions" / "digits.npz").write_bytes(b"PK\x03\x04")
-    with pytest.raises(ValueError, match=r"digits\.npz is damaged; take it away"):
-        tables.collect(tmp_path, tmp_path)
-
-
-# --- a full disk -------------------------------------------------------------------------
+    table = tmp_path / f"{name}.csv"
+    whole = (ROOT / "data" / "pocket" / f"{name}.csv").read_bytes()[:2000].rpartition(b"\n")[0]
+    for cut in (0, 1, 8):
+        table.write_bytes(whole[: len(whole) - cut])
+        with pytest.raises(ValueError, match=rf"{name}\.csv: its last line is cut off"):
+            go_on(table)
 
 
 def _full(*arguments, **options):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def _half(function):
-    def write_half(file, *arguments, **options):
-        file.write_text("ha") if isinstance(file, Path) else file.write(b"PK\x03\x04ha")
-        _full()
-
-    return write_half
+def _half(file, *arguments, **options):
+    file.write_text("ha") if isinstance(file, Path) else file.write(b"PK\x03\x04ha")
+    _full()
 
 
-FULL = [(np, "savez_compressed", _half), (np, "save", _half), (os, "fsync", lambda f: _full), (Path, "replace", lambda f: _full),
-        (os, "replace", lambda f: _full), (tempfile, "mkdtemp", lambda f: _full), (Path, "write_text", lambda f: _full),
-        (Path, "mkdir", lambda f: _full), (np.lib.format, "write_array", _half)]  # fmt: skip
+FULL = [(np, "savez_compressed", _half), (np, "save", _half), (np.lib.format, "write_array", _half), (os, "fsync", _full), (os, "replace", _full),
+        *[(Path, name, _full) for name in ("replace", "write_text", "mkdir")], (tempfile, "mkdtemp", _full)]  # fmt: skip
 
 
-@pytest.mark.parametrize(("owner", "name", "how"), FULL, ids=lambda each: getattr(each, "__name__", str(each)))
-def test_a_full_disk_loses_nothing_that_was_finished(tmp_path, monkeypatch, owner, name, how):
+@pytest.mark.parametrize(("owner", "name", "fail"), FULL, ids=lambda each: getattr(each, "__name__", str(each)))
+def test_a_full_disk_loses_nothing_that_was_finished(tmp_path, monkeypatch, owner, name, fail):
     (path, whole), entry = write(tmp_path), tmp_path / "cache" / "a"
     _write(entry, _result())
     tables.collect(tmp_path, tmp_path / "tables")
-    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    monkeypatch.setattr(owner, name, how(getattr(owner, name)))
+    before = {p for p in tmp_path.rglob("*") if p.is_file()}
     failed = 0
     for attempt in (
         lambda: write(tmp_path, accuracy=0.75), lambda: write(tmp_path, seed=1), lambda: _write(entry.with_name("b"), _result(1)),
         lambda: tables.collect(tmp_path, tmp_path / "tables"),
     ):  # fmt: skip
-        try:
-            attempt()
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
-            failed += 1
-    monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fail)
+            try:
+                attempt()
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+                failed += 1
     assert failed
     assert same(_read(entry), _result()) and said(path)[1] == whole[1]
     # Nothing but whole files, under their own names.
-    left = [p for p in tmp_path.rglob("*") if p.is_file() and (p.suffix == ".part" or p.name.startswith("."))]
-    assert left == [] and before.keys() <= {p for p in tmp_path.rglob("*") if p.is_file()}
+    after = {p for p in tmp_path.rglob("*") if p.is_file()}
+    assert before <= after and not [p for p in after if p.suffix == ".part" or p.name.startswith(".")]
     assert all(read_cell(p) for p in tmp_path.glob("pretrained/*/*.npz"))
     assert all(pd.read_csv(p).notna().all(axis=None) for p in tmp_path.glob("tables/*.csv"))
 
@@ -291,8 +254,6 @@ def test_what_is_read_as_features_is_what_was_written(tmp_path, monkeypatch):
     found = extract.extract(None, [1], "x", cache=tmp_path, device="cpu")
     assert same(found, _result()) and not found.cached
 
-
-# --- killed ------------------------------------------------------------------------------
 
 WRITER = """
 import sys
@@ -316,13 +277,12 @@ def test_a_writer_that_is_killed_loses_one_cell_at_most(tmp_path):
     finished = [int(process.stdout.readline()) for _ in range(3)][-1]
     time.sleep(random.uniform(0, 0.05))  # another place in each run, and none may matter
     process.send_signal(signal.SIGKILL)
-    finished = max([finished, *map(int, process.stdout.read().split())])
-    assert process.wait() == -signal.SIGKILL
-    process.stdout.close()
+    finished = max([finished, *map(int, process.communicate()[0].split())])
+    assert process.returncode == -signal.SIGKILL
     cells = sorted(tmp_path.glob("pretrained/*/*.npz"))
-    assert len(cells) - finished - 1 in (0, 1) and all(read_cell(path) for path in cells)
     entries = [p for p in (tmp_path / "cache").iterdir() if not p.name.startswith(".")]
-    assert len(entries) - finished - 1 in (0, 1)
+    assert all(len(found) - finished - 1 in (0, 1) for found in (cells, entries))
+    assert all(read_cell(path) for path in cells)
     assert all(same(_read(p), _result(int(p.name))) for p in entries)
     rows = files.read_table(tmp_path / "tables" / "accuracy.csv", benchmark.ACCURACY)
     assert rows["seed"].tolist()[: finished + 1] == list(range(finished + 1))

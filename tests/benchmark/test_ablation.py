@@ -1,5 +1,7 @@
 """SFDA from its parts: equal to the score where nothing is changed, and different where it is."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,31 +24,25 @@ def sample(n=120, d=8, c=4, seed=0, spread=1.0):
 @given(st.integers(0, 10_000), st.sampled_from([(60, 5, 3), (40, 30, 2), (90, 12, 6)]))
 def test_unchanged_it_is_the_score(seed, shape):
     x, y = sample(*shape, seed=seed)
-    for posterior in ("resubstitution", "leave-one-out"):
-        for shrinkage in (None, 0.3):
-            options = {"posterior": posterior, "shrinkage": shrinkage}
-            expected = sfda_score(x, y, **options)
-            assert composed_score(x, y, **options) == pytest.approx(expected, abs=1e-8)
+    for posterior, shrinkage in itertools.product(("resubstitution", "leave-one-out"), (None, 0.3)):
+        options = {"posterior": posterior, "shrinkage": shrinkage}
+        assert composed_score(x, y, **options) == pytest.approx(sfda_score(x, y, **options), abs=1e-8)
 
 
 def test_without_a_challenge_it_is_the_discriminant():
     x, y = sample()
     for posterior in ("resubstitution", "leave-one-out"):
-        options = {"posterior": posterior}
-        found = [composed_score(x, y, challenge=None, log=log, **options) for log in (False, True)]
-        assert found == pytest.approx(
-            [f(x, y, **options) for f in (discriminant_probability, discriminant_log_likelihood)]
-        )
+        for log, function in ((False, discriminant_probability), (True, discriminant_log_likelihood)):
+            found = composed_score(x, y, challenge=None, log=log, posterior=posterior)
+            assert found == pytest.approx(function(x, y, posterior=posterior))
 
 
 def test_lambda_of_algorithm_1():
     x, y = sample()
-    means = np.stack([x[y == c].mean(0) for c in range(4)])
-    between = np.cov(means.T, bias=True)  # classes of one size
+    between = np.cov(np.stack([x[y == c].mean(0) for c in range(4)]).T, bias=True)  # classes of one size
     shrinkage = 1 / (1 + np.exp(-4 * np.linalg.eigvalsh(between)[-1]))
     found = composed_score(x, y, shrinkage="algorithm 1")
-    assert found == pytest.approx(sfda_score(x, y, shrinkage=shrinkage))
-    assert found != pytest.approx(sfda_score(x, y))
+    assert found == pytest.approx(sfda_score(x, y, shrinkage=shrinkage)) and found != pytest.approx(sfda_score(x, y))
 
 
 def test_one_softmax_by_hand():
@@ -72,16 +68,10 @@ def test_every_variant_is_another_score():
     assert np.isfinite(found).all() and found.round(9).is_unique
     logs = found.index.str.contains("mean log")
     assert (found[logs] < 0).all() and found[~logs].between(0, 1).all()
-
-
-def test_labels_may_be_strings_and_log_has_a_floor():
+    # Strings as labels, the floor of the logarithm, and no such choice.
     x, y = sample(n=40, d=60)  # fewer samples than features: some left-out probabilities vanish
-    words = np.array(["d", "b", "a", "c"])[y]
-    assert composed_score(x, words) == pytest.approx(composed_score(x, y))
+    assert composed_score(x, np.array(["d", "b", "a", "c"])[y]) == pytest.approx(composed_score(x, y))
     assert composed_score(1e4 * x, y, posterior="leave-one-out", shrinkage=1e-5, log=True) >= np.log(1e-12)
-
-
-@pytest.mark.parametrize("option", [{"posterior": "held-out"}, {"challenge": "hard"}, {"shrinkage": 2}])
-def test_no_such_choice(option):
-    with pytest.raises(ValueError, match=f"^{next(iter(option))}: "):
-        composed_score(*sample(), **option)
+    for option, value in (("posterior", "held-out"), ("challenge", "hard"), ("shrinkage", 2)):
+        with pytest.raises(ValueError, match=f"^{option}: "):
+            composed_score(x, y, **{option: value})

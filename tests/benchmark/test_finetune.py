@@ -5,11 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("timm")
-pytest.importorskip("torchvision")
-
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch.nn import functional
@@ -20,15 +16,12 @@ from sfda.benchmark.grids import POCKET
 from sfda.images.augment import normalise
 from sfda.images.tasks import LoadedTask, Part, load_task
 
-RATES = {"learning_rate": 0.01, "weight_decay": 1e-4}
-
 
 def samples(n_classes, n=120, dimension=9, seed=0):
     """Overlapping classes; the features' scales and means are far apart."""
     rng, y = np.random.default_rng(seed), np.arange(n) % n_classes
     x = rng.standard_normal((n_classes, dimension))[y] + rng.standard_normal((n, dimension))
-    x = x * np.logspace(-2, 2, dimension) + 3 * np.arange(dimension)
-    return torch.tensor(x, dtype=torch.float32), torch.tensor(y)
+    return torch.tensor(x * np.logspace(-2, 2, dimension) + 3 * np.arange(dimension), dtype=torch.float32), torch.tensor(y)
 
 
 def small_task(n=40):
@@ -44,7 +37,29 @@ def tune(network, *, n_classes=10, labels=None, evaluated=None, **options):
     """Fine-tune on forty images of digits, at rates that are small unless others are named."""
     task = small_task()
     labels, evaluated = task.train.labels if labels is None else labels, task.test.images if evaluated is None else evaluated
-    return finetune(network, n_classes, task.train.images, labels, evaluated, **{**RATES, **options})
+    options = {"learning_rate": 0.01, "weight_decay": 1e-4} | options
+    return finetune(network, n_classes, task.train.images, labels, evaluated, **options)
+
+
+FEW = {"rates": (1e-4, 0.05), "decays": (1e-4, 0.5), "steps": 4}
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    """A task, a network, its weights before, and what was chosen for them."""
+    task, network = small_task(), encoder()
+    before = states(network)
+    return task, network, before, choose(network, task, **FEW)
+
+
+def right(logits, labels):
+    """The share of the images that get their label."""
+    return (logits.argmax(1) == labels).double().mean().item()
+
+
+def standing(logits, labels):
+    """What is compared: the accuracy, and among equals the likelihood."""
+    return right(logits, labels), -functional.cross_entropy(logits, labels).item()
 
 
 def states(network):
@@ -55,9 +70,6 @@ def same(one, other):
     return list(one) == list(other) and all(torch.equal(one[key], other[key]) for key in one)
 
 
-# The probe -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
 def test_probe_is_logistic_regression_on_standardised_features(n_classes):
     (x, y), (v, w) = samples(n_classes), samples(n_classes, seed=1)
@@ -65,8 +77,7 @@ def test_probe_is_logistic_regression_on_standardised_features(n_classes):
     assert first.penalty == final.penalty and first.accuracy == final.accuracy
     for fitted, rows, labels in ((first, x, y), (final, torch.cat([x, v]), torch.cat([y, w]))):
         scaler = StandardScaler().fit(rows.double().numpy())
-        z = scaler.transform(rows.double().numpy())
-        reference = LogisticRegression(C=fitted.penalty, max_iter=100).fit(z, labels.numpy())
+        reference = LogisticRegression(C=fitted.penalty, max_iter=100).fit(scaler.transform(rows.double().numpy()), labels.numpy())
         expected = reference.decision_function(scaler.transform(v.double().numpy()))
         assert fitted.weight.shape == (n_classes, 9) and fitted.bias.shape == (n_classes,)
         assert fitted.weight.dtype == fitted.bias.dtype == torch.float32
@@ -81,51 +92,40 @@ def test_probe_is_logistic_regression_on_standardised_features(n_classes):
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e4])
 def test_a_constant_feature_gets_no_weight(value):
     x, y = samples(3)
-    one = module._logistic(x, y, 1.0)
-    other = module._logistic(torch.cat([x, torch.full((len(x), 1), value)], dim=1), y, 1.0)
+    one, constant = module._logistic(x, y, 1.0), torch.full((len(x), 1), value)
+    other = module._logistic(torch.cat([x, constant], dim=1), y, 1.0)
     # Nor does it later, where the feature is another.
-    v = torch.cat([x, torch.full((len(x), 1), value + 1)], dim=1)
-    torch.testing.assert_close(other.logits(v), one.logits(x))
+    torch.testing.assert_close(other.logits(torch.cat([x, constant + 1], dim=1)), one.logits(x))
     # Of constant features alone the bias is left.
-    fitted = module._logistic(torch.full((len(y), 2), value), y, 1.0)
+    fitted = module._logistic(constant.expand(-1, 2), y, 1.0)
     torch.testing.assert_close(fitted.logits(torch.zeros(1, 2))[0], fitted.bias)
     assert fitted.bias.isfinite().all()
 
 
 def test_probe_chooses_the_penalty_on_validation_samples():
-    chosen = set()
+    penalties = set()
     for seed, noise in ((1, 0.0), (2, 1.0), (3, 4.0)):
-        x, y = samples(4, n=40, dimension=30)
-        v, w = samples(4, n=80, dimension=30)
-        rng = torch.Generator().manual_seed(seed)
-        v = v + noise * v.std(0) * torch.randn(v.shape, generator=rng)
-        ranks = []
-        for penalty in PENALTIES:
-            logits = module._logistic(x, y, penalty).logits(v)
-            accuracy = (logits.argmax(1) == w).double().mean().item()
-            ranks.append((accuracy, -functional.cross_entropy(logits, w).item(), penalty))
+        (x, y), (v, w) = samples(4, n=40, dimension=30), samples(4, n=80, dimension=30)
+        v = v + noise * v.std(0) * torch.randn(v.shape, generator=torch.Generator().manual_seed(seed))
+        ranks = [(*standing(module._logistic(x, y, penalty).logits(v), w), penalty) for penalty in PENALTIES]
         first, _ = probe(x, y, v, w)
         assert (first.accuracy, first.penalty) == (max(ranks)[0], max(ranks)[2])
-        chosen.add(first.penalty)
-    assert len(chosen) > 1
-
-
-# Fine-tuning ---------------------------------------------------------------------------
+        penalties.add(first.penalty)
+    assert len(penalties) > 1
 
 
 @pytest.mark.parametrize("name", ["resnet_10", "densenet_26", "vit_tiny", "swin_tiny"])
 def test_finetune_leaves_the_encoder_and_depends_on_the_seed_alone(name):
-    torch.manual_seed(4)  # must not matter
     network = encoder(name)
-    before, state = states(network), torch.random.get_rng_state()
-    runs = [tune(network, steps=3, seed=seed) for seed in (0, 1)]
-    assert torch.equal(torch.random.get_rng_state(), state)
+    before, runs = states(network), []
+    for seed, elsewhere in ((0, 4), (0, 5), (1, 5)):
+        torch.manual_seed(elsewhere)  # must not matter
+        state = torch.random.get_rng_state()
+        runs.append(tune(network, steps=3, seed=seed).logits)
+        assert torch.equal(torch.random.get_rng_state(), state)
     assert same(before, network.state_dict()) and not network.training
     assert all(p.grad is None for p in network.parameters())
-    torch.manual_seed(5)
-    again = tune(network, steps=3, seed=0)
-    assert torch.equal(runs[0].logits, again.logits)
-    assert runs[0].logits.shape == (40, 10) and not torch.equal(runs[0].logits, runs[1].logits)
+    assert torch.equal(runs[0], runs[1]) and runs[0].shape == (40, 10) and not torch.equal(runs[0], runs[2])
 
 
 @pytest.mark.parametrize("name", ["googlenet", "vit_tiny"])
@@ -137,37 +137,36 @@ def test_training_starts_from_even_odds(name, n_classes):
     assert run.curve == pytest.approx([np.log(n_classes)] * 4, abs=1e-4)
 
 
-@pytest.mark.parametrize("factor", [1e-6, 1e6])
-def test_the_scale_of_the_features_does_not_matter(factor):
+class Scaled(torch.nn.Module):
+    def __init__(self, encoder, factor):
+        super().__init__()
+        self.encoder, self.factor = copy.deepcopy(encoder).requires_grad_(False), factor
+
+    def forward(self, x):
+        return self.factor * self.encoder(x)
+
+
+def test_the_scale_of_the_features_does_not_matter():
     """Training one step moves the logits as far whatever the features are multiplied with."""
     network = encoder("vit_tiny")
-
-    class Scaled(torch.nn.Module):
-        def __init__(self, factor):
-            super().__init__()
-            self.encoder, self.factor = copy.deepcopy(network).requires_grad_(False), factor
-
-        def forward(self, x):
-            return self.factor * self.encoder(x)
-
-    logits = [tune(Scaled(f), learning_rate=0.1, weight_decay=0.0, steps=3).logits for f in (1.0, factor)]
-    assert logits[0].abs().max() > 0.1
-    torch.testing.assert_close(logits[0], logits[1], rtol=1e-3, atol=1e-3)
+    one, *others = (
+        tune(Scaled(network, factor), learning_rate=0.1, weight_decay=0.0, steps=3).logits for factor in (1.0, 1e-6, 1e6)
+    )
+    assert one.abs().max() > 0.1
+    for other in others:
+        torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-3)
 
 
 def test_features_that_are_constant_before_training():
     noise = 1e-8 * torch.tensor([[0.0], [1.0], [0.0], [1.0], [1.0]])
     for x in (torch.ones(5, 2), torch.zeros(5, 2), torch.ones(5, 2) + noise):
         standardise, _ = module._head(x, 2)
-        z = standardise(x + 0.25)
-        assert z.sub(0.25).abs().max() < 1e-6
+        assert standardise(x + 0.25).sub(0.25).abs().max() < 1e-6
     # One that wakes up does not explode.
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     x[:, 1] = 4.0
-    standardise, linear = module._head(x, 2)
-    z = standardise(x + torch.tensor([0.0, 0.1, 0.0]))
+    z = module._head(x, 2)[0](x + torch.tensor([0.0, 0.1, 0.0]))
     assert 50 < z[:, 1].min() and z[:, 1].max() < 200 and z[:, [0, 2]].abs().max() < 10
-    assert (linear.weight == 0).all() and (linear.bias == 0).all()
 
 
 def test_a_network_that_sees_nothing_at_first_can_be_trained():
@@ -179,63 +178,54 @@ def test_a_network_that_sees_nothing_at_first_can_be_trained():
     torch.nn.init.zeros_(blind[1].weight)
     train = small_task().train
     run = tune(blind, evaluated=train.images, learning_rate=0.1, steps=400)
-    assert (run.logits.argmax(1) == train.labels).float().mean() > 0.8
+    assert right(run.logits, train.labels) > 0.8
+    # One that sees fits its images sooner, and its loss falls.
+    run = tune(encoder(), evaluated=train.images, steps=60, learning_rate=0.05, weight_decay=0.0)
+    assert run.curve[0] > run.curve[1] > run.curve[3] and len(run.curve) == 4
+    assert right(run.logits, train.labels) > 0.6
 
 
 def test_recalibration_makes_evaluation_look_like_training():
     """Features of a batch, normalised by its own statistics and by the recalibrated ones."""
-    task, network = small_task(200), encoder()
+    images, network = small_task(200).train.images, encoder()
     before = states(network)
-    found = module.recalibrated(network, task.train.images)
+    found = module.recalibrated(network, images)
     assert same(before, network.state_dict()) and not found.training
-    x = normalise(task.train.images[:200])
+    x = normalise(images[:200])
     with torch.no_grad():
         own, as_it_was, in_training = found(x), network(x), copy.deepcopy(network).train()(x)
-    gaps = [(z - in_training).norm() / in_training.norm() for z in (own, as_it_was)]
     # Not zero: the views of training were moved and turned.
-    assert gaps[0] < gaps[1] / 2
-    assert all(m.momentum == n.momentum for m, n in zip(found.modules(), network.modules())
-               if isinstance(m, torch.nn.BatchNorm2d))  # fmt: skip
-    again, other = (module.recalibrated(network, task.train.images, seed=seed) for seed in (0, 1))
+    assert (own - in_training).norm() < (as_it_was - in_training).norm() / 2
+    norms = zip(found.modules(), network.modules())
+    assert all(m.momentum == n.momentum for m, n in norms if isinstance(m, torch.nn.BatchNorm2d))
+    again, other = (module.recalibrated(network, images, seed=seed) for seed in (0, 1))
     assert same(found.state_dict(), again.state_dict()) and not same(found.state_dict(), other.state_dict())
     network = encoder("vit_tiny")  # nothing to recalibrate
-    found = module.recalibrated(network, task.train.images)
+    found = module.recalibrated(network, images)
     assert found is not network and same(found.state_dict(), network.state_dict())
 
 
-def test_training_fits_its_images():
-    train = small_task().train
-    run = tune(encoder(), evaluated=train.images, steps=60, learning_rate=0.05, weight_decay=0.0)
-    assert run.curve[0] > run.curve[1] > run.curve[3] and len(run.curve) == 4
-    assert (run.logits.argmax(1) == train.labels).double().mean() > 0.6
-
-
-def test_budget_multiplies_the_usual_number_of_steps(monkeypatch):
+def test_steps_their_budget_and_the_four_quarters_of_a_curve(monkeypatch):
+    for steps in (1, 4, 6, 9):
+        run = tune(encoder(), steps=steps, batch=8)
+        assert len(run.curve) == 4 and run.logits.isfinite().all()
+        assert np.isfinite(run.curve).sum() == min(steps, 4)
     monkeypatch.setattr(module, "STEPS", 3)
     monkeypatch.setattr(module, "PASSES", 0)
     once, twice, six = (tune(encoder(), **options).logits for options in ({}, {"budget": 2}, {"steps": 6}))
     assert torch.equal(twice, six) and not torch.equal(twice, once)
 
 
-@pytest.mark.parametrize("steps", [1, 4, 6, 9])
-def test_a_curve_has_four_quarters(steps):
-    run = tune(encoder(), steps=steps, batch=8)
-    assert len(run.curve) == 4 and run.logits.isfinite().all()
-    assert np.isfinite(run.curve).sum() == min(steps, 4)
-
-
 @pytest.mark.parametrize(("n", "batch"), [(10, 4), (10, 10), (7, 64), (100, 64), (64, 1)])
 def test_each_image_comes_once_before_any_comes_again(n, batch):
-    generator = torch.Generator().manual_seed(0)
-    batches = list(module._batches(n, batch, 30, generator))
+    batches = list(module._batches(n, batch, 30, torch.Generator().manual_seed(0)))
     assert [len(index) for index in batches] == [min(n, batch)] * 30
     order = torch.cat(batches)
     passes = order[: len(order) // n * n].view(-1, n)
     assert torch.equal(passes.sort(1).values, torch.arange(n).expand_as(passes))
     rest = order[passes.numel() :]
     assert len(rest.unique()) == len(rest)
-    if len(passes) > 1:
-        assert not torch.equal(passes[0], passes[1])
+    assert len(passes) < 2 or not torch.equal(passes[0], passes[1])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 37, 200])
@@ -243,47 +233,33 @@ def test_schedule(steps):
     warm = max(1, steps // 10)
     factors = np.array([module._factor(step, steps, warm) for step in range(steps + 1)])
     assert factors[:warm] == pytest.approx(np.arange(1, warm + 1) / warm)
-    assert factors.max() == factors[warm - 1] == 1 and (factors[:steps] > 0).all()
-    assert (np.diff(factors[warm:]) < 0).all()
-    if steps > 1:
-        assert factors[steps] == 0
-        assert module._factor(warm + (steps - warm) / 2, steps, warm) == pytest.approx(0.5)
+    assert factors.max() == factors[warm - 1] == 1 and (factors[:steps] > 0).all() and (np.diff(factors[warm:]) < 0).all()
+    assert steps == 1 or factors[steps] == 0
+    assert steps == 1 or module._factor(warm + (steps - warm) / 2, steps, warm) == pytest.approx(0.5)
 
 
-# Choosing and measuring ----------------------------------------------------------------
-
-
-def test_choice_does_not_look_at_the_test_labels():
-    task, network = small_task(), encoder()
-    before = states(network)
+def test_choice_is_the_best_on_the_validation_images_and_does_not_look_at_the_test_labels(chosen):
+    task, network, before, choice = chosen
     other = replace(task, test=Part(task.test.images, (task.test.labels + 1) % 10))
-    one, two = (choose(network, t, steps=3) for t in (task, other))
+    two = choose(network, other, **FEW)
     assert same(before, network.state_dict())
-    assert one[:3] == two[:3]
-    assert torch.equal(one.probe.weight, two.probe.weight) and one.probe[4:] == two.probe[4:]
-    z = features(network, task.test.images)
-    guesses = one.probe.logits(z).argmax(1)
-    for choice, t in ((one, task), (two, other)):
-        assert choice.probe_accuracy == (guesses == t.test.labels).double().mean().item()
+    assert choice[:3] == two[:3]
+    assert torch.equal(choice.probe.weight, two.probe.weight) and choice.probe[4:] == two.probe[4:]
+    logits = choice.probe.logits(features(network, task.test.images))
+    assert [choice.probe_accuracy, two.probe_accuracy] == [right(logits, each.test.labels) for each in (task, other)]
 
-
-def test_choice_is_the_best_on_the_validation_images():
-    task, network, rates, decays = small_task(), encoder(), (1e-4, 0.05), (1e-4, 0.5)
-    choice = choose(network, task, rates=rates, decays=decays, steps=4)
-    x, v = features(network, task.train.images), features(network, task.validation.images)
-    _, final = probe(x, task.train.labels, v, task.validation.labels)
+    y, w = task.train.labels, task.validation.labels
+    _, final = probe(features(network, task.train.images), y, features(network, task.validation.images), w)
     assert torch.equal(choice.probe.weight, final.weight)
 
     def rank(rate, decay):
-        logits = tune(network, evaluated=task.validation.images, learning_rate=rate, weight_decay=decay, steps=4).logits
-        accuracy = (logits.argmax(1) == task.validation.labels).double().mean().item()
-        return accuracy, -functional.cross_entropy(logits, task.validation.labels).item()
+        run = tune(network, evaluated=task.validation.images, learning_rate=rate, weight_decay=decay, steps=FEW["steps"])
+        return *standing(run.logits, w), rate, decay
 
-    ranks = {(rate, decays[0]): rank(rate, decays[0]) for rate in rates}
-    best = max(ranks, key=ranks.get)[0]
-    ranks[best, decays[1]] = rank(best, decays[1])
-    assert choice[:2] == max(ranks, key=ranks.get)
-    assert choice.validation_accuracy == max(ranks.values())[0]
+    rates, decays = FEW["rates"], FEW["decays"]
+    ranks = [rank(rate, decays[0]) for rate in rates]
+    ranks.append(rank(max(ranks)[2], decays[1]))
+    assert choice[:2] == max(ranks)[2:] and choice.validation_accuracy == max(ranks)[0]
 
 
 def test_diverging_rates_are_passed_over():
@@ -292,55 +268,46 @@ def test_diverging_rates_are_passed_over():
         with pytest.raises(FloatingPointError, match=r"^fine-tuning diverged at learning rate 1e\+38$"):
             tune(network, steps=steps, learning_rate=1e38)
     choice = choose(network, task, rates=(1e38, 0.01, 1e37), decays=(1e-4,), steps=3)
-    assert (choice.learning_rate, choice.weight_decay) == (0.01, 1e-4)
+    assert choice[:2] == (0.01, 1e-4)
     with pytest.raises(FloatingPointError, match=r"^fine-tuning diverged at every learning rate of \(1e\+38, 1e\+37\)$"):
         choose(network, task, rates=(1e38, 1e37), steps=3)
 
 
-def test_measure():
-    task, network = small_task(), encoder()
-    choice = choose(network, task, steps=3)
+def test_measure(chosen):
+    task, network, _, choice = chosen
     cell = measure(network, task, choice, steps=3)
     p = cell.probabilities
     assert p.shape == (40, 10) and p.dtype == np.float16
     assert p.astype(float).sum(1) == pytest.approx(1, abs=2e-3)
-    labels = task.test.labels.numpy()
-    top, own = p.max(1), p[np.arange(40), labels]
+    top, own = p.max(1), p[np.arange(40), task.test.labels.numpy()]
     ties = (p == top[:, None]).sum(1) > 1
-    certain = (own == top) & ~ties
-    assert certain.mean() <= cell.accuracy <= (own == top).mean()
+    assert ((own == top) & ~ties).mean() <= cell.accuracy <= (own == top).mean()
     assert cell.seconds > 0 and len(cell.curve) == 4
     # Training and validation images together.
-    images = torch.cat([task.train.images, task.validation.images])
-    labels = torch.cat([task.train.labels, task.validation.labels])
+    images, labels = (torch.cat([getattr(part, what) for part in task.parts[:2]]) for what in ("images", "labels"))
     rates = {"learning_rate": choice.learning_rate, "weight_decay": choice.weight_decay}
     run = finetune(network, 10, images, labels, task.test.images, steps=3, **rates)
     assert np.array_equal(run.logits.softmax(1).half().numpy(), p)
     assert not np.array_equal(measure(network, task, choice, seed=1, steps=3).probabilities, p)
 
 
-# At full scale ---------------------------------------------------------------------------
-
-
 def test_every_pair_of_a_rate_and_a_decay_divided_by_it(monkeypatch):
-    task, network, tried = small_task(), encoder(), []
+    task, tried = small_task(), []
 
     def record(encoder, n_classes, images, labels, evaluated, *, learning_rate, weight_decay, **options):
         tried.append((learning_rate, weight_decay))
-        good = len(tried) == 3
         logits = functional.one_hot(task.validation.labels, n_classes).double()
-        return module.Run(logits if good else -logits, [0.0] * 4)
+        return module.Run(logits if len(tried) == 3 else -logits, [0.0] * 4)
 
     monkeypatch.setattr(module, "finetune", record)
-    choice = choose(network, task, rates=(0.1, 0.01), decays=(0.0, 1e-3), every_pair=True)
+    choice = choose(encoder(), task, rates=(0.1, 0.01), decays=(0.0, 1e-3), every_pair=True)
     assert tried == [(0.1, 0.0), (0.1, 1e-3 / 0.1), (0.01, 0.0), (0.01, 1e-3 / 0.01)]
     assert choice[:3] == (0.01, 0.0, 1.0)
 
 
 def test_plain_fine_tuning_adds_nothing(monkeypatch):
     """One step of plain SGD with Nesterov momentum and weight decay, computed by hand."""
-    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 6))
-    task = small_task()
+    network, task = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 6)), small_task()
     monkeypatch.setattr(module.augment, "weak", lambda images, generator, mirror: normalise(images))
     run = tune(network, steps=1, batch=40, plain=True, learning_rate=0.1, weight_decay=0.5, seed=4)
     model = torch.nn.Sequential(copy.deepcopy(network), module._plain_head(6, 10, 4))
@@ -350,8 +317,7 @@ def test_plain_fine_tuning_adds_nothing(monkeypatch):
         for parameter, grad in zip(model.parameters(), grads):
             # Of the first step, Nesterov's is 1 + 0.9 times the gradient.
             parameter -= 0.1 * 1.9 * (grad + 0.5 * parameter)
-        expected = model(normalise(task.test.images))
-    torch.testing.assert_close(run.logits, expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(run.logits, model(normalise(task.test.images)), rtol=1e-4, atol=1e-5)
     assert run.curve[0] == pytest.approx(loss.item(), abs=1e-4)
 
 
@@ -364,19 +330,19 @@ def test_several_labels_an_image():
     assert module.first_labels(labels).tolist() == [0, 1]
     assert module.first_labels(torch.tensor([3, 1])).tolist() == [3, 1]
     # They are measured as the task says.
-    task, seen = small_task(), []
+    task, seen = small_task(), set()
 
     def judge(logits, labels):
-        seen.append((logits.shape, labels.shape))
+        seen.add((logits.shape, labels.shape))
         return 0.25
 
-    several = [Part(p.images, p.labels) for p in task.parts]
+    several = [Part(part.images, part.labels) for part in task.parts]
     for part in several:
         part.labels = functional.one_hot(part.labels, 10).float()
     task = LoadedTask(task.task, *several, measure=judge)
     choice = choose(encoder(), task, rates=(0.01,), decays=(0.0,), steps=2)
     cell = measure(encoder(), task, choice, steps=2)
     assert cell.accuracy == choice.validation_accuracy == choice.probe_accuracy == 0.25
-    assert set(seen) == {((40, 10), (40, 10))}
+    assert seen == {((40, 10), (40, 10))}
     # Each label for itself: the probabilities of an image do not add up to one.
     assert abs(cell.probabilities.astype(float).sum(1) - 1).max() > 0.1

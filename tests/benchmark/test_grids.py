@@ -1,23 +1,18 @@
 """Grids of networks and tasks: from a file, and through the same code as the pocket benchmark."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("torchvision")
-timm = pytest.importorskip("timm")
-safetensors_torch = pytest.importorskip("safetensors.torch")
-
 from sfda import METRICS
 from sfda.benchmark import cells as benchmark
 from sfda.benchmark import grids, scores, tables
-from sfda.benchmark.finetune import PAPER, features
+from sfda.benchmark.finetune import features
 from sfda.images import tasks
 from sfda.networks import pocket
+from small_benchmark import write_manifest
 from tree import ROOT
 
 NAMES = ["small", "large"]
@@ -37,15 +32,7 @@ batch = 8
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A grid's file, and a manifest of two networks with random weights."""
-    folder, entries = tmp_path_factory.mktemp("grid"), []
-    for i, name in enumerate(NAMES):
-        torch.manual_seed(i)
-        builder = {"callable": "timm.create_model", "args": ["mobilenetv2_035"], "kwargs": {"num_classes": 5 + i}}
-        net = timm.create_model("mobilenetv2_035", num_classes=5 + i)
-        safetensors_torch.save_file(net.state_dict(), folder / f"{name}.safetensors")
-        entries.append({"file": f"{name}.safetensors", "input_size": [3, 64, 64], "builder": builder,
-                        "normalisation": {"mean": [0.5] * 3, "std": [0.25 + i / 4] * 3}})  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps({"models": entries}))
+    folder = write_manifest(tmp_path_factory.mktemp("grid"), NAMES).parent
     (folder / "grid.toml").write_text(CONTENT)
     return folder
 
@@ -56,20 +43,18 @@ def grid(folder):
 
 
 def run(grid, cells, **options):
-    return benchmark.run(list(grid.networks), grid.tasks, grid.seeds, cells=cells, device="cpu", grid=grid,
-                         progress=lambda line: None, **options)  # fmt: skip
+    options = {"cells": cells, "device": "cpu", "progress": lambda line: None} | options
+    return benchmark.run(list(grid.networks), grid.tasks, grid.seeds, grid=grid, **options)
 
 
-def test_a_grid_from_a_file(grid, folder):
+def test_a_grid_from_a_file(grid, folder, tmp_path):
     assert list(grid.networks) == NAMES and grid.tasks == ("digits",) and grid.seeds == (3,)
     assert grid.side == 40 and grid.groups == dict.fromkeys(NAMES, "supervised")
     assert grid.networks["large"] == f"{folder / 'manifest.json'}:large"
     assert grid.options == {"rates": (0.01, 0.001), "decays": (1e-4,), "steps": 2, "batch": 8}
     found = grids.read(ROOT / "data" / "real" / "grid.toml", weights=folder)  # the one in the repository
     assert found.side == 96 and found.seeds == (0, 1)
-
-
-def test_manifests_are_found_in_the_folder_of_weights(folder, tmp_path):
+    # A manifest that lies elsewhere is found in the folder of weights.
     path = tmp_path / "grid.toml"
     path.write_text(CONTENT + "plain = true\n")
     with pytest.raises(FileNotFoundError, match="manifest.json is missing"):
@@ -80,23 +65,19 @@ def test_manifests_are_found_in_the_folder_of_weights(folder, tmp_path):
         grids.read(tmp_path / "nothing.toml")
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (("tasks =", "task ="), "expected the keys networks, group, tasks, seeds, side, protocol, got 'task'"),
-        (("steps", "step"), "expected the keys rates, decays, .*, got 'step'"),
-        (('["digits"]', "[]"), "expected a list 'tasks'"),
-        (('["digits"]', '["imagenet"]'), "expected tasks among digits, .* got 'imagenet'"),
-        (('["manifest.json"]', '["torchvision:resnet1000"]'), "resnet1000"),
-        (('["manifest.json"]', '["manifest.json", "manifest.json:small"]'), "two networks have one name"),
-        (("seeds", "seeds ="), "expected TOML"),
-    ],
-)
+@pytest.mark.parametrize(("change", "message"), [
+    (("tasks =", "task ="), "expected the keys networks, group, tasks, seeds, side, protocol, got 'task'"),
+    (("steps", "step"), "expected the keys rates, decays, .*, got 'step'"),
+    (('["digits"]', "[]"), "expected a list 'tasks'"),
+    (('["digits"]', '["imagenet"]'), "expected tasks among digits, .* got 'imagenet'"),
+    (('["manifest.json"]', '["torchvision:resnet1000"]'), "resnet1000"),
+    (('["manifest.json"]', '["manifest.json", "manifest.json:small"]'), "two networks have one name"),
+    (("seeds", "seeds ="), "expected TOML"),
+])  # fmt: skip
 def test_a_file_that_is_no_grid(folder, change, message):
-    path = folder / "wrong.toml"
-    path.write_text(CONTENT.replace(*change))
+    (folder / "wrong.toml").write_text(CONTENT.replace(*change))
     with pytest.raises(ValueError, match=message) as error:
-        grids.read(path)
+        grids.read(folder / "wrong.toml")
     assert "wrong.toml" in str(error.value) or "resnet1000" in message
 
 
@@ -110,38 +91,27 @@ def test_the_pocket_grid_is_the_pocket_zoo_which_alone_has_twins(grid):
 
 
 def test_cells_are_measured_once_and_by_the_grids_protocol(grid, tmp_path):
-    assert run(grid, tmp_path / "cells") == 2
-    assert run(grid, tmp_path / "cells") == 0
+    assert [run(grid, tmp_path / "cells") for _ in range(2)] == [2, 0]
     record, probabilities = benchmark.read_cell(benchmark.cell_path(tmp_path / "cells", "small", "digits", 3))
     assert record["group"] == "supervised" and record["weight_decay"] == 1e-4
-    assert record["learning_rate"] in (0.01, 0.001)
-    assert probabilities.shape == (1500, 10)
-    # Two steps: the other two quarters of the curve have no loss.
-    assert np.isfinite(record["curve"]).sum() == 2
-    counts = tables.collect(tmp_path / "cells", tmp_path / "tables", predictions=False)
-    assert counts["accuracy"] == 2 and not (tmp_path / "tables" / "predictions").exists()
-    table = pd.read_csv(tmp_path / "tables" / "accuracy.csv")
+    assert record["learning_rate"] in (0.01, 0.001) and probabilities.shape == (1500, 10)
+    assert np.isfinite(record["curve"]).sum() == 2  # two steps: the other two quarters have no loss
+    place = tmp_path / "tables"
+    counts = tables.collect(tmp_path / "cells", place, predictions=False)
+    assert counts["accuracy"] == 2 and not (place / "predictions").exists()
+    table = pd.read_csv(place / "accuracy.csv")
     assert list(table) == benchmark.ACCURACY and set(table["model"]) == set(NAMES)
     # What the tables hold is done, without the cells; another protocol is another cell.
-    assert run(grid, tmp_path / "none", tables=tmp_path / "tables") == 0
     longer = replace(grid, options={**grid.options, "steps": 3})
-    assert run(longer, tmp_path / "none", tables=tmp_path / "tables") == 2
+    assert [run(each, tmp_path / "none", tables=place) for each in (grid, longer)] == [0, 2]
 
 
 def test_scores_are_those_of_the_encoders_features(grid, tmp_path):
-    path = tmp_path / "scores.csv"
-    options = {"metrics": ["H-score", "LEEP", "NCTI"], "table": path, "device": "cpu", "progress": lambda line: None}
+    options = {"metrics": ["H-score", "LEEP", "NCTI"], "table": tmp_path / "scores.csv", "device": "cpu", "progress": lambda line: None}
     assert [scores.score_zoo(list(grid.networks), grid.tasks, grid=grid, **options) for _ in range(2)] == [6, 0]
     part = grid.task("digits").train
     assert part.images.shape[2:] == (40, 40)
     z = features(grid.encoder("large"), part.images).numpy()
-    found = pd.read_csv(path).set_index(["metric", "model"])["score"]
+    found = pd.read_csv(options["table"]).set_index(["metric", "model"])["score"]
     assert found["H-score", "large"] == pytest.approx(METRICS["H-score"](z, part.labels.numpy()))
     assert (found["LEEP"] < 0).all()
-
-
-def test_the_papers_protocol():
-    """As its public code has it: SGD on a grid of four rates and five decays, 5,000 steps."""
-    assert np.log10(PAPER["rates"]).tolist() == [-4, -3, -2, -1]
-    assert PAPER["decays"][0] == 0 and np.log10(PAPER["decays"][1:]) == pytest.approx([-6, -5, -4, -3])
-    assert PAPER["steps"] == 5000 and PAPER["plain"] and PAPER["every_pair"]

@@ -1,12 +1,13 @@
 """Scores of the pocket zoo: what is computed, by which metric, and only once."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from sfda import METRICS
+from sfda import METRICS, SaturationWarning
 from sfda.benchmark import ablation, scores
 from sfda.benchmark.ablation import FEW, VARIANTS, ablate_zoo, share_of
 from sfda.benchmark.finetune import features
@@ -16,63 +17,71 @@ from sfda.images import tasks
 from sfda.metric.score import sfda_score
 from sfda.networks import pocket
 from sfda.rivals.catalogue import RIVALS
+from small_benchmark import save_untrained
 
 NAMES = ["googlenet", "swin_tiny", "vit_tiny"]
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Networks of another seed than the twins', as if they had been trained."""
-    folder = tmp_path_factory.mktemp("weights")
-    for name in [*NAMES, "simclr"]:
-        without = pocket.find(name).head if name == "simclr" else ""
-        pocket.save(pocket.untrained(name, seed=7), folder / f"{name}.safetensors", without=without)
-    return folder
+    return save_untrained(tmp_path_factory.mktemp("weights"), [*NAMES, "simclr", "mnasnet"])
 
 
 def zoo_of(names):
-    return replace(POCKET, networks={name: POCKET.networks[name] for name in names},
-                   groups={name: POCKET.groups[name] for name in names})  # fmt: skip
+    return replace(POCKET, networks={n: POCKET.networks[n] for n in names}, groups={n: POCKET.groups[n] for n in names})
 
 
 def score(table, weights, names=NAMES, metrics=("SFDA", "NCTI", "LEEP"), **options):
     lines = []
-    count = score_zoo(names, ["digits"], metrics=metrics, table=table, weights=weights, device="cpu",
-                      progress=lines.append, **options)  # fmt: skip
+    options |= {"table": table, "weights": weights, "device": "cpu", "progress": lines.append}
+    count = score_zoo(names, ["digits"], metrics=metrics, **options)
     assert len(lines) == 1 and lines[0].startswith("digits: ")
     return count, pd.read_csv(table)
 
 
-@pytest.mark.filterwarnings("ignore::sfda.SaturationWarning")
-def test_a_score_is_the_metric_of_the_training_features(weights, tmp_path):
-    count, table = score(tmp_path / "scores.csv", weights)
-    assert list(table) == COLUMNS and count == len(table)
+def training(names, weights):
+    """Features of the training images, a network, and their labels."""
     part = tasks.load_task("digits").train
-    x = features(POCKET.encoder("googlenet", folder=weights), part.images).numpy()
-    expected = METRICS["SFDA"](x, part.labels.numpy())
-    found = table.query("metric == 'SFDA' and model == 'googlenet'")["score"].item()
-    assert found == pytest.approx(expected, abs=1e-12)
+    found = {name: features(POCKET.encoder(name, folder=weights), part.images).numpy() for name in names}
+    return found, part.labels.numpy()
+
+
+@pytest.mark.filterwarnings("ignore::sfda.SaturationWarning")
+def test_a_score_is_the_metric_of_the_training_features_and_computed_once(weights, tmp_path):
+    path = tmp_path / "scores.csv"
+    count, table = score(path, weights)
+    assert list(table) == COLUMNS and count == len(table)
+    x, y = training(["googlenet"], weights)
+    mine = (table["metric"] == "SFDA") & (table["model"] == "googlenet")
+    assert table.loc[mine, "score"].item() == pytest.approx(METRICS["SFDA"](x["googlenet"], y), abs=1e-12)
+    # What the table holds stays, even if it is wrong.
+    table[mine].assign(score=0.5).to_csv(path, index=False)
+    count, table = score(path, weights, ["googlenet", "vit_tiny"], ["SFDA", "H-score"])
+    assert count == 3 and table.query("metric == 'SFDA' and model == 'googlenet'")["score"].item() == 0.5
+    # mnasnet has more features than there are digits: its score is saturated, and nobody is warned.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SaturationWarning)
+        _, table = score(tmp_path / "saturated.csv", weights, ["mnasnet"], ["SFDA"])
+    assert np.isfinite(table["score"]).all()
+    with pytest.raises(ValueError, match="^metrics: expected some of SFDA, .*, got 'SFDB'$"):
+        score(path, weights, metrics=["SFDB"])
 
 
 def test_zoo_metrics_compare_within_a_whole_group(weights, tmp_path):
-    zoo = zoo_of([*NAMES, "resnet_10"])
     # Of googlenet's group there is a network more, on which its score would depend.
-    _, table = score(tmp_path / "scores.csv", weights, metrics=["NCTI"], grid=zoo)
+    _, table = score(tmp_path / "scores.csv", weights, metrics=["NCTI"], grid=zoo_of([*NAMES, "resnet_10"]))
     assert list(table["model"]) == ["vit_tiny", "swin_tiny"]
-    part = tasks.load_task("digits").train
-    x = {n: features(POCKET.encoder(n, folder=weights), part.images).numpy() for n in table["model"]}
-    assert dict(zip(table["model"], table["score"])) == pytest.approx(RIVALS["NCTI"](x, part.labels.numpy()))
+    assert dict(zip(table["model"], table["score"])) == pytest.approx(RIVALS["NCTI"](*training(table["model"], weights)))
 
 
 def test_scores_of_other_weights_are_computed_again(weights, tmp_path):
-    path, other = tmp_path / "scores.csv", tmp_path / "other"
-    score(path, weights, ["googlenet", "vit_tiny"], ["SFDA"])
-    pocket.save(pocket.untrained("googlenet", seed=8), other / "googlenet.safetensors")
-    before = pd.read_csv(path)
-    count, after = score(path, other, ["googlenet"], ["SFDA"])
+    path = tmp_path / "scores.csv"
+    _, before = score(path, weights, ["googlenet", "vit_tiny"], ["SFDA"])
+    pocket.save(pocket.untrained("googlenet", seed=8), tmp_path / "other" / "googlenet.safetensors")
+    count, after = score(path, tmp_path / "other", ["googlenet"], ["SFDA"])
     assert count == 1 and len(after) == 2
-    assert ((before["digest"] == after["digest"]) == (after["model"] == "vit_tiny")).all()
-    assert ((before["score"] == after["score"]) == (after["model"] == "vit_tiny")).all()
+    for column in ("digest", "score"):
+        assert ((before[column] == after[column]) == (after["model"] == "vit_tiny")).all()
 
 
 def test_source_probabilities_need_a_trained_head(weights, tmp_path):
@@ -83,41 +92,18 @@ def test_source_probabilities_need_a_trained_head(weights, tmp_path):
     assert list(table["metric"]) == ["H-score"]
 
 
-def test_what_the_table_holds_is_not_computed_again(weights, tmp_path):
-    path = tmp_path / "scores.csv"
-    score(path, weights, ["googlenet"], ["SFDA"])
-    table = pd.read_csv(path).assign(score=0.5)
-    table.to_csv(path, index=False)
-    count, table = score(path, weights, ["googlenet", "vit_tiny"], ["SFDA", "H-score"])
-    assert count == 3
-    assert table.query("metric == 'SFDA' and model == 'googlenet'")["score"].item() == 0.5
-
-
 def test_a_blind_twin_has_no_score(monkeypatch, tmp_path):
     def some_constant(encoder, images, device):
         x = features(encoder, images, device=device)
         return x[:1].expand_as(x) if isinstance(encoder, pocket.GoogLeNet) else x
 
     monkeypatch.setattr(scores, "features", some_constant)
-    metrics, zoo = ["H-score", "NCTI"], zoo_of(NAMES)
-    _, table = score(tmp_path / "twins.csv", None, metrics=metrics, untrained=True, grid=zoo)
+    _, table = score(tmp_path / "twins.csv", None, metrics=["H-score", "NCTI"], untrained=True, grid=zoo_of(NAMES))
     assert set(table["model"]) == {"swin_tiny", "vit_tiny"}
     # Only a twin may be blind: of a trained network it is an error.
     pocket.save(pocket.untrained("googlenet"), tmp_path / "googlenet.safetensors")
     with pytest.raises(ValueError, match="H-score of googlenet on digits"):
         score(tmp_path / "scores.csv", tmp_path, ["googlenet"], ["H-score"])
-
-
-def test_no_metric_by_that_name(weights, tmp_path):
-    with pytest.raises(ValueError, match="^metrics: expected some of SFDA, .*, got 'SFDB'$"):
-        score(tmp_path / "scores.csv", weights, metrics=["SFDB"])
-
-
-def test_saturated_scores_do_not_warn(weights, tmp_path):
-    # mnasnet has more features than there are digits.
-    pocket.save(pocket.untrained("mnasnet", seed=7), weights / "mnasnet.safetensors")
-    _, table = score(tmp_path / "scores.csv", weights, ["mnasnet"], ["SFDA"])
-    assert np.isfinite(table["score"]).all()
 
 
 def test_ablations(weights, tmp_path):
@@ -127,17 +113,13 @@ def test_ablations(weights, tmp_path):
     table = pd.read_csv(path)
     assert list(table) == ablation.COLUMNS and count == len(table) == len(VARIANTS) + 3 * len(FEW)
     assert dict(zip(table["images"], table["n"])) == {"a quarter": 20, "half": 30, "training": 60, "all": 1600}
-    task = tasks.load_task("digits")
-    x, y = features(POCKET.encoder("googlenet", folder=weights), task.train.images).numpy(), task.train.labels.numpy()
-    half = share_of(y, 0.5)
-    for chosen, name in ((slice(None), "training"), (half, "half")):
-        expected = sfda_score(x[chosen], y[chosen], posterior="leave-one-out")
+    x, y = training(["googlenet"], weights)
+    for chosen, name in ((slice(None), "training"), (share_of(y, 0.5), "half")):
+        expected = sfda_score(x["googlenet"][chosen], y[chosen], posterior="leave-one-out")
         found = table.query("variant == 'left out' and images == @name")["score"].item()
         assert found == pytest.approx(expected, abs=1e-8)
     assert ablate_zoo(["googlenet"], ["digits"], **options) == 0 and len(lines) == 2
-
-
-def test_share_of_each_class():
+    # The shares are of each class.
     y = np.repeat([0, 1, 2], [20, 10, 3])
     chosen = share_of(y, 0.25)
     assert np.bincount(y[chosen]).tolist() == [5, 2, 2] and (np.diff(chosen) > 0).all()

@@ -1,14 +1,11 @@
 """Ensembles of the pocket zoo: the stored choices are those of the module."""
 
+import shutil
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
-
-pytest.importorskip("torch")
-pytest.importorskip("timm")
-pytest.importorskip("torchvision")
 
 from sfda import SaturationWarning, select_ensemble
 from sfda.benchmark import selections
@@ -18,75 +15,66 @@ from sfda.benchmark.selections import COLUMNS, METHODS, choose_members, evidence
 from sfda.images import tasks
 from sfda.metric import ensemble
 from sfda.networks import pocket
+from small_benchmark import save_untrained
 
 NAMES = ["resnet_10", "googlenet", "mnasnet", "simclr", "byol", "swin_tiny", "vit_tiny"]
+POOLS = pools()  # of the whole zoo
 
 
-@pytest.fixture
-def zoo(monkeypatch, tmp_path):
-    """Seven networks of another seed than the twins', as if they had been trained."""
-    monkeypatch.setattr(pocket, "POCKET", {name: pocket.POCKET[name] for name in NAMES})
-    monkeypatch.setattr(selections, "SIZE", 2)  # the smallest group has no more
-    folder = tmp_path / "weights"
-    for seed, name in enumerate(NAMES, 7):  # of one seed simclr and byol would be the same
-        without = pocket.find(name).head if name in ("simclr", "byol") else ""
-        pocket.save(pocket.untrained(name, seed=seed), folder / f"{name}.safetensors", without=without)
-    return folder
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    """Seven networks of another seed than the twins', as if they had been trained; the table of what they gave."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pocket, "POCKET", {name: pocket.POCKET[name] for name in NAMES})
+        patch.setattr(selections, "SIZE", 2)  # the smallest group has no more
+        folder = save_untrained(tmp_path_factory.mktemp("weights"), NAMES, apart=1)  # or simclr and byol would be the same
+        yield folder, *run(folder / "ensembles.csv", folder)
 
 
-def run(table, weights, **options):
-    lines = []
-    count = select_zoo(["digits"], table=table, weights=weights, device="cpu", progress=lines.append)
-    return count, pd.read_csv(table, dtype={"digest": str}), lines
-
-
-def test_pools_are_all_and_the_groups():
-    found = pools()
-    assert list(found) == ["all", "supervised", "self-supervised", "transformer"]
-    assert [len(names) for names in found.values()] == [33, 11, 12, 10]
-    assert found["all"] == [name for pool in list(found.values())[1:] for name in pool]
+def run(table, weights):
+    count = select_zoo(["digits"], table=table, weights=weights, device="cpu", progress=lambda line: None)
+    return count, pd.read_csv(table, dtype={"digest": str})
 
 
 def test_every_method_chooses_out_of_every_pool(zoo, tmp_path):
-    path = tmp_path / "ensembles.csv"
-    count, table, lines = run(path, zoo)
+    assert {pool: len(names) for pool, names in POOLS.items()} == {
+        "all": 33, "supervised": 11, "self-supervised": 12, "transformer": 10,
+    }  # fmt: skip
+    assert POOLS["all"] == [name for pool in list(POOLS)[1:] for name in POOLS[pool]]
+    folder, count, table = zoo
     assert list(table) == COLUMNS and count == len(table) == len(METHODS) * 4
     assert not table.duplicated(["method", "pool", "task"]).any()
     for row in table.itertuples():
         members = row.members.split()
         assert len(set(members)) == 2 and set(members) <= set(pools()[row.pool])
     # Again: nothing to do. Of other weights: the pools that hold the network.
-    assert run(path, zoo)[0] == 0 and lines
-    pocket.save(pocket.untrained("vit_tiny", seed=80), zoo / "vit_tiny.safetensors")
-    count, again, _ = run(path, zoo)
+    other = shutil.copytree(folder, tmp_path / "other")
+    assert run(other / "ensembles.csv", other)[0] == 0
+    pocket.save(pocket.untrained("vit_tiny", seed=80), other / "vit_tiny.safetensors")
+    count, again = run(other / "ensembles.csv", other)
     assert count == len(table) == len(again)
     changed = again["digest"] != table["digest"]
     assert set(again[changed]["pool"]) == {"all", "transformer"}
 
 
-def test_the_choices_are_those_of_the_module(zoo, tmp_path):
-    _, table, _ = run(tmp_path / "ensembles.csv", zoo)
-    part = tasks.load_task("digits").train
-    y = part.labels.numpy()
-    x = {n: features(POCKET.encoder(n, folder=zoo), part.images).numpy() for n in NAMES}
-    reading = "classes, sample, once, standard"
+def test_the_choices_are_those_of_the_module(zoo):
+    folder, _, table = zoo
+    part, reading = tasks.load_task("digits").train, "classes, sample, once, standard"
+    x = {n: features(POCKET.encoder(n, folder=folder), part.images).numpy() for n in NAMES}
     for method, name, options in (
-        ("held-out", "held-out", {}),
-        ("held-out, challenged", "held-out", {"challenge": True}),
-        ("diverse", "diverse", {}),
+        ("held-out", "held-out", {}), ("held-out, challenged", "held-out", {"challenge": True}), ("diverse", "diverse", {}),
         (f"nuclear, published, SFDA, {reading}", "nuclear", {}),
         (f"nuclear, left out, left-out probability, {reading}", "nuclear", {"shrinkage": "leave-one-out"}),
-    ):
+    ):  # fmt: skip
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SaturationWarning)
-            found = select_ensemble(x, y, 2, method=name, **options)
+            found = select_ensemble(x, part.labels.numpy(), 2, method=name, **options)
         stored = table.query("method == @method and pool == 'all'")["members"].item()
         assert stored.split() == found.members, method
 
 
 def test_top_likelihood_is_held_out_without_ambiguity():
-    rng = np.random.default_rng(0)
-    y = np.arange(80) % 4
+    rng, y = np.random.default_rng(0), np.arange(80) % 4
     seen = evidence({i: rng.standard_normal((80, 5)) + 0.4 * i * np.eye(5)[y] for i in range(4)}, y)
     chosen, steps = choose_members("top likelihood", seen, range(4), y, size=3)
     values = [p.mean() for p in seen[False, True]]
@@ -95,6 +83,5 @@ def test_top_likelihood_is_held_out_without_ambiguity():
     plain = choose_members("top likelihood, not calibrated", seen, range(4), y, size=1)
     assert plain[1][0].criterion <= steps[0].criterion + 1e-6
     assert choose_members("held-out", seen, [1, 3], y, size=1)[0] == [1]
-    assert choose_members("held-out", seen, range(4), y, size=3)[1][2] == pytest.approx(
-        ensemble.greedy(np.stack(seen[False, True]), 3)[1][2]
-    )
+    expected = ensemble.greedy(np.stack(seen[False, True]), 3)[1][2]
+    assert choose_members("held-out", seen, range(4), y, size=3)[1][2] == pytest.approx(expected)

@@ -18,26 +18,19 @@ from hypothesis import strategies as st
 from sfda.__main__ import build_parser, main
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("torchvision")
-pytest.importorskip("timm")
-safetensors_torch = pytest.importorskip("safetensors.torch")
+pytest.importorskip("timm")  # which brings safetensors
 
-from PIL import Image
+from safetensors.torch import save_file
 
 from sfda import files
 from sfda.images.image_sets import _read
 from sfda.networks import backbones
 from sfda.networks.weights import read_state
-from sfda.rank import run
 
 
 def refused(arguments, capsys):
     """The one line with which a command ends."""
-    try:
-        assert main(arguments) == 2
-    except SystemExit as stop:  # argparse has said how it is called
-        assert stop.code == 2
-        return capsys.readouterr().err.splitlines()[-1]
+    assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("python -m sfda: ") and error.count("\n") == 1, error
     return error
@@ -82,34 +75,18 @@ def test_any_arguments_end_in_one_line(tmp_path, monkeypatch, arguments):
     if code == 0:
         assert not text and {"--collect", "--help"} & {*arguments}
     elif text.startswith("usage: "):
-        assert code == 2 and re.search(r"^python -m sfda \w+: error: |^python -m sfda: error: ", text, re.M)
+        assert code == 2 and re.search(r"^python -m sfda( \w+)?: error: ", text, re.M)
     else:
-        assert code == 2 and re.fullmatch(r"python -m sfda: [^\n]+\n", text)
+        assert code == 2 and re.fullmatch(r"python -m sfda: .+\n", text)
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\u202eevil", "😀", "-x", "[a]*", "%s{0}", "é" * 127, "\udcff", " "])
-def test_classes_of_any_name(tmp_path, name, capsys, monkeypatch):
+def test_classes_of_any_name(tmp_path, name, capsys):
     for folder in (name, "other"):
         (tmp_path / "images" / folder).mkdir(parents=True)
     (tmp_path / "images" / "other" / "a.png").write_bytes(b"")
     line = refused(["rank", str(tmp_path / "images"), "--models", "pocket:byol"], capsys)
     assert "has no images; put some there or remove its folder" in line
-
-
-def small(name):
-    layers = torch.nn.Conv2d(3, 6, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(6, 2)
-    return backbones.Backbone(name, torch.nn.Sequential(*layers), lambda image: torch.zeros(3, 8, 8) + image.getpixel((0, 0))[0])
-
-
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(40), bytes(1000)])
-def test_images_that_are_none(tmp_path, content):
-    for folder in "ab":
-        (tmp_path / folder).mkdir()
-        for i in range(4):
-            Image.new("RGB", (9, 9), (20 * i, 0, 0)).save(tmp_path / folder / f"{i}.png")
-    (tmp_path / "a" / "9.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"^images: 1 of 9 cannot be read, the first at position 4 "):
-        run.rank(small("x"), tmp_path, cache=None)
 
 
 def test_an_image_bomb_is_not_decoded():
@@ -124,8 +101,8 @@ def test_circles_of_links(tmp_path, capsys):
     (tmp_path / "a" / "again").symlink_to(tmp_path)
     (tmp_path / "b").symlink_to(tmp_path / "a")
     (tmp_path / "c").symlink_to(tmp_path / "c")
-    refused(["rank", str(tmp_path), "--models", "pocket:byol"], capsys)
-    refused(["rank", str(tmp_path / "c"), "--models", "pocket:byol"], capsys)
+    for place in (tmp_path, tmp_path / "c"):
+        refused(["rank", str(place), "--models", "pocket:byol"], capsys)
 
 
 class Code:
@@ -133,7 +110,7 @@ class Code:
         return os.mkdir, (str(Code.place),)
 
 
-def test_pickles_are_refused_without_being_run(tmp_path, capsys):
+def test_code_in_pickles_and_manifests_is_refused_without_being_run(tmp_path, capsys):
     Code.place = tmp_path / "ran"
     array = np.empty(1, object)
     array[0] = Code()
@@ -146,22 +123,18 @@ def test_pickles_are_refused_without_being_run(tmp_path, capsys):
     torch.save({"w": Code()}, tmp_path / "saved.pth")
     with pytest.raises(ValueError, match="could run code"):
         read_state("x", tmp_path / "saved.pth")
-    assert not Code.place.exists()
-
-
-@pytest.mark.parametrize("callable_", [
-    "timm.models.load_checkpoint", "timm.models._helpers.load_state_dict", "torchvision.datasets.utils.download_url",
-    "torchvision.datasets.utils.extract_archive", "torchvision.models.resnet.load_state_dict_from_url", "timm.list_models",
-])  # fmt: skip
-def test_a_manifest_calls_builders_only(tmp_path, callable_):
-    Code.place = tmp_path / "ran"
+    # Nor does a manifest call anything but builders.
     (tmp_path / "evil.pth").write_bytes(pickle.dumps(Code()))
-    safetensors_torch.save_file({"a": torch.ones(1)}, tmp_path / "n.safetensors")
-    entry = {"file": "n.safetensors", "input_size": [3, 32, 32], "normalisation": {"mean": [0] * 3, "std": [1] * 3},
-             "builder": {"callable": callable_, "args": [str(tmp_path / "evil.pth")], "kwargs": {}}}  # fmt: skip
-    (tmp_path / "m.json").write_text(json.dumps({"models": [entry]}))
-    with pytest.raises(ValueError, match="is refused|cannot be built"):
-        backbones.load(f"{tmp_path / 'm.json'}:n")
+    save_file({"a": torch.ones(1)}, tmp_path / "n.safetensors")
+    for callable_ in (
+        "timm.models.load_checkpoint", "timm.models._helpers.load_state_dict", "torchvision.datasets.utils.download_url",
+        "torchvision.datasets.utils.extract_archive", "torchvision.models.resnet.load_state_dict_from_url", "timm.list_models",
+    ):  # fmt: skip
+        entry = {"file": "n.safetensors", "input_size": [3, 32, 32], "normalisation": {"mean": [0] * 3, "std": [1] * 3},
+                 "builder": {"callable": callable_, "args": [str(tmp_path / "evil.pth")], "kwargs": {}}}  # fmt: skip
+        (tmp_path / "m.json").write_text(json.dumps({"models": [entry]}))
+        with pytest.raises(ValueError, match="is refused|cannot be built"):
+            backbones.load(f"{tmp_path / 'm.json'}:n")
     assert not Code.place.exists()
 
 
@@ -169,8 +142,6 @@ def test_a_manifest_calls_builders_only(tmp_path, callable_):
                                      struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[9999999999],"data_offsets":[0,4]}}'])  # fmt: skip
 def test_weights_with_absurd_headers(tmp_path, content, capsys):
     (tmp_path / "byol.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match="cannot be read"):
-        read_state("x", tmp_path / "byol.safetensors")
     arguments = ["score", "--models", "byol", "--tasks", "digits", "--weights", str(tmp_path), "--tables", str(tmp_path)]
     assert "byol.safetensors cannot be read" in refused(arguments, capsys)
 

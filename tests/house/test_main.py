@@ -25,10 +25,8 @@ from sfda.rivals.catalogue import METRIC
 def calls(monkeypatch):
     """Calls of the functions that do the work, which do nothing."""
     made = []
-    for module, name in ((cells, "run"), (tables, "collect"), (scores, "score_zoo"),
-                         (ablation, "ablate_zoo"), (tables, "compare_cells"),
-                         (selections, "select_zoo"), (ensembles, "write_limits"),
-                         (recipe, "make"), (tables, "facts")):  # fmt: skip
+    for module, name in ((cells, "run"), (tables, "collect"), (scores, "score_zoo"), (ablation, "ablate_zoo"), (tables, "facts"),
+                         (tables, "compare_cells"), (selections, "select_zoo"), (ensembles, "write_limits"), (recipe, "make")):  # fmt: skip
         def record(*arguments, name=name, **options):
             made.append((name, arguments, options))
             return {"make": {"seconds": 1.0}, "compare_cells": pd.DataFrame()}.get(name, {})
@@ -37,30 +35,33 @@ def calls(monkeypatch):
     return made
 
 
-def test_it_is_a_command():
+def test_the_command_and_how_it_is_called(capsys):
     run = subprocess.run([sys.executable, "-m", "sfda", "--help"], capture_output=True, text=True)
     assert run.returncode == 0 and run.stdout.startswith("usage: python -m sfda") and not run.stderr
-
-
-def test_help(capsys):
     for command in ("ablate", "benchmark", "pretrain", "rank", "score", "select"):
         with pytest.raises(SystemExit, match="^0$"):
             main([command, "--help"])
         assert f"python -m sfda {command} [-h]" in capsys.readouterr().out
+    for options, message in (
+        (["--batch", "0"], "--batch: expected a whole number from 1, got 0"), (["--part", "test"], "--part: invalid choice"),
+        (["--per-class", "few"], "--per-class: expected a whole number from 1, got few"),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit, match="^2$"):
+            main(["rank", "photographs", "--models", "a", *options])
+        assert f"argument {message}" in capsys.readouterr().err
 
 
-def test_benchmark_measures_everything_by_default(calls):
+def test_benchmark(calls, tmp_path, capsys):
     assert main(["benchmark"]) == 0
     (run, arguments, options), (collect, *_) = calls
     assert (run, collect) == ("run", "collect")
-    assert arguments == (list(pocket.POCKET), list(tasks.TASKS), [0, 1])
+    assert arguments == (list(pocket.POCKET), list(tasks.TASKS), [0, 1])  # everything by default
     assert options["tables"] is not None and not options["untrained"]
     calls.clear()
     assert main(["benchmark", "--collect"]) == 0
     assert [name for name, *_ in calls] == ["collect"]
-
-
-def test_again_leaves_the_tables_alone_and_needs_cells_of_its_own(calls, tmp_path, capsys):
+    # Again leaves the tables alone, and needs cells of its own.
+    calls.clear()
     assert main(["benchmark", "--again"]) == 2 and not calls
     assert "--again needs --cells" in capsys.readouterr().err
     assert main(["benchmark", "--again", "--models", "byol", "--tasks", "digits", "--cells", str(tmp_path)]) == 0
@@ -68,53 +69,46 @@ def test_again_leaves_the_tables_alone_and_needs_cells_of_its_own(calls, tmp_pat
     assert calls[0][2]["tables"] is None and calls[0][2]["cells"] == calls[1][1][0] == tmp_path
 
 
-def test_ablate(calls):
+def test_ablate_select_and_pretrain(calls, tmp_path):
     assert main(["ablate", "--tasks", "digits"]) == 0
     (name, arguments, options), = calls
     assert name == "ablate_zoo" and arguments == (list(pocket.POCKET), ["digits"])
     assert options["table"].name == "ablations.csv"
-
-
-def test_select_chooses_first_and_then_tries_all(calls, tmp_path):
+    # It chooses first, and then tries all.
+    calls.clear()
     assert main(["select", "--tasks", "usps", "--tables", str(tmp_path)]) == 0
     (first, arguments, options), (second, (names, found), limits) = calls
     assert (first, second) == ("select_zoo", "write_limits")
     assert arguments == (["usps"],) and names == ["usps"] and next(iter(found)) == "all"
     assert options["table"] == tmp_path / "ensembles.csv"
     assert limits["table"] == tmp_path / "ensemble_limits.csv" and limits["folder"] == tmp_path
-
-
-def test_pretrain_passes_over_what_is_there(calls, tmp_path):
+    # It passes over what is there.
+    calls.clear()
     (tmp_path / "byol.json").write_text("{}")
     assert main(["pretrain", "--models", "byol", "swav", "--weights", str(tmp_path)]) == 0
     assert [(name, arguments[0]) for name, arguments, _ in calls] == [("make", "swav"), ("facts", tmp_path)]
 
 
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        (["benchmark", "--models", "resnet_1000"], "model: expected one of resnet_10, "),
-        (["benchmark", "--jobs", "0"], "jobs: expected 1 or more, got 0"),
-        (["benchmark", "--tasks", "imagenet"], "imagenet"),
-        (["pretrain", "--models", "resnet_1000"], "model: expected one of resnet_10, "),
-        (["score", "--metrics", "SFDB"], "metrics: expected some of SFDA, "),
-    ],
-)
-def test_an_error_is_one_line(command, message, capsys, tmp_path):
+@pytest.mark.parametrize(("command", "message"), [
+    (["benchmark", "--models", "resnet_1000"], "model: expected one of resnet_10, "),
+    (["benchmark", "--jobs", "0"], "jobs: expected 1 or more, got 0"),
+    (["benchmark", "--tasks", "imagenet"], "imagenet"),
+    (["pretrain", "--models", "resnet_1000"], "model: expected one of resnet_10, "),
+    (["score", "--metrics", "SFDB"], "metrics: expected some of SFDA, "),
+    (["rank", "x", "--models", "a", "--figure", "a.jpg"], "--figure: expected a name with .png, .svg, .pdf, got a.jpg"),
+    (["rank", "x", "--models", "a", "--csv", "no/such/a.csv"], "--csv: there is no folder no/such; make it first"),
+    (["rank", "x", "--models", "a", "--json", "."], "--json: . is a folder; name a file in it"),
+    (["rank", "x", "--models", "a", "--metric", "NCTI"], "metric: NCTI scores networks against each other"),
+    (["rank", "x", "--models", "a", "--metric", "SDFA"], "got 'SDFA'; did you mean 'SFDA'"),
+    (["rank", "x"], "name some networks with --models, or a zoo with --zoo"),
+])  # fmt: skip
+def test_an_error_is_one_line(command, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(official, "load_images", None)  # options are looked at first, and nothing is read
     if command[0] == "benchmark":  # which brings the cells it finds into the tables
         command = [*command, "--cells", str(tmp_path), "--tables", str(tmp_path)]
     assert main(command) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("python -m sfda: ") and error.count("\n") == 1
-
-
-def test_stopped_by_hand(monkeypatch, capsys, tmp_path):
-    def stop(*arguments, **options):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(cells, "run", stop)
-    assert main(["benchmark", "--cells", str(tmp_path), "--tables", str(tmp_path)]) == 130
-    assert "what was finished is kept" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -129,30 +123,25 @@ def photographs(tmp_path):
 def test_outside_a_clone_one_line_says_what_needs_it(monkeypatch, photographs, tmp_path, capsys):
     monkeypatch.setattr(files, "DATA", tmp_path)
     monkeypatch.setattr(backbones, "load", None)  # no network is tried
-    for command in (["rank", photographs, "--models", "timm:resnet18", "pocket:byol"], ["rank", photographs, "--zoo", "pocket"],
-                    ["benchmark"], ["score"], ["ablate"], ["select"], ["pretrain"]):  # fmt: skip
-        assert main(command) == 2
+    for command in ("rank PLACE --models timm:resnet18 pocket:byol", "rank PLACE --zoo pocket",
+                    "benchmark", "score", "ablate", "select", "pretrain"):  # fmt: skip
+        assert main([photographs if word == "PLACE" else word for word in command.split()]) == 2
         assert re.fullmatch(r"python -m sfda: data/pocket.*: this needs the repository, .*\n", capsys.readouterr().err)
 
 
-@pytest.fixture
-def ranked(monkeypatch):
-    """Calls of the function that ranks, which stops there."""
-    made = []
+def test_rank_passes_everything_on(monkeypatch, photographs, tmp_path, capsys):
+    ranked = []
 
-    def record(networks, images, **options):
-        made.append((networks, images, options))
+    def record(*arguments, **options):
+        ranked.append((*arguments, options))
         raise ValueError("enough")
 
     monkeypatch.setattr(rank, "rank", record)
-    return made
-
-
-def test_rank_passes_everything_on(ranked, photographs, tmp_path, capsys):
-    options = ["--metric", "logme", "--part", "all", "--per-class", "7", "--seed", "3", "--weights", "w", "--shuffle",
-               "--cache", str(tmp_path), "--device", "cpu", "--batch", "5", "--workers", "2", "--half",
-               "--skip-unreadable"]  # fmt: skip
-    assert main(["rank", photographs, "--models", "timm:x", "pocket:y", "--zoo", "pocket", *options]) == 2
+    options = ("--metric logme --part all --per-class 7 --seed 3 --weights w --shuffle --device cpu --batch 5 --workers 2 --half "
+               "--skip-unreadable --cache").split()  # fmt: skip
+    models = ["--models", "timm:x", "pocket:y", "--zoo", "pocket"]
+    assert main(["rank", photographs, *models, *options, str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "python -m sfda: enough\n"
     (networks, images, passed), = ranked
     assert networks[:2] == ["timm:x", "pocket:y"] and len(networks) == 2 + len(pocket.POCKET)
     assert images.classes == ["a", "b"] and len(images.everything) == 6
@@ -161,71 +150,28 @@ def test_rank_passes_everything_on(ranked, photographs, tmp_path, capsys):
         "metric": "logme", "part": "all", "per_class": 7, "shuffle": True, "seed": 3, "weights": Path("w"),
         "cache": tmp_path, "dtype": "float16", "device": "cpu", "batch": 5, "workers": 2, "skip_unreadable": True,
     }  # fmt: skip
-    assert capsys.readouterr().err == "python -m sfda: enough\n"
+    for without in ([], ["--no-cache"]):  # by default
+        assert main(["rank", photographs, "--models", "pocket:byol", *without]) == 2
+        passed = ranked[-1][2]
+        assert (passed["metric"], passed["part"], passed["shuffle"]) == (METRIC, "train", False)
+        assert (passed["dtype"], passed["workers"], passed["skip_unreadable"]) == ("float32", "auto", False)
+        assert passed["cache"] == (None if without else f"{rank.CACHE}/features")
 
 
-def test_rank_by_default(ranked, photographs):
-    assert main(["rank", photographs, "--models", "pocket:byol"]) == 2
-    passed = ranked[0][2]
-    assert (passed["metric"], passed["part"]) == (METRIC, "train") and passed["cache"] == f"{rank.CACHE}/features"
-    assert not passed["shuffle"]
-    assert (passed["dtype"], passed["workers"]) == ("float32", "auto") and not passed["skip_unreadable"]
-    assert main(["rank", photographs, "--models", "pocket:byol", "--no-cache"]) == 2
-    assert ranked[1][2]["cache"] is None
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--models", "a", "--figure", "a.jpg"], "--figure: expected a name with .png, .svg, .pdf, got a.jpg"),
-        (["--models", "a", "--csv", "no/such/a.csv"], "--csv: there is no folder no/such; make it first"),
-        (["--models", "a", "--json", "."], "--json: . is a folder; name a file in it"),
-        (["--models", "a", "--metric", "NCTI"], "metric: NCTI scores networks against each other"),
-        (["--models", "a", "--metric", "SDFA"], "got 'SDFA'; did you mean 'SFDA'"),
-        ([], "name some networks with --models, or a zoo with --zoo"),
-    ],
-)
-def test_rank_looks_at_its_options_first(arguments, message, capsys, monkeypatch):
-    monkeypatch.setattr(official, "load_images", None)  # nothing is read
-    assert main(["rank", "photographs", *arguments]) == 2
-    error = capsys.readouterr().err
-    assert message in error and error.startswith("python -m sfda: ") and error.count("\n") == 1
-
-
-def test_rank_without_images(tmp_path, capsys):
-    arguments = ["--models", "pocket:byol"]
-    assert main(["rank", str(tmp_path / "gone"), *arguments]) == 2
-    assert "gone: expected one of aircraft, " in capsys.readouterr().err
-    (tmp_path / "one").mkdir()
-    assert main(["rank", str(tmp_path), *arguments]) == 2
-    assert "expected at least two class folders, found 1" in capsys.readouterr().err
-    (tmp_path / "two").mkdir()
-    assert main(["rank", str(tmp_path), *arguments]) == 2
-    assert "the class 'one' has no images; put some there or remove its folder" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("option", "message"), [
-    (["--batch", "0"], "argument --batch: expected a whole number from 1, got 0"),
-    (["--per-class", "few"], "argument --per-class: expected a whole number from 1, got few"),
-    (["--part", "test"], "argument --part: invalid choice"),
+@pytest.mark.parametrize(("command", "message"), [
+    (["rank", "PLACE", "--models", "a"], "what was finished is kept, and the same command goes on"),
+    (["rank", "PLACE", "--models", "a", "--no-cache"], "stopped; with --no-cache nothing was kept"),
+    (["benchmark", "--cells", "PLACE", "--tables", "PLACE"], "what was finished is kept"),
 ])  # fmt: skip
-def test_rank_with_numbers_that_are_none(option, message, capsys):
-    with pytest.raises(SystemExit, match="^2$"):
-        main(["rank", "photographs", "--models", "a", *option])
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("cache", "message"), [
-    ([], "what was finished is kept, and the same command goes on"),
-    (["--no-cache"], "stopped; with --no-cache nothing was kept"),
-])  # fmt: skip
-def test_rank_stopped_by_hand(monkeypatch, photographs, capsys, cache, message):
+def test_stopped_by_hand(monkeypatch, photographs, capsys, command, message):
     def stop(*arguments, **options):
-        options["progress"]("[1/2] a: 8 of 24 images", False)
+        if command[0] == "rank":
+            options["progress"]("[1/2] a: 8 of 24 images", False)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rank, "rank", stop)
-    assert main(["rank", photographs, "--models", "a", *cache]) == 130
+    for module, name in ((rank, "rank"), (cells, "run")):
+        monkeypatch.setattr(module, name, stop)
+    assert main([photographs if word == "PLACE" else word for word in command]) == 130
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
 

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -19,8 +18,7 @@ from sfda.rank.jackknife import LEFT_OUT, jackknife
 from sfda.rank.result import Ranking, rank_features
 
 torch = pytest.importorskip("torch")
-timm = pytest.importorskip("timm")
-safetensors_torch = pytest.importorskip("safetensors.torch")
+pytest.importorskip("timm")
 
 from PIL import Image
 from torch import nn
@@ -29,6 +27,7 @@ from torch.utils.data import TensorDataset
 from sfda.images import official
 from sfda.networks import backbones, checkpoints, extract
 from sfda.networks.backbones import Backbone
+from small_benchmark import write_manifest
 
 CLASSES = ("blau & grün", "it's [red]", "plain")
 
@@ -55,13 +54,20 @@ def small(name, seed=0, width=6):
     return Backbone(name, nn.Sequential(*layers), to_tensor)
 
 
-def broken(name="broken"):
-    def fail(module, inputs):
-        raise TypeError("no such thing\nas this")
+def raising(error):
+    def fail(*arguments, **options):
+        raise error
 
+    return fail
+
+
+def broken():
     network = nn.Sequential(nn.Linear(3, 3))
-    network.register_forward_pre_hook(fail)
-    return Backbone(name, network, to_tensor)
+    network.register_forward_pre_hook(raising(TypeError("no such thing\nas this")))
+    return Backbone("broken", network, to_tensor)
+
+
+never = raising(AssertionError("a forward pass"))
 
 
 @pytest.fixture
@@ -76,12 +82,12 @@ def same_but_for_time(one, other):
 
 def test_networks_on_a_folder(images, tmp_path):
     said = []
-    found = rank([small("a"), small("b", 1)], images, cache=tmp_path / "cache",
-                 progress=lambda *line: said.append(line))  # fmt: skip
+    networks, cache = [small("a"), small("b", 1)], tmp_path / "cache"
+    found = rank(networks, images, cache=cache, progress=lambda *line: said.append(line))
     assert isinstance(found, Ranking) and found.n == 24
     assert found.classes == dict.fromkeys(CLASSES, 8) and found.about["images"] == "images"
     whole = official.load_images(images)
-    own = {net.name: extract.extract(net, whole.everything, "x").features for net in (small("a"), small("b", 1))}
+    own = {net.name: extract.extract(net, whole.everything, "x").features for net in networks}
     expected = rank_features(own, whole.labels, parameters={"a": 182, "b": 182})
     columns = ["network", "score", "low", "high", "behind", "tied", "features", "parameters"]
     pd.testing.assert_frame_equal(found.table[columns], expected.table[columns])
@@ -89,24 +95,27 @@ def test_networks_on_a_folder(images, tmp_path):
     finished = [text for text, last in said if last]
     assert re.fullmatch(r"\[1/2\] a: 24 images in \d+ s, \d+ a second; score 0\.\d+", finished[0])
     assert any(re.fullmatch(r"\[2/2\] b: 100%\|#+\| 24/24 \[00:\d\d<00:00, .*\]", text) for text, _ in said)
-    again = rank([small("b", 1), small("a")], images, cache=tmp_path / "cache")
+    again = rank(networks[::-1], images, cache=cache)
     assert again.table["cached"].all() and (again.table["forward_seconds"] == 0).all()
     same_but_for_time(found.table, again.table)
     assert "cached" in str(again) and "24 images of 3 classes (all of it, for it has no parts)" in str(again)
+    x = torch.randint(0, 256, (30, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    found = rank(small("a"), TensorDataset(x, torch.arange(30) % 2), cache=None, metric="LogME")  # any data set of torch
+    assert found.n == 30 and found.metric == "LogME" and found.classes == {"0": 15, "1": 15}
 
 
 def test_the_test_part_is_not_scored_unless_all_is_asked_for(tmp_path):
     for part, n in (("train", 6), ("val", 2), ("test", 4)):
         write_images(tmp_path / "images" / part, n, seed=n)
-    found = rank(small("a"), tmp_path / "images", cache=None)
-    assert found.n == 24 and "the test part, 12 images, is left out" in found.about["part"]
-    everything = rank(small("a"), tmp_path / "images", cache=None, part="all")
-    assert everything.n == 36 and "the test part too" in everything.about["part"]
     whole = official.load_images(tmp_path / "images")
+    found, everything = (rank(small("a"), whole, cache=None, part=part) for part in ("train", "all"))
+    assert found.n == 24 and "the test part, 12 images, is left out" in found.about["part"]
+    assert everything.n == 36 and "the test part too" in everything.about["part"]
     x = extract.extract(small("a"), whole.everything, "x").features
     assert everything.table["score"][0] == pytest.approx(jackknife(x, whole.labels)[0])
     expected = jackknife(x[:24], whole.labels[:24])[0]  # train, then validation
     assert found.table["score"][0] == pytest.approx(expected)
+    assert rank(small("a"), tmp_path / "images", cache=None).about["fingerprint"] == found.about["fingerprint"]
     assert found.about["fingerprint"] != everything.about["fingerprint"] == whole.fingerprint
     with pytest.raises(ValueError, match="part: expected 'train' or 'all', got 'test'"):
         rank(small("a"), whole, cache=None, part="test")
@@ -125,11 +134,8 @@ def test_so_many_images_a_class_are_the_same_for_all_networks(images, tmp_path):
     assert torch.equal(seen["a"][0], seen["b"][0]) and len(seen["a"][0]) == 12
     other = rank([looking("c")], images, per_class=4, seed=1, cache=tmp_path)
     assert not torch.equal(seen["a"][0], seen["c"][0])
-    fingerprints = {each.about["fingerprint"] for each in (found, other, rank(small("a"), images, cache=None))}
-    assert len(fingerprints) == 3
+    assert len({each.about["fingerprint"] for each in (found, other, rank(small("a"), images, cache=None))}) == 3
     assert rank(small("a"), images, per_class=99, cache=None).n == 24
-    with pytest.raises(ValueError, match="per_class: expected 1 or more, got 0"):
-        rank(small("a"), images, per_class=0)
     with pytest.raises(ValueError, match="found 1 in 'blau & grün', .*left-out probability judges"):
         rank(small("a"), images, per_class=1)
 
@@ -148,15 +154,10 @@ def test_shuffled_labels_are_worth_nothing(tmp_path):
     assert again.table["score"][0] == shuffled.table["score"][0] != other.table["score"][0]
 
 
-def test_any_data_set_of_torch():
-    x = torch.randint(0, 256, (30, 3, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    found = rank(small("a"), TensorDataset(x, torch.arange(30) % 2), cache=None, metric="LogME")
-    assert found.n == 30 and found.metric == "LogME" and found.classes == {"0": 15, "1": 15}
-
-
-def test_images_that_cannot_be_read(images, tmp_path):
-    (images / "plain" / "3.png").write_bytes(b"no image")
-    message = r"1 of 24 cannot be read, .*3\.png.*mend or remove them, .*\(--skip-unreadable\)"
+@pytest.mark.parametrize("content", [b"no image", b"", b"\x89PNG\r\n\x1a\n", b"GIF89a" + bytes(40), bytes(1000)])
+def test_images_that_cannot_be_read(images, tmp_path, content):
+    (images / "plain" / "3.png").write_bytes(content)
+    message = r"^images: 1 of 24 cannot be read, .*3\.png.*mend or remove them, .*\(--skip-unreadable\)"
     with pytest.raises(ValueError, match=message):
         rank([small("a"), small("b")], images, cache=tmp_path / "cache")
     found = rank([small("a"), small("b", 1)], images, cache=tmp_path / "cache", skip_unreadable=True)
@@ -176,162 +177,130 @@ def test_one_network_that_fails_does_not_stop_the_others(images, tmp_path):
         rank(broken(), images, cache=None)
 
 
-def raising(error):
-    def fail(*arguments, **options):
-        raise error
-
-    return fail
-
-
-def test_memory_that_does_not_suffice(images, monkeypatch):
-    monkeypatch.setattr("sfda.metric.scatter.LabelledFeatures.from_features", raising(MemoryError()))
-    with pytest.raises(ValueError, match="not enough memory for 24 images: score fewer with per_class"):
-        rank(small("a"), images, cache=None)
-
-
-def test_a_full_disk_stops_everything(images, tmp_path, monkeypatch):
+def test_a_full_memory_or_disk_stops_everything(images, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("sfda.metric.scatter.LabelledFeatures.from_features", raising(MemoryError()))
+        with pytest.raises(ValueError, match="not enough memory for 24 images: score fewer with per_class"):
+            rank(small("a"), images, cache=None)
     monkeypatch.setattr(np, "save", raising(OSError(28, "No space left on device")))
     with pytest.raises(OSError, match="No space left"):
         rank([small("a"), small("b")], images, cache=tmp_path / "cache")
-
-
-def write_manifest(folder, sizes=(("a", 32), ("b", 48))):
-    """Networks of timm with random weights, each with its own size of images."""
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = []
-    for seed, (name, size) in enumerate(sizes):
-        torch.manual_seed(seed)
-        net = timm.create_model("test_efficientnet", pretrained=False, num_classes=7).eval()
-        safetensors_torch.save_file(net.state_dict(), folder / f"{name}.safetensors")
-        builder = {"callable": "timm.create_model", "args": ["test_efficientnet"], "kwargs": {"num_classes": 7}}
-        entries.append({"file": f"{name}.safetensors", "input_size": [3, size, size], "builder": builder,
-                        "normalisation": {"mean": [0.5] * 3, "std": [0.25] * 3}})  # fmt: skip
-    path = folder / "manifest.json"
-    path.write_text(json.dumps({"models": entries}), encoding="utf-8")
-    return path
-
-
-def test_a_manifest_stands_for_all_its_networks(images, tmp_path):
-    first, second = write_manifest(tmp_path / "one"), write_manifest(tmp_path / "two", [("b", 32), ("c", 32)])
-    found = rank([str(first), f"{second}:b", f"{first}:a"], images, cache=None)
-    assert set(found.table["network"]) == {"a", f"{first}:b", f"{second}:b"}
-    assert found.table["parameters"].nunique() == 1
-    assert set(rank(str(second), images, cache=None).table["network"]) == {"b", "c"}
-
-
-never = raising(AssertionError("a forward pass"))
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (["resnet50"], "name: expected torchvision:NAME, .*, got 'resnet50'"),
-        (["timm:vit_9000"], "timm has no 'vit_9000'"),
-        (["gone.json"], "gone.json is missing"),
-        ([], "networks: expected at least one, got none"),
-        ([small("a"), small("a")], "networks: two different ones are called 'a'"),
-    ],
-)
-def test_names_are_checked_before_any_work(images, monkeypatch, names, message):
-    monkeypatch.setattr(extract, "extract", never)
-    monkeypatch.setattr(backbones, "load", never)
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        rank(names, images, cache=None)
-
-
-def test_weights_are_looked_for_before_any_work(images, tmp_path, monkeypatch):
-    path = write_manifest(tmp_path, [("a", 32), ("b", 32), ("c", 32)])
-    monkeypatch.setattr(extract, "extract", never)
-    (tmp_path / "b.safetensors").unlink()
-    (tmp_path / "c.safetensors").write_bytes(b"half a file")
-    message = r"b cannot be loaded \(.*b.safetensors is missing\); nor can c; nothing was computed"
-    with pytest.raises(FileNotFoundError, match=message):
-        rank(str(path), images, cache=None)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"metric": "NCTI"}, "metric: NCTI"),
-        ({"dtype": "int8"}, "dtype: expected 'float32' or 'float16', got 'int8'"),
-        ({"device": "cuda:77"}, "device: cannot compute on cuda:77"),
-        ({"batch": 0}, "batch: expected 1 or more, got 0"),
-    ],
-)
-def test_options_are_checked_before_any_work(images, monkeypatch, options, message):
-    monkeypatch.setattr(extract, "extract", never)
-    with pytest.raises(ValueError, match=message):
-        rank(small("a"), images, **({"cache": None} | options))
-
-
-def test_a_cache_that_cannot_be_written(images, tmp_path, monkeypatch):
+    # One that cannot be written at all is found before any work.
     monkeypatch.setattr(extract, "extract", never)
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="cache: .*file/cache cannot be written .*name another folder"):
         rank(small("a"), images, cache=tmp_path / "file" / "cache")
 
 
-# --- the command ------------------------------------------------------------------
+def test_a_manifest_stands_for_all_its_networks(images, tmp_path, monkeypatch):
+    first, second = write_manifest(tmp_path / "one", "ab"), write_manifest(tmp_path / "two", "bcd")
+    found = rank([str(first), f"{second}:b", f"{first}:a"], images, cache=None)
+    assert set(found.table["network"]) == {"a", f"{first}:b", f"{second}:b"}
+    assert found.table["parameters"].nunique() == 1
+    assert set(rank(str(second), images, cache=None).table["network"]) == {"b", "c", "d"}
+    # Weights are looked for before any work.
+    monkeypatch.setattr(extract, "extract", never)
+    (tmp_path / "two" / "c.safetensors").unlink()
+    (tmp_path / "two" / "d.safetensors").write_bytes(b"half a file")
+    message = r"c cannot be loaded \(.*c.safetensors is missing\); nor can d; nothing was computed"
+    with pytest.raises(FileNotFoundError, match=message):
+        rank(str(second), images, cache=None)
 
 
-def table_of(path):
-    return pd.read_csv(path, keep_default_na=False)
+@pytest.mark.parametrize(("names", "options", "message"), [
+    (["resnet50"], {}, "name: expected torchvision:NAME, .*, got 'resnet50'"),
+    (["timm:vit_9000"], {}, "timm has no 'vit_9000'"),
+    (["gone.json"], {}, "gone.json is missing"),
+    ([], {}, "networks: expected at least one, got none"),
+    ([small("a"), small("a")], {}, "networks: two different ones are called 'a'"),
+    (small("a"), {"metric": "NCTI"}, "metric: NCTI"),
+    (small("a"), {"dtype": "int8"}, "dtype: expected 'float32' or 'float16', got 'int8'"),
+    (small("a"), {"device": "cuda:77"}, "device: cannot compute on cuda:77"),
+    (small("a"), {"batch": 0}, "batch: expected 1 or more, got 0"),
+    (small("a"), {"per_class": 0}, "per_class: expected 1 or more, got 0"),
+])  # fmt: skip
+def test_names_and_options_are_checked_before_any_work(images, monkeypatch, names, options, message):
+    monkeypatch.setattr(extract, "extract", never)
+    monkeypatch.setattr(backbones, "load", never)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        rank(names, images, cache=None, **options)
 
 
-def test_the_command_prints_and_writes(images, tmp_path, capsys):
-    manifest = write_manifest(tmp_path / "weights")
+def test_the_command_prints_and_writes(images, tmp_path, monkeypatch, capsys):
+    manifest = write_manifest(tmp_path / "weights", "ab")
     out = {kind: tmp_path / f"out.{kind}" for kind in ("csv", "json", "svg")}
-    arguments = ["rank", str(images), "--models", str(manifest), "--cache", str(tmp_path / "cache"), "--half"]
+    arguments = ["rank", str(images), "--cache", str(tmp_path / "cache"), "--half", "--models"]
     files = ["--csv", str(out["csv"]), "--json", str(out["json"]), "--figure", str(out["svg"])]
-    assert main([*arguments, *files]) == 0
+    assert main([*arguments, str(manifest), *files]) == 0
     captured = capsys.readouterr()
     assert re.search("^rank  network +score +95 % interval", captured.out, re.M)
     assert "[1/2] a: 24 images in " in captured.err
     written = json.loads(out["json"].read_text(encoding="utf-8"))
     assert written["best"] in ("a", "b") and written["about"]["dtype"] == "float16"
     assert list(written["classes"]) == sorted(CLASSES)
-    assert list(table_of(out["csv"])["network"]) == [row["network"] for row in written["table"]]
+    assert list(pd.read_csv(out["csv"])["network"]) == [row["network"] for row in written["table"]]
     assert out["svg"].read_text(encoding="utf-8").lstrip().startswith("<?xml")
     for suffix, begin in (("PNG", b"\x89PNG"), ("PDF", b"%PDF")):
-        assert main([*arguments[:3], f"{manifest}:a", *arguments[4:], "--figure", str(tmp_path / f"a.{suffix}")]) == 0
+        assert main([*arguments, f"{manifest}:a", "--figure", str(tmp_path / f"a.{suffix}")]) == 0
         assert (tmp_path / f"a.{suffix}").read_bytes().startswith(begin)
         assert "a alone was scored" in capsys.readouterr().out
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-def test_the_command_says_which_network_failed(images, tmp_path, monkeypatch, capsys):
-    manifest = write_manifest(tmp_path / "weights")
+    # On a terminal, progress is one line a network.
+    arguments = ["rank", str(images), "--models", str(manifest), "--no-cache"]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        assert main([*arguments, "--batch", "8"]) == 0
+    first, second, rest = (lines.split("\r") for lines in capsys.readouterr().err.split("\n"))
+    assert re.findall(r"\[1/2\] a: +(\d+)%\|[# \d]+\| (\d+)/24 \[", " ".join(first)) == [("33", "8"), ("67", "16"), ("100", "24")]
+    assert first[-1].startswith("[1/2] a: 24 images in ") and second[-1].startswith("[2/2] b: 24 images in ")
+    assert "choosing ensembles" in rest[-3] and not "".join(rest[-2:]).strip()  # and the line is empty again
+    # It says which network failed.
     load = backbones.load
     monkeypatch.setattr(backbones, "load", lambda name, **o: broken() if name.endswith(":a") else load(name, **o))
-    assert main(["rank", str(images), "--models", str(manifest), "--no-cache"]) == 2
+    assert main(arguments) == 2
     captured = capsys.readouterr()
     assert "Not ranked: a (TypeError: no such thing as this)." in captured.out
     assert "[1/2] a: failed: TypeError" in captured.err
 
 
-COMMAND = [sys.executable, "-m", "sfda", "rank"]
+# The command, whose second network never ends: wherever it is stopped, that one is at work.
+COMMAND = """
+import sys, time
+from sfda.__main__ import main
+from sfda.networks import backbones
+
+def at_work(*arguments):
+    print("at work", file=sys.stderr, flush=True)
+    time.sleep(600)
+
+def never_ending(name, load=backbones.load, **options):
+    backbone = load(name, **options)
+    if name.endswith(":b"):
+        backbone.network.register_forward_pre_hook(at_work)
+    return backbone
+
+backbones.load = never_ending
+sys.exit(main(["rank", *sys.argv[1:]]))
+"""
 
 
-def stopped(arguments, how, after="[1/2] a: "):
-    """Run the command, stop it when the first network is done, and return its exit code and stderr."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+def stopped(arguments, how):
+    """Run the command, stop it when the second network is at work, and return its exit code and the rest of stderr."""
     with subprocess.Popen(
-        COMMAND + arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        [sys.executable, "-c", COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         # Where the tests run in the background, SIGINT is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as run:
-        first = run.stderr.readline()
-        assert first.startswith(after), first + run.stderr.read()
-        time.sleep(0.3)  # the second is at work
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as run:  # fmt: skip
+        first = run.stderr.readline() + run.stderr.readline()
         run.send_signal(how)
-        _, rest = run.communicate(timeout=60)
+        _, rest = run.communicate(timeout=120)
+    assert re.fullmatch(r"\[1/2\] a: .*\nat work\n", first), first + rest
     return run.returncode, rest
 
 
 def test_a_killed_run_goes_on_where_it_was(images, tmp_path, capsys):
-    manifest = write_manifest(tmp_path / "weights", [("a", 32), ("b", 400)])
-    arguments = [str(images), "--models", str(manifest), "--batch", "1", "--cache"]
     cache = tmp_path / "cache"
+    arguments = [str(images), "--models", str(write_manifest(tmp_path / "weights", "ab")), "--batch", "1", "--cache"]
     code, rest = stopped([*arguments, str(cache)], signal.SIGINT)
     assert code == 130 and "what was finished is kept, and the same command goes on" in rest
     assert rest.count("\n") == 1 and [p.name[:2] for p in cache.iterdir()] == ["a-"]
@@ -343,9 +312,8 @@ def test_a_killed_run_goes_on_where_it_was(images, tmp_path, capsys):
     tables = []
     for folder in (cache, tmp_path / "another"):
         assert main(["rank", *arguments, str(folder), "--csv", str(tmp_path / "out.csv")]) == 0
-        tables.append(table_of(tmp_path / "out.csv"))
-        captured = capsys.readouterr()
-        resumed = folder == cache
+        tables.append(pd.read_csv(tmp_path / "out.csv"))
+        captured, resumed = capsys.readouterr(), folder == cache
         assert ("[1/2] a: 24 images from the cache" in captured.err) == resumed
         assert "[2/2] b: 24 images in " in captured.err
         assert (len(re.findall(r"  cached  ", captured.out)) == 1) == resumed
@@ -353,23 +321,9 @@ def test_a_killed_run_goes_on_where_it_was(images, tmp_path, capsys):
     assert tables[0].set_index("network")["cached"].to_dict() == {"a": True, "b": False}
 
 
-def test_progress_on_a_terminal_is_one_line_a_network(images, tmp_path, monkeypatch, capsys):
-    manifest = write_manifest(tmp_path / "weights")
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert main(["rank", str(images), "--models", str(manifest), "--no-cache", "--batch", "8"]) == 0
-    said = capsys.readouterr().err
-    first, second, rest = (lines.split("\r") for lines in said.split("\n"))
-    assert re.findall(r"\[1/2\] a: +(\d+)%\|[# \d]+\| (\d+)/24 \[", " ".join(first)) == [("33", "8"), ("67", "16"), ("100", "24")]
-    assert first[-1].startswith("[1/2] a: 24 images in ") and second[-1].startswith("[2/2] b: 24 images in ")
-    assert "choosing ensembles" in rest[-3] and not "".join(rest[-2:]).strip()  # and the line is empty again
-
-
-def test_the_zoos_are_those_of_the_library():
-    help_text = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True).stdout
-    assert f"{{{','.join(checkpoints.ZOOS)}}}" in help_text
+def test_the_zoos_are_those_of_the_library_and_torch_waits_until_it_is_needed():
+    run = subprocess.run([sys.executable, "-m", "sfda", "rank", "--help"], capture_output=True, text=True)
+    assert f"{{{','.join(checkpoints.ZOOS)}}}" in run.stdout
     assert set(LEFT_OUT) <= set(METRICS)
-
-
-def test_torch_waits_until_it_is_needed():
     code = "import sys, sfda.rank.run, sfda.__main__; sfda.__main__.build_parser(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
