@@ -144,7 +144,7 @@ def adaptive_shrinkage(sigma, strength=5.0):
     return max(math.exp(-strength * sigma), SHRINKAGE_FLOOR)
 
 
-def judge(scatter, shrinkage):
+def fisher_posterior(scatter, shrinkage):
     """The discriminant of Eqs. 4 to 6 of a :class:`sfda.metric.scatter.PooledScatter`, which is used up.
 
     A function of residuals r (n, D) and classes y (n,) to log p(c | x), shape (n, C), at x = mu_y + r.
@@ -200,7 +200,7 @@ def _passes(x, y, n_classes, left_out, challenge, shrinkage, strength):
         if not left_out:  # the search has turned the samples, and used up their scatter
             first = LabelledFeatures.from_features(x, y, n_classes)
     shrinkage = float(shrinkage)
-    log_p = first.leave_one_out(shrinkage) if left_out else judge(first, shrinkage)(first.residuals, y)
+    log_p = first.leave_one_out(shrinkage) if left_out else fisher_posterior(first, shrinkage)(first.residuals, y)
     if not challenge:
         return log_p
     p = xp.exp(log_p)
@@ -208,7 +208,7 @@ def _passes(x, y, n_classes, left_out, challenge, shrinkage, strength):
     others = other_means(first.means)
     second = _challenged(first, confidence)
     if not left_out:
-        return judge(second, shrinkage)(second.residuals, y)
+        return fisher_posterior(second, shrinkage)(second.residuals, y)
 
     # A sample that is left out is challenged without its label, z = w x + V o. With x~ = p^ x + (1 - p^) o_y it is
     # a x~ + U o, a = w / p^: the mixed samples serve in place of the samples that they overwrote.

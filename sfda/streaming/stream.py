@@ -36,7 +36,7 @@ from sfda.metric.linalg import (
     to_numpy,
 )
 from sfda.metric.scatter import ClassMoments, LeftOut, OutOfPrecision, best_shrinkage
-from sfda.metric.score import SaturationWarning, adaptive_shrinkage, judge, warn_of_saturation
+from sfda.metric.score import SaturationWarning, adaptive_shrinkage, fisher_posterior, warn_of_saturation
 from sfda.rivals.catalogue import METRICS
 from sfda.rivals.h_score import h_score_of_scatter
 from sfda.streaming.chunks import LocalPasses
@@ -278,7 +278,7 @@ class _First:
         scatter = self.scatter()
         self.centred = scatter.means
         self.others = other_means(to_float64(scatter.means))
-        self.judge = (LeftOut if self.plan.left_out else judge)(scatter, shrinkage)
+        self.judge = (LeftOut if self.plan.left_out else fisher_posterior)(scatter, shrinkage)
 
     def residuals(self, features, labels):
         """Residuals from the class means (n, D), and classes (n,)."""
@@ -317,7 +317,7 @@ class _Second:
         self.first, self.means = first, moments.means
         scatter = moments.pooled(first.plan.precision(self.means))
         left_out = first.plan.left_out
-        self.judge = (LeftOut if left_out else judge)(scatter, shrinkage)
+        self.judge = (LeftOut if left_out else fisher_posterior)(scatter, shrinkage)
 
     def __call__(self, features, labels):
         """As :meth:`_First.__call__`."""

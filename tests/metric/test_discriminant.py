@@ -11,7 +11,7 @@ import literal
 from data_sets import CASES, gaussian_classes, labelled_features, reference_case
 from sfda import FisherDiscriminant
 from sfda.metric.scatter import LabelledFeatures
-from sfda.metric.score import judge
+from sfda.metric.score import fisher_posterior
 
 # scikit-learn warns where most classes are singletons, which is meant here.
 pytestmark = pytest.mark.filterwarnings("ignore:The number of unique classes is greater")
@@ -47,7 +47,7 @@ def test_posterior_and_sigma_equal_their_definitions(data, shrinkage):
     proba = fitted.predict_proba(X)
     assert proba == pytest.approx(literal.posterior(X, y, shrinkage), abs=1e-8)
     split = LabelledFeatures.from_features(X, y, y.max() + 1)  # as the score does it
-    assert np.exp(judge(split, shrinkage)(split.residuals, split.y)) == pytest.approx(proba, abs=1e-9)
+    assert np.exp(fisher_posterior(split, shrinkage)(split.residuals, split.y)) == pytest.approx(proba, abs=1e-9)
     assert fitted.sigma_ == pytest.approx(literal.power_iteration(literal.within_scatter(X, y)), rel=1e-9)
 
 
