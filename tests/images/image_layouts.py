@@ -23,8 +23,8 @@ def colour(label, number, part="train"):
     return 10 + 10 * label, 7 * number, 40 + 80 * PARTS.index(part)
 
 
-def square(label, number, part="train", size=(12, 9)):
-    return Image.new("RGB", size, colour(label, number, part))
+def square(label, number, part="train"):
+    return Image.new("RGB", (12, 9), colour(label, number, part))
 
 
 def told(image):
@@ -61,14 +61,14 @@ def plan(n_classes, each, seed):
     return [items[i] for i in np.random.default_rng(seed).permutation(len(items))]
 
 
-def pack(path, images, labels, split, classes, names, **change):
+def pack(path, images, labels, split, classes, names, change=None):
     """An archive of encoded images; `change` makes other arrays of its own, None leaves one out."""
     content = {
         "buf": np.frombuffer(b"".join(images), np.uint8), "off": np.cumsum([0] + [len(image) for image in images]),
         "label": np.array(labels, np.int16), "split": np.array(split, np.uint8), "classes": np.array(classes),
         "name": np.array(names), "note": np.array("whatever"),
     }  # fmt: skip
-    content |= {key: value(content) for key, value in change.items()}
+    content |= {key: value(content) for key, value in (change or {}).items()}
     np.savez(path, **{key: value for key, value in content.items() if value is not None})
     return path
 
@@ -83,10 +83,10 @@ def archive(path, **change):
     rows = plan(3, 6, 0)
     images = [encoded(square(label, number, "test" if number > 4 else "train")) for label, number in rows]
     labels, split = [label for label, _ in rows], [number > 4 for _, number in rows]
-    return pack(path, images, labels, split, ["ant", "bee", "cow"], [f"{k}_{n}.png" for k, n in rows], **change)
+    return pack(path, images, labels, split, ["ant", "bee", "cow"], [f"{k}_{n}.png" for k, n in rows], change)
 
 
-# --- the official layouts: what the images of each part have to state, names of the classes, files by path ------------
+# The official layouts: what the images of each part have to state, names of the classes, files by path.
 
 
 def planned(n_classes, *each):
@@ -125,10 +125,9 @@ def cars():
     files = {"devkit/cars_meta.mat": {"class_names": np.array(classes, dtype=object)}}
     fields = [(name, object) for name in ("bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname")]
     for part, file in (("train", "devkit/cars_train_annos.mat"), ("test", "cars_test_annos_withlabels.mat")):
-        named = {f"{i:05}.jpg": item for i, item in enumerate(parts[part], 1)}
-        rows = [(1, 2, 3, 4, np.uint8(label + 1), name) for name, (label, *_) in named.items()]
+        rows = [(1, 2, 3, 4, np.uint8(item[0] + 1), f"{i:05}.jpg") for i, item in enumerate(parts[part], 1)]
         files[file] = {"annotations": np.array(rows, dtype=fields)}
-        files |= {f"cars_{part}/{name}": item for name, item in named.items()}
+        files |= {f"cars_{part}/{i:05}.jpg": item for i, item in enumerate(parts[part], 1)}
     return parts, classes, files
 
 
@@ -159,7 +158,7 @@ def food():
         parts[part] = [(label, n, part) for label in (2, 0, 1) for n in numbers]  # the file need not be sorted
         names = {classes[label]: [f"{classes[label]}/{part}{n}" for n in numbers] for label in (2, 0, 1)}
         files[f"meta/{part}.json"] = json.dumps(names)
-        files |= {f"images/{classes[label]}/{part}{n}.jpg": (label, n, part) for label, n, _ in parts[part]}
+        files |= {f"images/{classes[item[0]]}/{part}{item[1]}.jpg": item for item in parts[part]}
     return parts, classes, files
 
 

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -18,8 +19,7 @@ from tree import ROOT
 
 REAL = ROOT.parent / "shared" / "realdata" / "data"
 WITH_FILES = [name for name in TASKS if TASKS[name].real and name != "digits"]
-DRAWN = [name for name in TASKS if not TASKS[name].real]
-
+FINE = sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))
 # sha256 of the labels of train, validation and test, as uint8.
 CHECKSUMS = {
     "digits": "b4525b749123", "mnist": "8c29d1929cfa", "usps": "15315b21fcee", "kmnist": "c6b19361fa42",
@@ -50,16 +50,15 @@ def check(loaded):
     task = loaded.task
     assert tuple(len(part) for part in loaded.parts) == task.sizes
     slack = 4 if task.name == "usps" else 0  # one class is short of test images
-    seen = []
+    images = []
     for part in loaded.parts:
         assert part.images.shape == (len(part), 3, 32, 32) and part.images.dtype == torch.uint8
         assert part.labels.dtype == torch.int64
         counts = np.bincount(part.labels, minlength=task.n_classes)
         assert len(counts) == task.n_classes and np.ptp(counts) <= slack
-        # The first images are not all of one class.
-        assert len(part.labels[:20].unique()) > 1
-        seen.append({image.tobytes() for image in part.images.numpy()})
-    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+        assert len(part.labels[:20].unique()) > 1  # the first are not all of one class
+        images.append({image.tobytes() for image in part.images.numpy()})
+    assert all(one.isdisjoint(other) for one, other in itertools.combinations(images, 2))
 
 
 def idx_files(data_set, sizes, *, packed=True):
@@ -81,11 +80,6 @@ def coded_images(n):
     return np.broadcast_to(colour[:, None, None].astype(np.uint8), (n, 32, 32, 3))
 
 
-def decoded(images):
-    red, green, blue = (images[:, :, 16, 16].long() // 12).T
-    return red + 20 * green + 400 * blue
-
-
 def test_catalogue():
     assert " ".join(TASKS) == "digits mnist usps kmnist omniglot cifar10 cifar100 flowers fractals textures counting"
     for name, task in TASKS.items():
@@ -93,6 +87,14 @@ def test_catalogue():
         assert all(size % task.n_classes == 0 for size in task.sizes)
     assert sorted(task.half for task in TASKS.values()) == ["development"] * 6 + ["reporting"] * 5
     assert {name for name in TASKS if TASKS[name].mirror} == {"cifar10", "cifar100", "flowers", "counting"}
+    for function in (load_task, available):
+        with pytest.raises(ValueError, match="name: expected one of digits, mnist, .*'cats'"):
+            function("cats")
+    coarse = task_images._coarse_labels()
+    assert np.bincount(coarse).tolist() == [5] * 20
+    assert list(task_images.CIFAR100_SUPERCLASSES) == sorted(task_images.CIFAR100_SUPERCLASSES)
+    # Of apple, aquarium fish, baby, bear, beaver and worm, in the official files.
+    assert coarse[[0, 1, 2, 3, 4, 99]].tolist() == [4, 1, 14, 8, 0, 13]
 
 
 def test_digits():
@@ -107,13 +109,13 @@ def test_digits():
     assert (digits.test.images == digits.test.images[:, :1]).all()
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", [name for name in TASKS if not TASKS[name].real])
 def test_drawn(name):
     assert available(name)
     check(load_task(name))
 
 
-def test_selection_is_balanced_disjoint_and_fixed_and_makes_up_for_a_short_class():
+def test_selection_is_balanced_disjoint_and_fixed_or_refused():
     labels = np.random.default_rng(0).integers(0, 5, 400)
     parts = select(labels, [50, 25, 101])
     assert [len(part) for part in parts] == [50, 25, 101]
@@ -123,15 +125,11 @@ def test_selection_is_balanced_disjoint_and_fixed_and_makes_up_for_a_short_class
     assert all(np.array_equal(a, b) for a, b in zip(parts, select(labels, [50, 25, 101])))
     assert not np.array_equal(parts[0], select(labels, [50], seed=1)[0])
     labels = np.repeat([0, 1, 2], [10, 4, 10])
-    first, second = select(labels, [9, 9])
-    assert np.bincount(labels[first]).tolist() == [3, 3, 3]
-    assert np.bincount(labels[second]).tolist() == [4, 1, 4]
-
-
-@pytest.mark.parametrize("labels, n_classes", [([0, 1, 1], 2), ([0, 0, 2, 2], 3), ([0] * 9, 2)])
-def test_selection_without_enough_images(labels, n_classes):
-    with pytest.raises(ValueError, match=f"expected 4 images of {n_classes} classes, found"):
-        select(labels, [2, 2], n_classes=n_classes)
+    counts = [np.bincount(labels[part]).tolist() for part in select(labels, [9, 9])]
+    assert counts == [[3, 3, 3], [4, 1, 4]]  # the others make up for a short class
+    for labels, n in (([0, 1, 1], 2), ([0, 0, 2, 2], 3), ([0] * 9, 2)):
+        with pytest.raises(ValueError, match=f"expected 4 images of {n} classes, found"):
+            select(labels, [2, 2], n_classes=n)
 
 
 def test_mnist_packed_or_not(tmp_path):
@@ -161,12 +159,10 @@ def test_kmnist_needs_only_the_test_file_and_that_whole(tmp_path):
 
 
 def test_usps(tmp_path):
-    rng = np.random.default_rng(0)
-    rows = [
-        f"{i % 10 + 1} " + " ".join(f"{j + 1}:{value}" for j, value in enumerate(pixels))
-        for i, pixels in enumerate(rng.choice([-1, -0.5, 0, 1], (1510, 256)))
-    ]
-    write(tmp_path, {"USPS/usps.t.bz2": bz2.compress("\n".join(rows).encode(), 1)})
+    pixels = np.random.default_rng(0).choice([-1, -0.5, 0, 1], (1510, 256))
+    rows = [" ".join(f"{j}:{value}" for j, value in enumerate(row, 1)) for row in pixels]
+    text = "\n".join(f"{i % 10 + 1} {row}" for i, row in enumerate(rows))
+    write(tmp_path, {"USPS/usps.t.bz2": bz2.compress(text.encode(), 1)})
     check(load_task("usps", tmp_path))
 
 
@@ -175,8 +171,7 @@ def test_omniglot_from_subset_or_public_folder(tmp_path):
     alphabets = (("Balinese", 24), ("Greek", 2), ("Latin", 26))
     characters = [f"{alphabet}/character{i + 1:02}" for alphabet, n in alphabets for i in range(n)]
     labels, names = np.repeat(np.arange(52), 20), [f"{i // 20 + 100:04}_{i % 20 + 1:02}.png" for i in range(52 * 20)]
-    inks = [np.kron(rng.random((15, 15)) < 0.3, np.ones((7, 7), bool)) for _ in names]
-    images = [encoded(Image.fromarray(~ink)) for ink in inks]
+    images = [encoded(Image.fromarray(np.kron(rng.random((15, 15)) >= 0.3, np.ones((7, 7), bool)))) for _ in names]
     root = tmp_path / "public" / "omniglot-py" / "images_background"
     write(root, {f"{characters[label]}/{name}": image for label, name, image in zip(labels, names, images)})
     (tmp_path / "subset").mkdir()
@@ -206,13 +201,13 @@ def test_cifar(name, n_fine, public, tmp_path, monkeypatch):
         monkeypatch.setattr(f"torchvision.datasets.{name.upper()}", Public)
     else:
         images = [encoded(Image.fromarray(image)) for image in coded_images(4000)]
-        names = sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))[:n_fine]
-        split = np.repeat([0, 1], 2000)
+        names, split = FINE[:n_fine], np.repeat([0, 1], 2000)
         pack(tmp_path / f"{name}_subset.npz", images, fine_labels, split, names, ["x.png"] * 4000)
     loaded = load_task(name, tmp_path, download=public)
     check(loaded)
     for part in loaded.parts:
-        index = decoded(part.images)
+        red, green, blue = (part.images[:, :, 16, 16].long() // 12).T
+        index = red + 20 * green + 400 * blue
         if name == "cifar10":
             assert ((index < 2000) == (part is not loaded.test)).all()
         else:  # from both files
@@ -220,14 +215,6 @@ def test_cifar(name, n_fine, public, tmp_path, monkeypatch):
         fine = fine_labels[index]
         assert part.labels.tolist() == (fine if name == "cifar10" else task_images._coarse_labels()[fine]).tolist()
         assert np.ptp(np.bincount(fine)) == 0
-
-
-def test_superclasses():
-    coarse = task_images._coarse_labels()
-    assert np.bincount(coarse).tolist() == [5] * 20
-    assert list(task_images.CIFAR100_SUPERCLASSES) == sorted(task_images.CIFAR100_SUPERCLASSES)
-    # Of apple, aquarium fish, baby, bear, beaver and worm, in the official files.
-    assert coarse[[0, 1, 2, 3, 4, 99]].tolist() == [4, 1, 14, 8, 0, 13]
 
 
 def test_flowers_as_unpacked(tmp_path):
@@ -240,13 +227,9 @@ def test_flowers_as_unpacked(tmp_path):
     flowers = load_task("flowers", tmp_path)
     assert tuple(len(part) for part in flowers.parts) == (300, 100, 600)
     for part in flowers.parts:
-        red = part.images[:, 0, 16, 16].float()
-        assert (abs(red - 40 * part.labels) < 6).all()
+        assert (abs(part.images[:, 0, 16, 16].float() - 40 * part.labels) < 6).all()
         assert (part.images[:, 2, :, 8:-8] < 16).all()
-
-
-def test_a_large_image_is_smoothed():
-    pixels = np.zeros((320, 400, 3), np.uint8)
+    pixels = np.zeros((320, 400, 3), np.uint8)  # a large image is smoothed
     pixels[::2] = 200  # as wide as a tenth of a pixel of the result
     small = task_images._photograph(Image.fromarray(pixels))
     assert small.shape == (3, 32, 32) and abs(small.astype(int) - 100).max() < 5
@@ -260,7 +243,8 @@ def test_missing_images(tmp_path, name):
         load_task(name, folder, download=name == "flowers")  # these are fetched by hand
     message = str(error.value)
     assert f"task {name}" in message and str(folder) in message and "\n" not in message
-    assert ("flower_photos.tgz, unpacked" in message, "download=True" in message) == (name == "flowers", name != "flowers")
+    assert ("flower_photos.tgz, unpacked" if name == "flowers" else "download=True") in message
+    assert (name == "flowers") != ("download=True" in message)
 
 
 def test_folder(monkeypatch, tmp_path):
@@ -273,12 +257,6 @@ def test_folder(monkeypatch, tmp_path):
     assert available("kmnist")
 
 
-@pytest.mark.parametrize("function", [load_task, available])
-def test_unknown_task(function):
-    with pytest.raises(ValueError, match="name: expected one of digits, mnist, .*'cats'"):
-        function("cats")
-
-
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real images are not here")
 @pytest.mark.parametrize("name", WITH_FILES)
 def test_real(name):
@@ -287,7 +265,5 @@ def test_real(name):
     check(loaded)
     assert checksum(loaded) == CHECKSUMS[name]
     if name in ("cifar100", "flowers"):  # their subsets' classes are in the order of the labels
-        file = "cifar100_subset.npz" if name == "cifar100" else "flower_photos_subset.npz"
-        fine = sorted(sum(task_images.CIFAR100_SUPERCLASSES.values(), ()))
-        expected = fine if name == "cifar100" else list(task_images.FLOWERS)
-        assert read_archive(REAL / file)["classes"].tolist() == expected
+        file, classes = ("cifar100", FINE) if name == "cifar100" else ("flower_photos", list(task_images.FLOWERS))
+        assert read_archive(REAL / f"{file}_subset.npz")["classes"].tolist() == classes

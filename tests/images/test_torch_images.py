@@ -1,13 +1,12 @@
 """Data sets of torch as labelled images."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-import torchvision
-from image_layouts import archive, square, told, write_cifar10, write_folder
+from image_layouts import archive, square, told, write_folder, write_official
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
+from torchvision.transforms import functional
 
 from sfda.images.folders import from_dataset, image_archive, image_folder
 from sfda.images.official import load_official
@@ -50,23 +49,15 @@ def test_labels_of_a_data_set(labels, expected, classes):
 ])
 def test_names_of_classes(labels, given, own, expected):
     assert from_dataset(Squares(labels, classes=own), classes=given).classes == expected
-
-
-def test_names_that_do_not_fit():
     with pytest.raises(ValueError, match="zoo: classes: expected 2 names, one a class, got 1"):
         from_dataset(Squares([1, 2]), "zoo", classes=["a"])
 
 
-def to_array(image):
-    return np.asarray(image)
-
-
 @pytest.mark.parametrize("convert", [
-    to_array, lambda image: to_array(image) / 255, lambda image: (to_array(image) / 255).astype(np.float32),
-    lambda image: to_array(image).astype(np.int64), lambda image: to_array(image.convert("RGBA")),
-    lambda image: torchvision.transforms.functional.to_tensor(image),
-    lambda image: torchvision.transforms.functional.pil_to_tensor(image),
-    lambda image: torchvision.transforms.functional.to_tensor(image).double(), lambda image: image.convert("RGBA"),
+    np.asarray, lambda image: np.asarray(image) / 255, lambda image: np.float32(image) / 255,
+    lambda image: np.int64(image), lambda image: np.asarray(image.convert("RGBA")),
+    functional.to_tensor, functional.pil_to_tensor, lambda image: functional.to_tensor(image).double(),
+    lambda image: image.convert("RGBA"),
 ])
 def test_images_of_a_data_set(convert):
     images = from_dataset(Squares([0, 1, 2, 0], convert))
@@ -83,29 +74,22 @@ def test_grey_and_one_bit_images_of_a_data_set(image, expected):
     assert found.size == (5, 4) and (np.moveaxis(np.asarray(found), 2, 0) == expected).all()
 
 
-@pytest.mark.parametrize(("image", "message"), [
-    (np.full((4, 5, 3), -0.1), "from 0 to 1 or whole ones from 0 to 255, got float64 beyond"),
-    (np.full((4, 5, 3), 1.1), "without normalisation"), (np.full((4, 5, 3), np.nan), "from 0 to 1"),
-    (np.full((4, 5, 3), 256), "got int64 beyond"), (np.full((4, 5, 3), 1j), "got complex128"),
-    (np.zeros((3, 4, 5)), r"of 1, 3 or 4 channels, got \(3, 4, 5\)"), (torch.zeros(5, 4, 3), r"got \(4, 3, 5\)"),
-    (np.zeros(4), r"got \(4,\)"), ("a path", "expected an image of PIL, an array or a tensor, got str"),
-])
-def test_images_of_other_kinds(image, message):
-    with pytest.raises(ValueError, match=f"mine: .*{message}"):
-        from_dataset(Squares([0, 1], lambda _: image), "mine")
-
-
 @pytest.mark.parametrize(("dataset", "message"), [
+    *((Squares([0, 1], lambda _, image=image: image), message) for image, message in (
+        (np.full((4, 5, 3), -0.1), "from 0 to 1 or whole ones from 0 to 255, got float64 beyond"),
+        (np.full((4, 5, 3), 1.1), "without normalisation"), (np.full((4, 5, 3), np.nan), "from 0 to 1"),
+        (np.full((4, 5, 3), 256), "got int64 beyond"), (np.full((4, 5, 3), 1j), "got complex128"),
+        (np.zeros((3, 4, 5)), r"of 1, 3 or 4 channels, got \(3, 4, 5\)"), (torch.zeros(5, 4, 3), r"got \(4, 3, 5\)"),
+        (np.zeros(4), r"got \(4,\)"), ("a path", "expected an image of PIL, an array or a tensor, got str"),
+    )),
     (Squares([]), "expected at least one image, found none"), (Squares([1, 1]), "expected at least 2 classes"),
     (Squares([0.5, 1.0]), "expected classes, found 0.5"), (Squares([1, "a"]), "mixture"),
-    (Squares([[0, 1], [1, 0]]), "one class an image, got list"),
+    (Squares([[0, 1], [1, 0]]), "one class an image, got list"), (Squares([None, 1]), "labels: expected"),
     (Squares([np.array([0, 1]), np.array([1, 0])]), "one class an image, got ndarray"),
-    (Squares([None, 1]), "labels: expected"),
-    ([{"image": 1, "label": 2}], r"expected items \(image, label\), got dict"),
-    ([(1, 2, 3)], r"expected items \(image, label\), got tuple"),
+    ([{"image": 1, "label": 2}], r"items \(image, label\), got dict"), ([(1, 2, 3)], r"label\), got tuple"),
     (iter([(1, 2)]), "a data set with a length, got list_iterator"),
 ])
-def test_bad_data_sets(dataset, message):
+def test_bad_data_sets_and_images(dataset, message):
     with pytest.raises(ValueError, match=f"mine: .*{message}"):
         from_dataset(dataset, "mine")
 
@@ -144,13 +128,12 @@ def test_data_sets_in_data_sets(tmp_path):
     assert told(again.train[5][0]) == told(folder.train[5][0])
 
 
-def unreadable(image):
-    if told(image)[1] == 0:
-        raise OSError("broken data stream")
-    return image
-
-
 def test_unreadable_images_of_a_data_set():
+    def unreadable(image):
+        if told(image)[1] == 0:
+            raise OSError("broken data stream")
+        return image
+
     with pytest.raises(ValueError, match="mine: the label of item 0 cannot be had without its image"):
         from_dataset(Squares([0, 1, 0], unreadable), "mine")
     images = from_dataset(Squares([0, 1, 0], unreadable, targets=[0, 1, 0]))
@@ -160,19 +143,16 @@ def test_unreadable_images_of_a_data_set():
 
 
 def test_fingerprint_of_a_data_set():
-    one, same, label, image = (
-        from_dataset(dataset).fingerprint
-        for dataset in (Squares([0, 1, 2]), Squares([0, 1, 2], to_array), Squares([0, 2, 1]),
-                        Squares([0, 1, 2], lambda image: image.rotate(90, expand=True)))
-    )  # fmt: skip
+    sets = (Squares([0, 1, 2]), Squares([0, 1, 2], np.asarray), Squares([0, 2, 1]),
+            Squares([0, 1, 2], lambda image: image.rotate(90, expand=True)))  # fmt: skip
+    one, same, label, image = (from_dataset(dataset).fingerprint for dataset in sets)
     assert one == same and len({one, label, image}) == 3
 
 
 def test_workers(tmp_path, any_checksum):
-    write_cifar10(tmp_path)
+    write_official("cifar10", tmp_path)
     sets = (load_official("cifar10", tmp_path), image_folder(write_folder(tmp_path / "x")),
             image_archive(archive(tmp_path / "y.npz")))  # fmt: skip
     for images in sets:
-        loader = DataLoader(images.everything, 4, num_workers=2, collate_fn=list)
-        read = [item for batch in loader for item in batch]
+        read = [item for batch in DataLoader(images.everything, 4, num_workers=2, collate_fn=list) for item in batch]
         assert [label for _, label in read] == images.labels.tolist() == [told(image)[0] for image, _ in read]

@@ -17,21 +17,14 @@ class Places(Dataset):
     """Images whose red is the column and whose green is the row; blue tells them apart."""
 
     def __init__(self, n=5, width=200, height=120):
-        self.n, self.width, self.height = n, width, height
+        self.n, self.rows, self.columns = n, np.arange(height)[:, None], np.arange(width)
 
     def __len__(self):
         return self.n
 
     def __getitem__(self, i):
-        pixels = np.zeros((self.height, self.width, 3), np.uint8)
-        pixels[..., 0] = np.arange(self.width)
-        pixels[..., 1] = np.arange(self.height)[:, None]
-        pixels[..., 2] = 10 * i
+        pixels = np.stack(np.broadcast_arrays(self.columns, self.rows, 10 * i), -1).astype(np.uint8)
         return Image.fromarray(pixels), i
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_the_centre_is_cut_out():
@@ -44,47 +37,37 @@ def test_the_centre_is_cut_out():
     assert half[1, 0, 0] <= 2 and half[1, -1, 0] >= 117 and abs(int(half[0, 5, 0]) - 40) <= 2
 
 
-def test_positions_and_slices():
+def test_positions_slices_and_sums():
     photographs = Photographs(Places(), "five", side=40)
-    assert len(photographs) == 5
-    picked = photographs[torch.tensor([4, 0, 4])]
-    assert picked[:, 2, 0, 0].tolist() == [40, 0, 40]
-    assert photographs[1:3][:, 2, 0, 0].tolist() == [10, 20] and len(photographs[3:99]) == 2
-
-
-def test_two_are_added():
+    assert len(photographs) == 5 and len(photographs[3:99]) == 2
+    assert photographs[torch.tensor([4, 0, 4])][:, 2, 0, 0].tolist() == [40, 0, 40]
+    assert photographs[1:3][:, 2, 0, 0].tolist() == [10, 20]
     both = Photographs(Places(2), "a", side=40) + Photographs(Places(3), "b", side=40)
     assert len(both) == 5 and both.fingerprint == "a+b"
     assert both[0:5][:, 2, 0, 0].tolist() == [0, 10, 0, 10, 20]
     with pytest.raises(ValueError, match="side: expected 40 pixels as in the first, got 50"):
-        Photographs(Places(), "a", side=40) + Photographs(Places(), "b", side=50)
+        photographs + Photographs(Places(), "b", side=50)
 
 
-def test_a_seed_fixes_the_views():
+def test_a_seed_fixes_the_views_and_half_are_mirrored():
     photographs, index = Photographs(Places(), "five", side=48), torch.tensor([2, 2, 0])
-    one, two, other = (photographs.views(index, generator(s), mirror=True) for s in (0, 0, 1))
+    one, two, other = (photographs.views(index, torch.Generator().manual_seed(s), mirror=True) for s in (0, 0, 1))
     assert torch.equal(one, two) and not torch.equal(one, other)
     assert one.shape == (3, 3, 48, 48) and one.dtype == torch.float32
     assert not torch.equal(one[0], one[1])  # of one image, two crops
     blue = normalise(torch.tensor([20, 20, 0], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 2, 2))
     torch.testing.assert_close(one[:, 2, 0, 0], blue[:, 2, 0, 0])
-
-
-def test_half_of_the_views_are_mirrored():
+    # Half of the views are mirrored.
     photographs, index = Photographs(Places(1), "one", side=32), torch.zeros(200, dtype=torch.long)
     for mirror, low, high in ((True, 70, 130), (False, 0, 0)):
-        x = photographs.views(index, generator(), mirror=mirror)
-        flipped = (x[:, 0, 16, 0] > x[:, 0, 16, -1]).sum()
-        assert low <= flipped <= high
+        x = photographs.views(index, torch.Generator().manual_seed(0), mirror=mirror)
+        assert low <= (x[:, 0, 16, 0] > x[:, 0, 16, -1]).sum() <= high
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.floats(0, 1, exclude_max=True), min_size=5, max_size=5), st.integers(1, 250), st.integers(1, 250)
-)
+@given(st.lists(st.floats(0, 1, exclude_max=True), min_size=5, max_size=5), st.integers(1, 250), st.integers(1, 250))
 def test_a_crop_lies_in_the_image(draw, width, height):
-    image = Places(1, width, height)[0][0]
-    view = _crop(image, draw, 16, mirror=False)
+    view = _crop(Places(1, width, height)[0][0], draw, 16, mirror=False)
     assert view.shape == (3, 16, 16)
     assert view[0].max() < width and view[1].max() < height
     # Left to right and top to bottom, never the other way round.
