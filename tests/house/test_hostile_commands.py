@@ -150,11 +150,18 @@ def test_weights_with_absurd_headers(tmp_path, content, capsys):
     ("networks = 5", "networks: expected a list of names, got 5"), ("networks = [5]\ntasks=['digits']", "networks: expected a list of names"),
     ("networks = ['timm:x']\ntasks = 'digits'", "tasks: expected a list of names"), ("seeds = ['a']", "seeds: expected a list of whole"),
     ("side = 'x'", "side: expected a whole number"), ("group = []", "group: expected a name"), ("protocol = []", "protocol: expected a table"),
-    ("\0", "expected TOML"), ("", "expected a list 'networks'"),
+    ("\0", "expected TOML"), ("seeds = = 3", "expected TOML"), ("", "expected a list 'networks'"),
+    ("task = 5", "expected the keys networks, group, tasks, seeds, side, protocol, got 'task'"),
+    ("[protocol]\nstep = 2", "expected the keys rates, decays, every_pair, steps, batch, plain, got 'step'"),
+    ("networks = ['timm:resnet18']\ntasks = []", "expected a list 'tasks'"),
+    ("networks = ['timm:resnet18']\ntasks = ['imagenet']", "expected tasks among digits, "),
+    ("networks = ['timm:resnet18', 'timm:resnet18']\ntasks = ['digits']", "two networks have one name"),
+    ("networks = ['torchvision:resnet1000']\ntasks = ['digits']", "torchvision has no 'resnet1000'"),
 ])  # fmt: skip
 def test_grids_that_are_none(tmp_path, text, message, capsys):
     (tmp_path / "g.toml").write_text(text)
-    assert message in refused(["benchmark", str(tmp_path / "g.toml"), "--cells", str(tmp_path)], capsys)
+    line = refused(["benchmark", str(tmp_path / "g.toml"), "--cells", str(tmp_path)], capsys)
+    assert message in line and ("g.toml" in line or "resnet1000" in line)
 
 
 def test_names_that_are_no_text_are_printed_as_escapes(monkeypatch):

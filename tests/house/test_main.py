@@ -98,8 +98,12 @@ def test_ablate_select_and_pretrain(calls, tmp_path):
     (["rank", "x", "--models", "a", "--figure", "a.jpg"], "--figure: expected a name with .png, .svg, .pdf, got a.jpg"),
     (["rank", "x", "--models", "a", "--csv", "no/such/a.csv"], "--csv: there is no folder no/such; make it first"),
     (["rank", "x", "--models", "a", "--json", "."], "--json: . is a folder; name a file in it"),
-    (["rank", "x", "--models", "a", "--metric", "NCTI"], "metric: NCTI scores networks against each other"),
-    (["rank", "x", "--models", "a", "--metric", "SDFA"], "got 'SDFA'; did you mean 'SFDA'"),
+    *[(["rank", "x", "--models", "a", "--metric", name], message) for name, message in (
+        ("left out probability", "got 'left out probability'; did you mean 'left-out probability'"), ("logm", "did you mean 'LogME'"),
+        ("ncti", "metric: NCTI scores networks against each other"), ("SDFA", "metric: expected one of SFDA, "),
+        ("SFDB", "got 'SFDB'; did you mean 'SFDA'"), ("LEEP", "LEEP needs the probabilities of the network's own classifier; expected one of"),
+        ("&%", "got '&%'\n"),
+    )],
     (["rank", "x"], "name some networks with --models, or a zoo with --zoo"),
 ])  # fmt: skip
 def test_an_error_is_one_line(command, message, capsys, tmp_path, monkeypatch):
@@ -113,10 +117,9 @@ def test_an_error_is_one_line(command, message, capsys, tmp_path, monkeypatch):
 
 @pytest.fixture
 def photographs(tmp_path):
-    for name in "ab":
-        (tmp_path / "photographs" / name).mkdir(parents=True)
-        for i in range(3):
-            (tmp_path / "photographs" / name / f"{i}.png").write_bytes(b"not looked at")
+    for i in range(6):
+        (tmp_path / "photographs" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photographs" / "ab"[i % 2] / f"{i}.png").write_bytes(b"not looked at")
     return str(tmp_path / "photographs")
 
 

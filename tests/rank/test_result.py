@@ -15,7 +15,7 @@ from sfda.metric.score import log_posterior
 from sfda.rank.jackknife import GROUPS, groups, half_width, jackknife
 from sfda.rank.report import WIDTH
 from sfda.rank.result import rank_features
-from sfda.rivals.catalogue import RIVALS, find_metric
+from sfda.rivals.catalogue import RIVALS
 
 
 def network(seed, y, D=8, strength=1.5, common=0.0):
@@ -27,19 +27,6 @@ def network(seed, y, D=8, strength=1.5, common=0.0):
 
 Y = np.arange(90) % 3
 ZOO = {"weak": network(0, Y, strength=0.5), "good": network(1, Y, 6), "wide": network(2, Y, 20, 1.4)}
-
-
-@pytest.mark.parametrize(("name", "message"), [
-    ("left out probability", "got 'left out probability'; did you mean 'left-out probability'"),
-    ("logm", "did you mean 'LogME'"),
-    ("SFDB", "metric: expected one of SFDA, .*left-out probability.*, got 'SFDB'; did you mean 'SFDA'"),
-    ("ncti", "NCTI scores networks against each other, .*; expected one of SFDA, "),
-    ("LEEP", "LEEP needs the probabilities of the network's own classifier; expected one of"),
-    ("&%", "got '&%'$"),
-])  # fmt: skip
-def test_metrics_that_are_none(name, message):
-    with pytest.raises(ValueError, match=message):
-        find_metric(name)
 
 
 @pytest.mark.filterwarnings("ignore::sfda.SaturationWarning")
@@ -201,8 +188,6 @@ def test_ensembles():
     ({"a": ZOO["good"], "b": ZOO["good"][:9]}, Y, r"features_by_model\['b'\]: .*expected 90 .* got 9"),
     ({"a": ZOO["good"], "b": ZOO["good"] * np.nan}, Y, r"features_by_model\['b'\]: .*NaN, first in row 0"),
     ({"a": ZOO["good"]}, np.zeros(90, int), "labels: expected at least 2 classes"),
-    ({"a": ZOO["good"]}, np.append(["x"], np.repeat(["y", "z"], [44, 45])),
-     "found 1 in 'x': left-out probability judges .*take another metric, such as SFDA"),
 ])  # fmt: skip
 def test_bad_features(features, labels, message):
     with pytest.raises(ValueError, match=message):
