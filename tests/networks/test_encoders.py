@@ -12,57 +12,49 @@ from torchvision.transforms._presets import ImageClassification
 from sfda.benchmark.finetune import finetune
 from sfda.images.augment import normalise
 from sfda.networks.backbones import Backbone
-from sfda.networks.encoders import Encoder, fold_batch_norm, normalisation
+from sfda.networks.encoders import Encoder, fold_batch_norm
 
 MEAN, STD = [0.4, 0.5, 0.3], [0.2, 0.3, 0.25]
 IMAGES = torch.randint(256, (3, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def random_norms(network, seed=0):
-    """Batch norms with random numbers, as after training."""
-    generator = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
-                tensor.data.uniform_(0.5, 1.5, generator=generator)
-    return network
-
-
 def network(name="mobilenetv2_050"):
+    """Its batch norms have random numbers, as after training."""
     torch.manual_seed(0)
-    return random_norms(timm.create_model(name, num_classes=7)).eval()
+    made, generator = timm.create_model(name, num_classes=7), torch.Generator().manual_seed(0)
+    for module in norms(made):
+        for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+            tensor.data.uniform_(0.5, 1.5, generator=generator)
+    return made.eval()
+
+
+def norms(net):
+    return [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def backbone(net=None, transform=None):
-    transform = transform or Compose([ToTensor(), Normalize(MEAN, STD)])
-    return Backbone("net", network() if net is None else net, transform)
+    return Backbone("net", net or network(), transform or Compose([ToTensor(), Normalize(MEAN, STD)]))
 
 
 def folded(net):
     """As published weights are whose batch norm is folded: only a bias is left in it."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.fill_(1)
-            module.running_mean.zero_()
-            module.running_var.fill_(1 - module.eps)
+    for module in norms(net):
+        module.weight.data.fill_(1)
+        module.running_mean.zero_()
+        module.running_var.fill_(1 - module.eps)
     return net
 
 
-def test_features_are_those_of_the_networks_own_normalisation():
-    encoder = Encoder(backbone()).eval()
+@pytest.mark.parametrize("transform", [None, ImageClassification(crop_size=48, mean=MEAN, std=STD)])
+def test_features_are_those_of_the_networks_own_normalisation(transform):
+    encoder = Encoder(backbone(transform=transform)).eval()
     x = (IMAGES / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     with torch.no_grad():
-        z = encoder(normalise(IMAGES))
+        z, logits = encoder(normalise(IMAGES)), encoder.classifier()(normalise(IMAGES))
         expected = encoder.network.forward_head(encoder.network.forward_features(x), pre_logits=True)
-        logits = encoder.classifier()(normalise(IMAGES))
         torch.testing.assert_close(z, expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(logits, encoder.network(x), rtol=1e-4, atol=1e-4)
     assert z.shape == (3, 1280) and logits.shape == (3, 7)
-
-
-def test_normalisation_of_a_preset_and_of_none():
-    mean, std = normalisation(backbone(transform=ImageClassification(crop_size=48, mean=MEAN, std=STD)))
-    assert mean.tolist() == pytest.approx(MEAN) and std.tolist() == pytest.approx(STD)
     with pytest.raises(ValueError, match="net: expected a transform that ends in a normalisation, got "):
         Encoder(backbone(transform=ToTensor()))
 
@@ -85,22 +77,17 @@ def test_a_copy_is_trained_and_the_encoder_is_not():
 def test_folded_batch_norm_is_joined_to_its_convolution(name):
     before = folded(network(name))
     after = fold_batch_norm(copy.deepcopy(before))
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in after.modules())
-    assert any(isinstance(module, nn.BatchNorm2d) for module in before.modules())
+    assert not norms(after) and norms(before)
     with torch.no_grad():
         x = normalise(IMAGES)
         torch.testing.assert_close(after(x), before(x), rtol=1e-4, atol=1e-4)
 
 
-def test_batch_norm_that_normalises_is_left_alone():
+def test_batch_norm_that_normalises_or_comes_first_is_left_alone():
     before = network()
-    after = fold_batch_norm(before)
-    assert after is before and any(isinstance(module, nn.BatchNorm2d) for module in after.modules())
+    assert fold_batch_norm(before) is before and norms(before)
     one = folded(network())
-    next(m for m in one.modules() if isinstance(m, nn.BatchNorm2d)).running_mean[0] = 1e-3
-    assert any(isinstance(module, nn.BatchNorm2d) for module in fold_batch_norm(one).modules())
-
-
-def test_batch_norm_before_its_convolution_is_left_alone():
+    norms(one)[0].running_mean[0] = 1e-3
+    assert norms(fold_batch_norm(one))
     net = folded(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)).eval())
     assert [type(m) for m in fold_batch_norm(net)] == [nn.BatchNorm2d, nn.Conv2d, nn.ReLU, nn.BatchNorm2d]
