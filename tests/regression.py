@@ -1,39 +1,36 @@
 """Ratios of a benchmark run beside those that are stored: what has become slower.
 
-Rows are dictionaries as tables are written and read: columns of KEYS tell them apart, those that start with "ratio"
-are compared. What is compared is a list of row, column, stored ratio, new ratio.
+Tables are data frames of text, as CSV files have them: columns of KEYS tell rows apart, those that start with "ratio"
+are compared.
 """
+
+import pandas as pd
 
 KEYS = ("name", "metric", "N", "D", "C", "dtype", "device")
 FACTOR = 2  # less than that, another machine or a busy one may do
 LEAST = 0.02  # smaller ratios are mostly noise
 
 
-def key(row):
-    return tuple(str(row[k]) for k in KEYS if row.get(k) not in (None, ""))
+def keyed(rows):
+    """Rows as text, in a table indexed by what tells them apart."""
+    table = pd.DataFrame(rows).astype(object).fillna("").astype(str)
+    return table.set_index(table[[k for k in KEYS if k in table]].agg(lambda row: " ".join(filter(None, row)), axis=1))
 
 
 def compare(rows, stored):
-    """The stored and the new ratio of every row that both have."""
-    known = {key(row): row for row in stored}
-    return [(" ".join(key(row)), column, float(known[key(row)][column]), float(row[column]))
-            for row in rows if key(row) in known for column in row
-            if column.startswith("ratio") and row[column] and known[key(row)].get(column)]  # fmt: skip
+    """The stored and the new ratio of every row and column that both have, the largest change first."""
+    ratios = [table.filter(regex="^ratio").replace("", None).stack().dropna().astype(float) for table in (stored, rows)]
+    both = pd.concat(ratios, axis=1, keys=["stored", "now"]).dropna()
+    return both.loc[(both["now"] / both["stored"].clip(lower=1e-9)).sort_values(ascending=False).index]
 
 
 def slower(compared):
     """Those that have become slower than FACTOR allows."""
-    return [each for each in compared if each[3] > FACTOR * max(each[2], LEAST)]
+    return compared[compared["now"] > FACTOR * compared["stored"].clip(lower=LEAST)]
 
 
 def merge(rows, stored, replace=False):
     """What is stored next: the stored rows and the new ones, which replace them if asked to."""
-    new, old = {key(row): row for row in rows}, {key(row): row for row in stored}
-    together = old | new if replace else new | old
-    return [together[each] for each in dict.fromkeys([*new, *old])]
-
-
-def table(compared):
-    """Lines to print, the largest change first."""
-    order = sorted(compared, key=lambda each: -each[3] / max(each[2], 1e-9))
-    return [f"{name:<44} {column:<20} {old:>9.3f} {new:>9.3f}" for name, column, old, new in order]
+    first, second = (rows, stored) if replace else (stored, rows)
+    together = pd.concat([first, second[~second.index.isin(first.index)]]).fillna("")
+    return together.loc[rows.index.union(stored.index, sort=False)]

@@ -4,7 +4,6 @@ The tables are in data/timings/. Rows that are not yet stored are added. Stored 
 cannot creep up run by run, unless `--store` is given; a ratio more than twice the stored one fails the run all the same.
 """
 
-import csv
 import datetime
 import functools
 import os
@@ -12,9 +11,10 @@ import platform
 import warnings
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-import regression
+from regression import FACTOR, compare, keyed, merge, slower
 
 TABLES = Path(__file__).parents[2] / "data" / "timings"
 
@@ -70,10 +70,10 @@ def pytest_sessionfinish(session):
         rows = [*inside(f"{start}[").values()]
         file = {"stream": "streaming.csv"}.get(start, f"{start}.csv")
         tables[file] = [size_row(b, rows, seconds.get("stream_product")) for b in rows]
-    failed = [each for file, rows in tables.items() if rows for each in keep(file, rows, session.config.getoption("--store"))]
-    if failed:
-        print(f"\nslower than {regression.FACTOR} times the stored ratio:", *regression.table(failed), sep="\n")
-        session.exitstatus = 1
+    for file, rows in tables.items():
+        if rows and len(failed := keep(file, rows, session.config.getoption("--store"))):
+            print(f"\n{file}: slower than {FACTOR} times the stored ratio:", failed.to_string(), sep="\n")
+            session.exitstatus = 1
 
 
 def size_row(b, rows, product):
@@ -104,21 +104,12 @@ def rival_row(name, seconds):
 def keep(file, rows, replace):
     """Print the rows beside the stored ones and store them; what is slower, if anything is."""
     measured = {"cores": os.cpu_count(), "machine": platform.machine(), "date": datetime.date.today().isoformat()}
-    rows = [row | measured for row in rows]
-    first, *others = list(dict.fromkeys(key for row in rows for key in row))[:6]
-    print()
-    for row in rows:
-        print(f"{row[first]:<32}" + "  ".join(f"{row.get(k, ''):>16}" for k in others))
-    path, stored = TABLES / file, []
-    if path.exists():
-        with path.open(newline="") as handle:
-            stored = list(csv.DictReader(handle))
-    if compared := regression.compare(rows, stored):
-        print(f"\n{file}: ratios, stored and now", *regression.table(compared), sep="\n")
-    merged = regression.merge(rows, stored, replace)
+    path, rows = TABLES / file, keyed([row | measured for row in rows])
+    stored = keyed(pd.read_csv(path, dtype=str)) if path.exists() else rows[:0]
+    print("", rows.to_string(index=False), sep="\n")
+    compared = compare(rows, stored)
+    if len(compared):
+        print(f"\n{file}: ratios, stored and now", compared.to_string(), sep="\n")
     TABLES.mkdir(exist_ok=True)
-    with path.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, dict.fromkeys(key for row in merged for key in row), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(merged)
-    return regression.slower(compared)
+    merge(rows, stored, replace).to_csv(path, index=False)
+    return slower(compared)

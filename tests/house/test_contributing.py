@@ -90,49 +90,26 @@ def run(*command, at):
 
 
 @pytest.fixture(scope="module")
-def output(copy):
-    """The chapter made; then all tests that the page names in one go, and what the script prints."""
+def found(copy):
+    """The chapter made, then all tests that the page names in one go: those that passed, by word, and what was printed."""
     assert re.match(r"silhouettes +\d", run("book/notebooks.py", "silhouettes", at=copy))
     calls = re.findall(r"`pytest (.+?) -k (\w+)` must pass", PAGE)
     files = dict.fromkeys(file for call, _ in calls for file in call.split())
     words = [word for _, word in calls]
-    options = "-rA", "-q", "-p", "no:cacheprovider", *files, "-k", " or ".join(words)
-    return words, run("-c", SCRIPT, *options, at=copy)
+    text = run("-c", SCRIPT, "-rA", "-q", "-p", "no:cacheprovider", *files, "-k", " or ".join(words), at=copy)
+    return {word: re.findall(rf"^PASSED .*{word}.*", text, flags=re.M) for word in words}, text.splitlines()[-3:]
 
 
-@pytest.fixture(scope="module")
-def passed(output):
-    """The tests that passed, by word."""
-    words, text = output
-    return {word: re.findall(rf"^PASSED .*{word}.*", text, flags=re.M) for word in words}
-
-
-@pytest.fixture(scope="module")
-def printed(output):
-    return output[1].splitlines()[-3:]
-
-
-def test_metric(passed, printed):
+def test_a_metric_a_network_a_task_and_a_chapter_are_added(copy, found):
+    passed, (silhouette, networks, sticks) = found
     assert len([line for line in passed["silhouette"] if "test_catalogue" in line]) > 5
     assert any("test_silhouette.py::test_definition" in line for line in passed["silhouette"])
-    assert float(printed[0]) == pytest.approx((4 / 5 + 3 / 4 + 1.5 / 3.5 + 3.5 / 5.5) / 4)
-
-
-def test_network(passed, printed):
-    assert len(passed["resnet_14"]) >= 2
-    assert sorted(printed[1].split()) == ["pocket:resnet_10", "pocket:resnet_14"]
-
-
-def test_task(passed, printed):
-    assert len(passed["sticks"]) >= 1
-    found = printed[2].split(maxsplit=4)
-    assert found[:3] == ["80", "40", "800"] and int(found[3]) > 100 and found[4] == str(list(range(8)))
-
-
-def test_chapter(copy, passed):
-    assert len(passed["silhouettes"]) > 6
-    text = (copy / "book" / "silhouettes.md").read_text(encoding="utf-8")
-    assert "colab = " in text and "silhouette_widest" in (copy / "book" / "silhouettes.ipynb").read_text(encoding="utf-8")
+    assert float(silhouette) == pytest.approx((4 / 5 + 3 / 4 + 1.5 / 3.5 + 3.5 / 5.5) / 4)
+    assert len(passed["resnet_14"]) >= 2 and sorted(networks.split()) == ["pocket:resnet_10", "pocket:resnet_14"]
+    *sizes, different, classes = sticks.split(maxsplit=4)
+    assert sizes == ["80", "40", "800"] and int(different) > 100 and classes == str([*range(8)]) and passed["sticks"]
+    text, notebook = ((copy / "book" / f"silhouettes.{kind}").read_text(encoding="utf-8") for kind in ("md", "ipynb"))
+    assert len(passed["silhouettes"]) > 6 and "colab = " in text and "silhouette_widest" in notebook
 
 
 def test_examples_keep_to_the_style_of_the_house(copy):
