@@ -388,6 +388,15 @@ def test_labels_make_the_classes_that_python_sees(data):
     assert len(classes) == len(set(labels)) and [classes[k] for k in found] == labels
 
 
+@pytest.mark.parametrize("name", ["SFDA", "left-out accuracy", "left-out log-likelihood", "discriminant probability"])
+def test_classes_that_are_infinitely_far_apart(name):
+    """Beside the variation within them; found by a search."""
+    X = np.array([[0.0, -1.3e-101], [1e75, 1.0e-101], [0.0, 3.6e-101], [1e75, 9.5e-101]])
+    for function in (METRICS[name], FisherDiscriminant("leave-one-out").fit):
+        with pytest.raises(ValueError, match="^features: "):
+            function(X, [0, 1, 0, 1])
+
+
 def test_sparse_chunks_and_masked_labels_are_refused():
     with pytest.raises(ValueError, match=r"^chunk 0: expected arrays that have rows, got .* \(\w+Error\)$"):
         sfda.stream_score(lambda: [(np.ones((4, 2)), torch.tensor([0, 1, 0, 1]).to_sparse())])
