@@ -13,7 +13,7 @@ LEAST = 0.02  # smaller ratios are mostly noise
 
 def keyed(rows):
     """Rows as text, in a table indexed by what tells them apart."""
-    table = pd.DataFrame(rows).astype(object).fillna("").astype(str)
+    table = pd.DataFrame(rows, dtype=object).fillna("").astype(str)
     return table.set_index(table[[k for k in KEYS if k in table]].agg(lambda row: " ".join(filter(None, row)), axis=1))
 
 
