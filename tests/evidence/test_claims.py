@@ -11,7 +11,6 @@ from tree import CHAPTERS, ROOT
 
 CLAIMS = [row for _, row in claims().iterrows()]
 NAMES = ("ours", "low", "high", "against")
-every_claim = pytest.mark.parametrize("claim", CLAIMS, ids=lambda row: row["statement"][:40])
 
 
 @pytest.mark.parametrize("rule, ours, low, high, verdict", [
@@ -30,8 +29,8 @@ def test_verdicts(rule, ours, low, high, verdict):
         verdict_of(claim | {"rule": "beside"}, {"x": 1})
 
 
-@every_claim
-def test_rows_are_complete(claim):
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda row: row["statement"][:40])
+def test_rows_are_complete_and_their_numbers_stand_on_the_page_that_is_named(claim):
     assert all(claim[column] for column in ("statement", "who", "source", "page", "rule", "note"))
     assert claim["knowledge"] in ("read", "second-hand")
     assert f"book/{claim['page']}.ipynb" in CHAPTERS
@@ -41,10 +40,6 @@ def test_rows_are_complete(claim):
         assert float(claim["tolerance"]) > 0 and claim["published"]
     else:
         assert claim["against"] or (claim["low"] and claim["high"])
-
-
-@every_claim
-def test_numbers_stand_on_the_page_that_is_named(claim):
     text = (ROOT / "book" / f"{claim['page']}.md").read_text(encoding="utf-8")
     numbers = glued(claim["page"])
     for name in filter(None, (claim[column] for column in NAMES)):

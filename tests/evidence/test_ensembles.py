@@ -37,26 +37,22 @@ def literal_accuracy(folder, task, members):
     return [np.mean(np.mean([found[m, s] for m in members], axis=0).argmax(1) == y) for s in (0, 1)]
 
 
-def test_an_ensemble_averages_probabilities_seed_by_seed(folder):
+def test_an_ensemble_averages_probabilities_seed_by_seed_and_every_one_is_tried(folder):
     found = Predictions("one", folder=folder)
     assert found.names == NAMES and found.probabilities.shape == (2, 6, 120, 4)
     for members in (["eve"], ["fay", "ada"], NAMES):
         assert found.accuracy(members) == pytest.approx(literal_accuracy(folder, "one", members))
     both, y = verdict.predictions("one", folder=folder)
     assert found.twice("ada") == pytest.approx(np.mean((both["ada", 0] + both["ada", 1]).argmax(1) == y))
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 6])
-def test_every_ensemble_is_tried(folder, size):
-    found = Predictions("two", folder=folder)
-    members, each = found.every(size)
-    assert members == list(itertools.combinations(NAMES, size))
-    for names, accuracies in zip(members, each):
-        assert accuracies == pytest.approx(found.accuracy(names))
+    for size in (1, 2, 3, 6):
+        members, each = found.every(size)
+        assert members == list(itertools.combinations(NAMES, size))
+        for names, accuracies in zip(members, each):
+            assert accuracies == pytest.approx(found.accuracy(names))
     assert found.every(1, ["eve", "bob"])[0] == [("eve",), ("bob",)]
 
 
-def test_greedy_grows_by_the_best(folder):
+def test_greedy_grows_by_the_best_and_random_draws_sets_out_of_the_pool(folder):
     found = Predictions("one", folder=folder)
     chosen = found.greedy(3)
     for k in range(3):
@@ -64,10 +60,6 @@ def test_greedy_grows_by_the_best(folder):
         assert found.accuracy(chosen[: k + 1]).mean() == pytest.approx(best)
     first = found.greedy(1, seeds=slice(1, 2))[0]
     assert found.accuracy([first])[1] == max(found.accuracy([n])[1] for n in NAMES)
-
-
-def test_random_ensembles_are_sets_out_of_the_pool(folder):
-    found = Predictions("one", folder=folder)
     drawn, (_, each) = found.random(2, draws=300), found.every(2)
     assert set(drawn.round(9)) <= set(each.mean(1).round(9))
     assert drawn.mean() == pytest.approx(each.mean(), abs=0.02)
@@ -118,7 +110,7 @@ def test_limits_are_kept_while_they_hold(folder):
     assert not again["best"].equals(table["best"])
 
 
-def test_first_of_every_metric():
+def test_first_of_every_metric_and_members_in_their_order(folder):
     scores = pd.DataFrame(
         [("a", name, "one", value) for name, value in zip(NAMES, [3, 1, 2, 2, 9, 0])]
         + [("b", name, "one", 1.0) for name in NAMES[:5]], columns=["metric", "model", "task", "score"],
@@ -127,9 +119,6 @@ def test_first_of_every_metric():
     # Ties keep their order; what has not all networks is left out.
     assert found.to_dict() == {("top a", "all"): "eve ada cyd", ("top a", "few"): "eve ada cyd",
                                ("top b", "few"): "ada bob cyd"}  # fmt: skip
-
-
-def test_evaluate_takes_the_members_in_their_order(folder):
     order = ["cyd", "fay", "ada", "bob", "eve"]
     choices = pd.DataFrame({"method": "m", "pool": "all", "task": ["one", "two"], "members": " ".join(order)})
     table = evaluate(choices, folder=folder).set_index(["task", "size", "seed"])["accuracy"]
@@ -146,14 +135,14 @@ def test_regrets_by_hand():
     assert regrets(accuracies, best).loc["m", "all", 2].tolist() == pytest.approx([10, 10, 10])
     accuracies["accuracy"] -= (accuracies["task"] == "two") * 0.1
     assert regrets(accuracies, best).loc["m", "all", 2].tolist() == pytest.approx([15, 10, 20])
-    equal = regrets(accuracies.assign(accuracy=0.6), best.assign(best=0.65)).loc["m", "all", 2]
-    assert equal.tolist() == pytest.approx([5, 5, 5])
+    equal = regrets(accuracies.assign(accuracy=0.6), best.assign(best=0.65))
+    assert equal.loc["m", "all", 2].tolist() == pytest.approx([5, 5, 5])
 
 
 def test_a_method_and_its_base_are_compared_on_the_same_resamples():
-    rng, keys = np.random.default_rng(0), ["method", "pool", "task", "size", "seed", "accuracy"]
+    rng = np.random.default_rng(0)
     rows = [("base", "all", t, 2, s, rng.uniform(0.3, 0.8)) for t in "abcde" for s in (0, 1)]
-    base = pd.DataFrame(rows, columns=keys)
+    base = pd.DataFrame(rows, columns=["method", "pool", "task", "size", "seed", "accuracy"])
     pair = pd.concat([base, base.assign(method="better", accuracy=base["accuracy"] + 0.01)])
     best = pd.DataFrame({"pool": "all", "size": 2, "task": list("abcde"), "best": 1.0})
     table = regrets(pair, best, versus="base")
@@ -163,8 +152,7 @@ def test_a_method_and_its_base_are_compared_on_the_same_resamples():
     means, each = regrets(both, best, over=["size"])["mean"], regrets(both, best)["mean"].unstack("size")
     assert means["base", "all"] == pytest.approx(each.loc[("base", "all")].mean())
     table = regrets(both, best, over=["pool", "size"], versus="base")
-    assert list(table.index) == ["base", "better"]
-    assert table.loc["better"].tolist() == pytest.approx([-1, -1, -1])
+    assert list(table.index) == ["base", "better"] and table.loc["better"].tolist() == pytest.approx([-1, -1, -1])
     with pytest.raises(ValueError, match="versus: expected one of base, better"):
         regrets(pair, best, versus="none")
 

@@ -52,15 +52,6 @@ def test_spread_by_hand():
     assert found["ratio"] == pytest.approx(found["networks"] / found["seeds"])
 
 
-def test_the_same_accuracies_in_another_order_tie():
-    """Their sums differ by a rounding error, of which NumPy and every pandas make their own."""
-    assert np.mean([0.1, 0.2, 0.3]) != np.mean([0.3, 0.2, 0.1])
-    table = pd.DataFrame({"model": list("aaabbbccc"), "task": "t", "seed": [0, 1, 2] * 3,
-                          "accuracy": [0.1, 0.2, 0.3, 0.3, 0.2, 0.1, 0.9, 0.9, 0.9]})  # fmt: skip
-    scores = pd.DataFrame({"metric": "m", "model": list("abc"), "task": "t", "score": [0.0, 1.0, 2.0]})
-    assert verdict.judge(scores, table).loc["m", "t"] == weighted_tau([0, 1, 2], [0.2, 0.2, 0.9])
-
-
 @pytest.mark.parametrize("statistic", [weighted_tau, regret])
 def test_judge_is_the_statistic_of_each_task(statistic):
     table = truth()
@@ -72,14 +63,12 @@ def test_judge_is_the_statistic_of_each_task(statistic):
         assert found.loc["up", task] == pytest.approx(statistic([0, 1, 2, 3], mean.tolist()), rel=0, abs=1e-12)
     if statistic is weighted_tau:
         assert found.loc["up"].tolist() == pytest.approx([1, 1, -1]) and found.loc["flat"].isna().all()
-
-
-def test_rows_may_be_in_any_order_but_must_all_be_there():
+    # Rows may be in any order, but must all be there.
     scores = score_table(up=lambda i, t: i + (t == "u"), wave=lambda i, t: (i * 7) % 4)
-    shuffled = scores.sample(frac=1, random_state=3), truth().sample(frac=1, random_state=4)
-    found = verdict.judge(*shuffled).loc[["up", "wave"], TASKS]
-    pd.testing.assert_frame_equal(found, verdict.judge(scores, truth()), check_names=False)
-    assert list(verdict.judge(scores.iloc[:-1], truth()).index) == ["up"]
+    shuffled = scores.sample(frac=1, random_state=3), table.sample(frac=1, random_state=4)
+    found = verdict.judge(*shuffled, statistic).loc[["up", "wave"], TASKS]
+    pd.testing.assert_frame_equal(found, verdict.judge(scores, table, statistic), check_names=False)
+    assert list(verdict.judge(scores.iloc[:-1], table, statistic).index) == ["up"]
 
 
 def test_mean_interval():
@@ -94,6 +83,12 @@ def test_mean_interval():
     noisy = verdict.mean_interval(scores, truth(noise=0.3), resamples=100)
     width, wider = (each.loc["up", "high"] - each.loc["up", "low"] for each in (found, noisy))
     assert width == pytest.approx(0, abs=1e-12) and wider > 0.1
+    # The difference of two metrics.
+    scores = score_table(up=lambda i, t: i, same=lambda i, t: 2 * i, down=lambda i, t: -i)
+    found = verdict.mean_interval(scores, truth(), resamples=100, versus="up")
+    assert (found.loc[["up", "same"]] == 0).all(axis=None) and found.loc["down", "mean"] == pytest.approx(-2 / 3)
+    with pytest.raises(ValueError, match="^versus: expected one of up, same, down, got 'SFDA'$"):
+        verdict.mean_interval(scores, truth(), versus="SFDA")
 
 
 def test_interval_is_the_bootstrap_one_resample_at_a_time():
@@ -123,16 +118,7 @@ def test_many_taus_at_once_are_those_of_scipy(n):
     np.testing.assert_allclose(weighted_taus(x, y), expected, rtol=0, atol=1e-12)
 
 
-def test_difference_of_two_metrics():
-    scores = score_table(up=lambda i, t: i, same=lambda i, t: 2 * i, down=lambda i, t: -i)
-    found = verdict.mean_interval(scores, truth(), resamples=100, versus="up")
-    assert (found.loc[["up", "same"]] == 0).all(axis=None)
-    assert found.loc["down", "mean"] == pytest.approx(-2 / 3)
-    with pytest.raises(ValueError, match="^versus: expected one of up, same, down, got 'SFDA'$"):
-        verdict.mean_interval(scores, truth(), versus="SFDA")
-
-
-def test_yardsticks():
+def test_yardsticks_and_networks_below_their_probe():
     facts = pd.DataFrame({"model": MODELS[::-1], "parameters": [40, 30, 20, 10], "dimension": [8, 8, 4, 4],
                           "source_accuracy": [0.4, 0.3, 0.2, 0.1]})  # fmt: skip
     found = verdict.yardsticks(facts, truth())
@@ -146,16 +132,13 @@ def test_yardsticks():
     assert list(dict.fromkeys(found["model"])) == MODELS, "the order of the accuracies"
     some = facts.replace({"source_accuracy": {0.3: np.nan}})
     assert "source accuracy" not in set(verdict.yardsticks(some, truth())["metric"])
-
-
-def test_below_probe():
     probes = pd.DataFrame({"model": ["a", "d"], "task": "t", "accuracy": [0.95, 0.2]})
     found = verdict.below_probe(truth(), probes)
     assert found[["model", "task"]].to_numpy().tolist() == [["a", "t"]]
     assert found["gap"].item() == pytest.approx(0.95 - found["accuracy"].item())
 
 
-def test_tables_are_named(tmp_path):
+def test_tables_and_predictions_of_a_folder(tmp_path):
     with pytest.raises(ValueError, match="acuracy.csv is missing: .*; tables that are there: ablations, accuracy, curves, "):
         verdict.table("acuracy")
     with pytest.raises(FileNotFoundError, match="scores.csv is missing: `python -m sfda --help` .* there: none$"):
@@ -164,6 +147,14 @@ def test_tables_are_named(tmp_path):
     write(tmp_path, tasks=pd.DataFrame(rows, columns=["name", "half"]))
     assert verdict.table("tasks", folder=tmp_path)["name"].tolist() == TASKS
     assert verdict.halves(folder=tmp_path) == {"development": ["t", "v"], "reporting": ["u"]}
+    with pytest.raises(FileNotFoundError, match="digits.npz is missing"):
+        verdict.predictions("digits", folder=tmp_path)
+    (tmp_path / "predictions").mkdir()
+    p = np.array([[0.25, 0.75], [1, 0]], dtype=np.float16)
+    np.savez(tmp_path / "predictions" / "digits.npz", labels=np.uint8([1, 0]), **{"a_b.0": p, "a_b.1": p[::-1]})
+    found, y = verdict.predictions("digits", folder=tmp_path)
+    assert set(found) == {("a_b", 0), ("a_b", 1)} and y.tolist() == [1, 0]
+    assert found["a_b", 1].tolist() == [[1, 0], [0.25, 0.75]]
 
 
 def test_summary():
@@ -182,10 +173,10 @@ def test_chance():
     table = truth(noise=0)
     alike, one = table[table["task"] != "v"], table[table["task"] == "t"]
     # Of all 24 orders the best one is reached by 4.2 %: the 95 % point is the second best.
-    taus = [weighted_tau(order, [1, 2, 3, 4]) for order in itertools.permutations(range(4))]
-    assert verdict.chance(one, orders=20_000) == pytest.approx(sorted(taus)[-2])
     # Tasks that rank the networks alike are one task; v turns the order round.
-    assert verdict.chance(alike, orders=20_000) == pytest.approx(sorted(taus)[-2])
+    taus = [weighted_tau(order, [1, 2, 3, 4]) for order in itertools.permutations(range(4))]
+    for tasks in (one, alike):
+        assert verdict.chance(tasks, orders=20_000) == pytest.approx(sorted(taus)[-2])
     assert verdict.chance(table[table["task"] != "u"], orders=20_000) < 0.5
     # Of several groups it is that of their mean: here two groups, two orders.
     found = verdict.chance(one, one, orders=40_000)
@@ -209,18 +200,14 @@ def test_contest(tmp_path):
     assert len(twins) == 12 and (twins == 0).sum() == 1
 
 
-def test_predictions(tmp_path):
-    with pytest.raises(FileNotFoundError, match="digits.npz is missing"):
-        verdict.predictions("digits", folder=tmp_path)
-    (tmp_path / "predictions").mkdir()
-    p = np.array([[0.25, 0.75], [1, 0]], dtype=np.float16)
-    np.savez(tmp_path / "predictions" / "digits.npz", labels=np.uint8([1, 0]), **{"a_b.0": p, "a_b.1": p[::-1]})
-    found, y = verdict.predictions("digits", folder=tmp_path)
-    assert set(found) == {("a_b", 0), ("a_b", 1)} and y.tolist() == [1, 0]
-    assert found["a_b", 1].tolist() == [[1, 0], [0.25, 0.75]]
-
-
 def test_rounding_does_not_rank():
+    # The same accuracies in another order: their sums differ by a rounding error, of which NumPy and every pandas
+    # make their own.
+    assert np.mean([0.1, 0.2, 0.3]) != np.mean([0.3, 0.2, 0.1])
+    table = pd.DataFrame({"model": list("aaabbbccc"), "task": "t", "seed": [0, 1, 2] * 3,
+                          "accuracy": [0.1, 0.2, 0.3, 0.3, 0.2, 0.1, 0.9, 0.9, 0.9]})  # fmt: skip
+    scores = pd.DataFrame({"metric": "m", "model": list("abc"), "task": "t", "score": [0.0, 1.0, 2.0]})
+    assert verdict.judge(scores, table).loc["m", "t"] == weighted_tau([0, 1, 2], [0.2, 0.2, 0.9])
     scores = score_table(same=lambda i, t: 1 - 1e-8 * i, apart=lambda i, t: 1 - 1e-5 * i)
     found = verdict.judge(scores, truth(noise=0))
     assert found.loc["same"].isna().all()

@@ -69,20 +69,23 @@ def test_folder_of_some_parts(tmp_path):
     assert image_folder(write_folder(tmp_path / "x", ("test", "val"))).classes == ["test", "val"]
 
 
-@pytest.mark.parametrize(("make", "error", "message"), [
-    (lambda root: None, FileNotFoundError, "there is no such folder"),
-    (lambda root: root.write_text("x"), ValueError, "expected a folder .*, got a file"),
-    (lambda root: root.mkdir(), ValueError, "at least two class folders, found 0"),
-    (lambda root: write_folder(root, ("cat",)), ValueError, "at least two class folders, found 1"),
-    (lambda root: (write_folder(root) / "eel").mkdir(), ValueError, "the class 'eel' has no images"),
-    (lambda root: write_folder(root / "train", ("cat",)), ValueError, "train: expected at least two"),
-    (lambda root: (write_folder(root / "train") / "../test/cat").resolve().mkdir(parents=True),
+@pytest.mark.parametrize(("name", "make", "error", "message"), [
+    ("x", lambda root: None, FileNotFoundError, "there is no such folder"),
+    ("x", lambda root: root.write_text("x"), ValueError, "expected a folder .*, got a file"),
+    ("x", lambda root: root.mkdir(), ValueError, "at least two class folders, found 0"),
+    ("x", lambda root: write_folder(root, ("cat",)), ValueError, "at least two class folders, found 1"),
+    ("x", lambda root: (write_folder(root) / "eel").mkdir(), ValueError, "the class 'eel' has no images"),
+    ("x", lambda root: write_folder(root / "train", ("cat",)), ValueError, "train: expected at least two"),
+    ("x", lambda root: (write_folder(root / "train") / "../test/cat").resolve().mkdir(parents=True),
      ValueError, "test: the class 'cat' has no images"),
+    ("x.npz", lambda root: root.write_text("PK no archive"), ValueError, "expected a .npz file"),
+    ("x.jpg", lambda root: root.write_text(""), ValueError, "got a file"),
+    ("gone.npz", lambda root: None, FileNotFoundError, "gone.npz: there is no such file"),
 ])
-def test_bad_folders(make, error, message, tmp_path):
-    make(tmp_path / "x")
+def test_bad_folders_and_files_that_are_no_archives(name, make, error, message, tmp_path):
+    make(tmp_path / name)
     with pytest.raises(error, match=message):
-        image_folder(tmp_path / "x")
+        (image_folder if name == "x" else load_images)(tmp_path / name)
 
 
 def test_kinds_of_files_and_pixels(tmp_path):
@@ -164,6 +167,7 @@ def test_names_come_before_folders_and_relative_paths_stay_right_elsewhere(tmp_p
     monkeypatch.chdir("/")
     assert images.name == "food" and told(images.train[0][0])[:2] == (0, 1)
     assert images.classes == ["cat", "dog"] == load_images(tmp_path / "food").classes
+    assert load_images(write_folder(tmp_path / "y.npz")).classes == ["cat", "dog"]  # a folder may be called so
 
 
 def test_shares(tmp_path):
@@ -175,29 +179,17 @@ def test_shares(tmp_path):
     assert same.fingerprint == one.fingerprint != other.fingerprint
     only = image_folder(root, test=0.5)
     assert only.validation is None and len(only.test) == 15
-
-
-@pytest.mark.parametrize(("shares", "message"), [
-    *((shares, "shares: expected numbers from 0 to 1 that add up to less than 1") for shares in (
-        {"validation": 1.0}, {"validation": -0.1}, {"validation": 0.5, "test": 0.5}, {"test": float("nan")})),
-    ({"validation": 0.4}, "validation: the share 0.4 of so few training images is none"),
-])
-def test_bad_shares(shares, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        image_folder(write_folder(tmp_path, each=1), **shares)
-
-
-class Nothing:
-    """A source of images that nobody asks for."""
-
-    def __getitem__(self, row):
-        raise AssertionError("an image was read")
+    for shares in ({"validation": 1.0}, {"validation": -0.1}, {"validation": 0.5, "test": 0.5}, {"test": float("nan")}):
+        with pytest.raises(ValueError, match="shares: expected numbers from 0 to 1 that add up to less than 1"):
+            image_folder(root, **shares)
+    with pytest.raises(ValueError, match="validation: the share 0.4 of so few training images is none"):
+        image_folder(write_folder(tmp_path / "few", each=1), validation=0.4)
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=60), st.floats(0.1, 0.45), st.floats(0.1, 0.45))
 def test_shares_are_of_each_class(labels, validation, test):
-    whole = image_sets.Images(Nothing(), labels)
+    whole = image_sets.Images(None, labels)  # no image is asked for
     try:
         parts = folders._set_aside(whole, {"validation": validation, "test": test}, 0)
     except ValueError as error:
@@ -213,7 +205,7 @@ def test_shares_are_of_each_class(labels, validation, test):
 
 def test_the_papers_validation_images():
     for n in range(5, 401):
-        train, validation = official._held_out(image_sets.Images(Nothing(), np.arange(n)))
+        train, validation = official._held_out(image_sets.Images(None, np.arange(n)))
         assert (validation.labels.tolist(), train.labels.tolist()) == held_out(n)
 
 
@@ -254,18 +246,6 @@ PLACES, LABELS = "off: expected 19 ascending places in buf", "label: expected in
 def test_bad_archives(key, change, message, tmp_path):
     with pytest.raises(ValueError, match=f"x.npz: {message}"):
         load_images(archive(tmp_path / "x.npz", **{key: lambda z: change(z[key])}))
-
-
-def test_files_that_are_no_archives(tmp_path):
-    write(tmp_path, {"x.npz": "PK no archive", "x.jpg": ""})
-    for name, error, message in (
-        ("x.npz", ValueError, "expected a .npz file"), ("x.jpg", ValueError, "got a file"),
-        ("gone.npz", FileNotFoundError, "gone.npz: there is no such file"),
-    ):  # fmt: skip
-        with pytest.raises(error, match=message):
-            load_images(tmp_path / name)
-    write_folder(tmp_path / "y.npz")  # a folder may be called so
-    assert load_images(tmp_path / "y.npz").classes == ["cat", "dog"]
 
 
 @pytest.mark.parametrize(("file", "sizes", "n_classes"), [row for row in (

@@ -27,7 +27,7 @@ class Places(Dataset):
         return Image.fromarray(pixels), i
 
 
-def test_the_centre_is_cut_out():
+def test_the_centre_is_cut_out_and_is_the_largest_crop():
     image = Places()[3][0]
     square = centre(image, 120)
     assert square.shape == (3, 120, 120) and square.dtype == torch.uint8
@@ -35,9 +35,14 @@ def test_the_centre_is_cut_out():
     assert (square[2] == 30).all()
     half = centre(image, 60)  # the short side is resized, not cut
     assert half[1, 0, 0] <= 2 and half[1, -1, 0] >= 117 and abs(int(half[0, 5, 0]) - 40) <= 2
+    image = Places(1, 90, 90)[0][0]
+    assert torch.equal(_crop(image, [1.0, 0.5, 0.0, 0.0, 1.0], 90, mirror=True), centre(image, 90))
+    smallest = _crop(image, [0.0, 0.5, 0.999, 0.0, 1.0], 32, mirror=True)
+    side = round((0.08 * 90 * 90) ** 0.5)
+    assert smallest[0].min() >= 90 - side - 1 and smallest[1].max() <= side
 
 
-def test_positions_slices_and_sums():
+def test_positions_slices_sums_and_features():
     photographs = Photographs(Places(), "five", side=40)
     assert len(photographs) == 5 and len(photographs[3:99]) == 2
     assert photographs[torch.tensor([4, 0, 4])][:, 2, 0, 0].tolist() == [40, 0, 40]
@@ -47,6 +52,8 @@ def test_positions_slices_and_sums():
     assert both[0:5][:, 2, 0, 0].tolist() == [0, 10, 0, 10, 20]
     with pytest.raises(ValueError, match="side: expected 40 pixels as in the first, got 50"):
         photographs + Photographs(Places(), "b", side=50)
+    encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 40 * 40, 4))
+    assert torch.equal(features(encoder, photographs, batch=3), features(encoder, photographs[0:7], batch=3))
 
 
 def test_a_seed_fixes_the_views_and_half_are_mirrored():
@@ -72,19 +79,3 @@ def test_a_crop_lies_in_the_image(draw, width, height):
     assert view[0].max() < width and view[1].max() < height
     # Left to right and top to bottom, never the other way round.
     assert (view[0].int().diff(dim=1) >= -1).all() and (view[1].int().diff(dim=0) >= -1).all()
-
-
-def test_the_largest_crop_is_the_image():
-    image = Places(1, 90, 90)[0][0]
-    whole = _crop(image, [1.0, 0.5, 0.0, 0.0, 1.0], 90, mirror=True)
-    assert torch.equal(whole, centre(image, 90))
-    smallest = _crop(image, [0.0, 0.5, 0.999, 0.0, 1.0], 32, mirror=True)
-    side = round((0.08 * 90 * 90) ** 0.5)
-    assert smallest[0].min() >= 90 - side - 1 and smallest[1].max() <= side
-
-
-def test_features_are_those_of_the_centres():
-    encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 24 * 24, 4))
-    photographs = Photographs(Places(7), "seven", side=24)
-    z = features(encoder, photographs, batch=3)
-    assert torch.equal(z, features(encoder, photographs[0:7], batch=3))

@@ -26,7 +26,6 @@ from small_benchmark import CELLS, NAMES, SCRIPT, SEEDS, TASK_NAMES, contents, m
 
 __all__ = ["measured", "small", "weights"]  # fixtures
 
-METRIC_NAMES = [*stream.STREAMED, "H-score"]
 # Of Dask's own sockets and event loops, when a worker is killed.
 UNTIDY = pytest.mark.filterwarnings("ignore")
 
@@ -77,7 +76,7 @@ def two_workers(tmp_path):
 # --- scores -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", METRIC_NAMES)
+@pytest.mark.parametrize("metric", [*stream.STREAMED, "H-score"])
 @pytest.mark.parametrize("chunks", [(400, 10), (37, 10), (100, 3)])
 def test_an_array_in_any_chunks(metric, chunks):
     X, y = sample()
@@ -104,7 +103,7 @@ def test_delayed_and_empty_chunks_options_and_few_samples():
     assert warned[0].filename == __file__
 
 
-BAD = [
+@pytest.mark.parametrize("arguments, message", [
     ((np.zeros((4, 2)), [0, 1, 0, 1]), "features: expected a Dask array or a list of delayed chunks, got ndarray"),
     ((da.zeros((4, 2)),), "labels: expected one a row of the array, got none"),
     ((da.zeros((4, 2)), [0, 1]), "labels: expected one for each of the 4 rows of features, got 2"),
@@ -113,16 +112,10 @@ BAD = [
     (([],), "expected chunks with samples, found none"),
     ((da.full((4, 2), np.nan), [0, 1, 0, 1]), "chunk 0: features: expected finite numbers, found NaN"),
     ((da.ones((40, 3), chunks=10)[da.ones(40, chunks=10) > 0], np.arange(40) % 2), "features: expected known numbers of rows"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("arguments, message", BAD)
-def test_bad_input(arguments, message):
+])  # fmt: skip
+def test_bad_input_and_no_dask(arguments, message, monkeypatch):
     with pytest.raises(ValueError, match=message):
         cluster.dask_score(*arguments)
-
-
-def test_without_dask(monkeypatch):
     monkeypatch.setitem(sys.modules, "dask", None)
     with pytest.raises(ModuleNotFoundError, match="not installed: pip install dask distributed"):
         cluster.dask_score(None)
@@ -190,9 +183,8 @@ def test_jobs_that_are_done_are_not_done_again(tmp_path):
             found.append(job)
             if len(found) == 10:
                 kill_one(two)
-    assert sorted(found) == list(range(20))
     done = (tmp_path / "done.txt").read_text().split()
-    assert set(done) == set(map(str, range(20)))
+    assert sorted(found) == list(range(20)) and set(done) == set(map(str, range(20)))
     # What had not arrived when the worker died may be done again, what had may not.
     assert all(done.count(str(job)) == 1 for job in found[:10])
 
@@ -215,8 +207,7 @@ def test_a_job_that_ends_its_workers_is_told_apart(tmp_path):
             found[job] = outcome
             if len(found) == 2:
                 others_are_done.touch()
-    assert found["well"] == "WELL"
-    assert isinstance(found["wrong"], ZeroDivisionError)
+    assert found["well"] == "WELL" and isinstance(found["wrong"], ZeroDivisionError)
     assert type(found["ill"]).__name__ == "KilledWorker"
 
 

@@ -74,20 +74,16 @@ def test_any_chunks_give_the_score_of_all_samples(metric, data, rows):
         assert streamed(divided, metric=metric) == pytest.approx(expected, rel=0, abs=1e-9)
 
 
-OPTIONS = [
+@pytest.mark.parametrize("metric, options", [
     ("SFDA", {"shrinkage": 0.3}), ("SFDA", {"strength": 1.0}), ("SFDA", {"posterior": "leave-one-out"}),
     ("SFDA", {"posterior": "leave-one-out", "shrinkage": 0.1}), ("SFDA leave-one-out", {"posterior": "resubstitution"}),
     ("discriminant accuracy", {"shrinkage": "leave-one-out"}), ("discriminant probability", {"strength": 2}),
     ("left-out probability", {"shrinkage": 0.2}), ("left-out accuracy", {"posterior": "resubstitution"}),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("metric, options", OPTIONS)
+])  # fmt: skip
 def test_options_are_those_of_the_metric(metric, options):
     X, y = sample(n=80, separation=0.4)
-    expected = at_once(X, y, metric, **options)
     found = streamed(split(X, y, [50, 0, 12]), metric=metric, **options)
-    assert found == pytest.approx(expected, rel=0, abs=1e-10)
+    assert found == pytest.approx(at_once(X, y, metric, **options), rel=0, abs=1e-10)
     assert found != pytest.approx(at_once(X, y, metric), rel=0, abs=1e-6)
 
 
@@ -105,8 +101,7 @@ def test_float32_products_have_the_precision_of_float32(posterior, dtype):
     X, y = sample(600, 20)
     exact = sfda.sfda_score(X, y, posterior=posterior)
     found = streamed(split(X, y, [200, 200]), posterior=posterior, dtype=dtype)
-    assert found == pytest.approx(exact, abs=2e-6)
-    assert found != exact
+    assert found == pytest.approx(exact, abs=2e-6) and found != exact
     assert streamed(split(X, y, [200, 200]), posterior=posterior, dtype=torch.float64) == pytest.approx(exact, abs=1e-12)
 
 
@@ -133,7 +128,7 @@ def test_number_of_passes(metric, options, passes):
     assert next(calls) == passes
 
 
-def test_memory_mapped_arrays_and_shards(tmp_path):
+def test_memory_mapped_arrays_shards_and_a_torch_loader_in_any_order(tmp_path):
     single = X.astype(np.float32)
     np.save(tmp_path / "all.npy", single)
     for i, (x, labels) in enumerate(split(single, Y, [123, 100])):
@@ -144,13 +139,9 @@ def test_memory_mapped_arrays_and_shards(tmp_path):
             with np.load(path) as file:
                 yield file["x"], file["y"]
 
-    expected = at_once(single, Y, "SFDA")
     whole = np.load(tmp_path / "all.npy", mmap_mode="r")
-    assert stream_score(lambda: [(whole, Y)]) == pytest.approx(expected, abs=1e-12)
-    assert stream_score(shards) == pytest.approx(expected, abs=1e-12)
-
-
-def test_a_torch_loader_in_any_order():
+    for parts in (lambda: [(whole, Y)], shards):
+        assert stream_score(parts) == pytest.approx(at_once(single, Y, "SFDA"), abs=1e-12)
     data = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
     loader = torch.utils.data.DataLoader(data, batch_size=64, shuffle=True)
     assert stream_score(lambda: loader) == pytest.approx(at_once(X, Y, "SFDA"), abs=1e-11)
@@ -158,16 +149,13 @@ def test_a_torch_loader_in_any_order():
     assert half == pytest.approx(at_once(torch.tensor(X).half(), Y, "SFDA"), abs=1e-11)
 
 
-def test_labels_of_any_kind():
+def test_labels_of_any_kind_and_metrics_in_any_case():
     expected = at_once(X, Y, "SFDA")
     words = np.array(["ant", "bee", "cow of one's own", "dog", "elk"])[Y]
     for labels in (Y * 1000 - 7, words, words.tolist(), words.astype(object), Y.astype(float)):
         assert streamed(split(X, labels, [5, 100])) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize("name", ["SFDA", "left-out probability", "H-score"])
-def test_metrics_in_any_case(name):
-    assert streamed([(X, Y)], metric=name.swapcase()) == pytest.approx(at_once(X, Y, name), abs=1e-10)
+    for name in ("SFDA", "left-out probability", "H-score"):
+        assert streamed([(X, Y)], metric=name.swapcase()) == pytest.approx(at_once(X, Y, name), abs=1e-10)
 
 
 @pytest.mark.parametrize("separation, n", [(40.0, 300), (1.0, 12)])
@@ -194,46 +182,34 @@ def test_an_iterator_that_is_used_up_or_stands_for_a_function(metric):
     ("SFDA", 2, 0.1), ("SFDA", 3, 0.1), ("SFDA leave-one-out", 3, 0.1), ("discriminant accuracy", 2, 0.1),
     ("left-out probability", 2, None), ("left-out probability", 3, None),  # passes of the search
 ])  # fmt: skip
-def test_a_pass_over_fewer_samples(metric, at, shrinkage):
-    calls = itertools.count(1)
-
-    def parts():
-        return split(X, Y, [100, 100])[: 2 if next(calls) == at else 3]
-
+def test_a_pass_over_fewer_samples_or_other_classes(metric, at, shrinkage):
+    calls, parts = itertools.count(1), split(X, Y, [100, 100])
     with pytest.raises(ValueError, match="found 200 samples after 300 in the first pass"):
-        stream_score(parts, metric=metric, shrinkage=shrinkage)
-
-
-def test_a_class_that_appears_later():
-    calls = itertools.count()
+        stream_score(lambda: parts[: 2 if next(calls) == at else 3], metric=metric, shrinkage=shrinkage)
     with pytest.raises(ValueError, match="chunk 0: make_chunks: found classes that the first pass"):
         stream_score(lambda: [(X, np.where(Y == 4, Y + next(calls), Y))])
 
 
 LONG = np.where((np.arange(12_000) == 9000)[:, None], np.inf, np.tile(X, (40, 1)))
 SHORT = split(np.where((np.arange(300) == 107)[:, None], np.nan, X), Y, [50, 50, 50])
-BAD = {
-    "empty chunks": ([(X[:0], Y[:0])], "expected chunks with samples, found none"),
-    "no pair": ([X], "chunk 0: expected a pair of features and labels, got ndarray of length 300"),
-    "lengths": ([(X, Y), (X, Y[1:])], "chunk 1: expected one label for each of the 300 rows.*299"),
-    "columns": ([(X, Y), (X[:, 1:], Y)], "features: expected 12 columns as before, got 11"),
-    "one dimension": ([(X[:, 0], Y)], "chunk 0: features: expected 2 dimensions"),
-    "NaN": ([(X, Y), (X * [np.nan] + 0, Y)], "chunk 1: features: expected finite numbers, found NaN"),
-    "one class": ([(X, Y * 0), (X, Y * 0)], r"labels: expected at least 2 classes, got 1 \(0\) in 600 rows"),
-    "kinds": ([(X, Y), (X, Y.astype(str))], "labels: expected numbers or strings, got both"),
-    "fractions": ([(X, Y + 0.5)], "chunk 0: labels: expected classes, found"),
-    "no variation": ([(X * 0, Y), (X * 0, Y)], "expected variation"),
-    "a long one": ([(LONG, np.tile(Y, 40))], "chunk 0, rows from 8192 on: features: .* infinity, first in row 808"),
-    "a short one": (SHORT, "chunk 2: features: .*NaN, first in row 7"),
-    "too large": ([(X * 1e200, Y)], "features: expected numbers of at most 1e[+]75 in size"),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("metric", ["SFDA", "H-score"])
-@pytest.mark.parametrize("case", BAD)
-def test_bad_chunks(case, metric):
-    with pytest.raises(ValueError, match=BAD[case][1]):
-        stream_score(lambda: iter(BAD[case][0]), metric=metric)
+@pytest.mark.parametrize("parts, message", [
+    ([(X[:0], Y[:0])], "expected chunks with samples, found none"),
+    ([X], "chunk 0: expected a pair of features and labels, got ndarray of length 300"),
+    ([(X, Y), (X, Y[1:])], "chunk 1: expected one label for each of the 300 rows.*299"),
+    ([(X, Y), (X[:, 1:], Y)], "features: expected 12 columns as before, got 11"),
+    ([(X[:, 0], Y)], "chunk 0: features: expected 2 dimensions"),
+    ([(X, Y), (X * [np.nan] + 0, Y)], "chunk 1: features: expected finite numbers, found NaN"),
+    ([(X, Y * 0), (X, Y * 0)], r"labels: expected at least 2 classes, got 1 \(0\) in 600 rows"),
+    ([(X, Y), (X, Y.astype(str))], "labels: expected numbers or strings, got both"),
+    ([(X, Y + 0.5)], "chunk 0: labels: expected classes, found"), ([(X * 0, Y), (X * 0, Y)], "expected variation"),
+    ([(LONG, np.tile(Y, 40))], "chunk 0, rows from 8192 on: features: .* infinity, first in row 808"),
+    (SHORT, "chunk 2: features: .*NaN, first in row 7"),
+    ([(X * 1e200, Y)], "features: expected numbers of at most 1e[+]75 in size"),
+])  # fmt: skip
+def test_bad_chunks(parts, message, metric):
+    with pytest.raises(ValueError, match=message):
+        stream_score(lambda: iter(parts), metric=metric)
 
 
 def test_a_class_of_one_sample_is_named_where_samples_are_left_out():
@@ -246,14 +222,12 @@ def test_a_class_of_one_sample_is_named_where_samples_are_left_out():
 
 @pytest.mark.parametrize("options, message", [
     ({"metric": "LogME"}, "metric: expected one of SFDA, .* got 'LogME'"),
-    ({"metric": None}, "metric: expected one of"),
+    ({"metric": None}, "metric: expected one of"), ({"dtype": "int8"}, "dtype: expected float32 or float64"),
     ({"alpha": 1}, "options of SFDA: expected device, dtype, posterior, shrinkage, strength, got alpha"),
     ({"metric": "H-score", "shrinkage": 1}, "options of H-score: expected none, got shrinkage"),
     ({"metric": "discriminant accuracy", "dtype": "float32"}, "options of discriminant accuracy"),
     ({"posterior": "prior"}, "posterior: expected 'resubstitution' or 'leave-one-out', got 'prior'"),
-    ({"shrinkage": "leave-one-out"}, "shrinkage: expected None or a number"),
-    ({"shrinkage": 2}, "shrinkage: expected None or a number"),
-    ({"dtype": "int8"}, "dtype: expected float32 or float64"),
+    *(({"shrinkage": bad}, "shrinkage: expected None or a number") for bad in ("leave-one-out", 2)),
     ({"device": "abacus"}, "device: cannot compute on abacus"),
 ])  # fmt: skip
 def test_bad_options(options, message):
@@ -278,31 +252,25 @@ def test_one_chunk_at_a_time_is_in_memory():
 # --- short chunks --------------------------------------------------------------------
 
 
-def steps(monkeypatch, parts, rows):
-    """Numbers of rows of the blocks that a pass over these chunks works on."""
-    monkeypatch.setattr(chunks, "ROWS", rows)
-    seen = chunks.LocalPasses(lambda: iter(parts))(lambda x, y: [len(x)], lambda a, b: a + b)
-    assert sum(seen) == sum(len(x) for x, _ in parts)
-    return seen
+def test_short_chunks_are_joined_and_what_differs_is_not(monkeypatch):
+    monkeypatch.setattr(chunks, "ROWS", 10)
 
+    def steps(parts):
+        """Numbers of rows of the blocks that a pass over these chunks works on."""
+        return chunks.LocalPasses(lambda: iter(parts))(lambda x, y: [len(x)], lambda a, b: a + b)
 
-def test_short_chunks_are_joined(monkeypatch):
     def sizes(*n):
         return split(X[: sum(n)], Y[: sum(n)], n[:-1])
 
-    assert steps(monkeypatch, sizes(3, 4, 3, 10, 9, 1, 1), 10) == [10, 10, 10, 1]
-    assert steps(monkeypatch, sizes(3, 25, 4, 0, 6), 10) == [3, 10, 10, 5, 4, 6]
+    assert steps(sizes(3, 4, 3, 10, 9, 1, 1)) == [10, 10, 10, 1]
+    assert steps(sizes(3, 25, 4, 0, 6)) == [3, 10, 10, 5, 4, 6]
     tensors = [(torch.tensor(x), torch.tensor(y)) for x, y in sizes(4, 4, 4)]
-    lists = [(x, y.tolist()) for x, y in sizes(4, 4, 4)]
-    assert steps(monkeypatch, tensors, 10) == steps(monkeypatch, lists, 10) == [8, 4]
-
-
-def test_what_differs_is_not_joined(monkeypatch):
+    assert steps(tensors) == steps([(x, y.tolist()) for x, y in sizes(4, 4, 4)]) == [8, 4]
     x, y = X[:4], Y[:4]
     texts = y.astype(str)
     for other in ((x.astype(np.float32), y), (x, texts), (torch.tensor(x), y), (x, y.tolist()),
                   (np.ma.masked_array(x), y), (x, list(texts))):  # fmt: skip
-        assert steps(monkeypatch, [(x, y), other], 10) == [4, 4]
+        assert steps([(x, y), other]) == [4, 4]
     hidden = np.ma.masked_array(X, np.zeros(X.shape, bool))
     hidden[5, 3] = np.ma.masked
     with pytest.raises(ValueError, match="chunk 0.*masked"):
@@ -318,9 +286,8 @@ def test_chunks_in_the_same_memory():
             x[:], y[:] = X[start : start + 60], Y[start : start + 60]
             yield x, y
 
-    assert stream_score(parts) == pytest.approx(at_once(X, Y, "SFDA"), rel=0, abs=1e-12)
-    shared = stream_score(lambda: ((torch.from_numpy(x), torch.from_numpy(y)) for _ in parts()))
-    assert shared == pytest.approx(at_once(X, Y, "SFDA"), rel=0, abs=1e-12)
+    for make in (parts, lambda: ((torch.from_numpy(x), torch.from_numpy(y)) for _ in parts())):
+        assert stream_score(make) == pytest.approx(at_once(X, Y, "SFDA"), rel=0, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", NAMES)
