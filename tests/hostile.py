@@ -215,7 +215,7 @@ def classes_of(draw, n):
     return np.sort(y) if how == "sorted" else y
 
 
-def _objects(values):
+def objects_of(values):
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
@@ -236,7 +236,7 @@ LABELS = (
     lambda y: y.astype(bool), lambda y: [bool(v) for v in y], lambda y: y.astype(str), lambda y: y.astype("S"),
     lambda y: [STRANGE[v % len(STRANGE)] for v in y], lambda y: np.array([STRANGE[v % len(STRANGE)] for v in y] or [""])[: len(y)],
     lambda y: [bytes([v % 256, 0]) for v in y], lambda y: [b"\0" * (v + 1) for v in y],
-    lambda y: _objects([STRANGE[v % len(STRANGE)] for v in y]),
+    lambda y: objects_of([STRANGE[v % len(STRANGE)] for v in y]),
     lambda y: y[::-1], lambda y: np.broadcast_to(y[:1], y.shape), lambda y: _read_only(y),
     lambda y: torch.from_numpy(y.copy()), lambda y: torch.from_numpy(y.copy()).bfloat16(),
     lambda y: torch.from_numpy(y.copy()).to(torch.float8_e5m2), lambda y: torch.from_numpy(y.copy()).to_sparse(),
@@ -253,7 +253,7 @@ LABELS = (
         None, math.nan, math.inf, 1.5, "a", b"a", 1j, [1], (1, 2), {1}, pd.NA, pd.NaT, np.ma.masked, 10**400, 2**53 + 1,
         2**63, np.float32("nan"), np.datetime64("NaT"), object(), torch.tensor([1, 2]), True,
     )],
-    *[lambda y, make=make: _objects([make(v) for v in y.tolist()]) for make in (
+    *[lambda y, make=make: objects_of([make(v) for v in y.tolist()]) for make in (
         str, float, lambda v: {v}, lambda v: frozenset([v]), lambda v: [v], lambda v: np.array([v, v]), lambda v: None,
         lambda v: v if v else "0", lambda v: math.nan, lambda v: 10**400 + v, lambda v: np.int8(v % 100), lambda v: torch.tensor(v),
     )],

@@ -1,7 +1,10 @@
 """What holds of the code as a whole: its style, its types, its names."""
 
 import ast
+import doctest
+import importlib
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -75,6 +78,11 @@ def test_what_users_call_has_types(function):
         signature = inspect.signature(method)
         bare = [name for name, each in signature.parameters.items() if each.annotation is each.empty and name != "self"]
         assert not bare and signature.return_annotation is not signature.empty, f"{method.__qualname__}: {bare}"
+
+
+@pytest.mark.parametrize("module", [module.name for module in pkgutil.walk_packages(sfda.__path__, "sfda.")])
+def test_examples_print_what_they_say(module):
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
 
 
 def test_files_that_begin_in_parallel_exist():

@@ -34,29 +34,19 @@ def room_of(file):
 
 def imported(source, files):
     """The package's files that a file imports, at its top or inside of its functions."""
-    found = set()
-
-    def add(parts):
-        for name in ("/".join(parts), "/".join([*parts, "__init__"]), "/".join(parts[:-1])):
-            if name in files:
-                found.add(name)
-                return
-        raise AssertionError(f"no file of the package: {'.'.join(['sfda', *parts])}")
-
+    names, found = [], set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
-            parts = (node.module or "").split(".")
             assert node.level == 0, "imports name the whole path"
-            if parts[0] == "sfda":
-                for alias in node.names:
-                    inside = [*parts[1:], alias.name]
-                    is_file = {"/".join(inside), "/".join([*inside, "__init__"])} & set(files)
-                    add(inside if is_file else parts[1:] or ["__init__"])
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            for alias in node.names:
-                parts = alias.name.split(".")
-                if parts[0] == "sfda":
-                    add(parts[1:] or ["__init__"])
+            names += [alias.name for alias in node.names]
+    for parts in (name.split(".")[1:] for name in names if re.match(r"sfda\b", name)):
+        # A file, the face of a room, or what either of them defines.
+        places = [parts, [*parts, "__init__"], parts[:-1], [*parts[:-1], "__init__"]]
+        (file,) = [name for name in map("/".join, places) if name in files][:1] or [None]
+        assert file, f"no file of the package: {'.'.join(['sfda', *parts[:-1]])}"
+        found.add(file)
     return found
 
 

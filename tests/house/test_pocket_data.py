@@ -106,10 +106,14 @@ def test_nothing_is_missing():
         assert len(table) == len(every) and set(zip(table["model"], table["task"])) == every, name
         assert name != "untrained" or (table["seed"] == 0).all()
     scores, ablations = read("scores"), read("ablations")
+    assert list(scores) == COLUMNS and not scores.duplicated(["metric", "model", "task"]).any()
+    assert np.isfinite(scores["score"]).all()
     for table, column in ((scores, "metric"), (ablations, "variant")):
         for name, rows in table.groupby(column):
-            if getattr(RIVALS.get(name), "needs", "") != "source probabilities":
-                assert set(rows[["model", "task"]].itertuples(index=False, name=None)) == every, name
+            # LEEP and NCE want a source classifier; all others score everything.
+            supervised = getattr(RIVALS.get(name), "needs", "") == "source probabilities"
+            expected = {(m, t) for m, t in every if not supervised or pocket.POCKET[m].objective == "supervised"}
+            assert set(rows[["model", "task"]].itertuples(index=False, name=None)) == expected, name
     assert set(scores["metric"]) == set(RIVALS) and set(ablations["variant"]) == set(VARIANTS)
     assert len(ablations) == len(every) * (len(VARIANTS) + (len(IMAGES) - 1) * len(FEW))
 
@@ -140,17 +144,6 @@ def test_the_measured_networks_are_those_that_are_here():
             assert row.digest == digest_of(POCKET.encoder(row.model), parts), (name, row.model)
 
 
-def test_scores():
-    table = read("scores")
-    assert list(table) == COLUMNS and not table.duplicated(["metric", "model", "task"]).any()
-    assert np.isfinite(table["score"]).all()
-    for name, rows in table.groupby("metric"):
-        # LEEP and NCE want a source classifier; all others score everything.
-        supervised = RIVALS[name].needs == "source probabilities"
-        expected = [m for m in MADE if not supervised or pocket.POCKET[m].objective == "supervised"]
-        assert set(rows["model"]) == set(expected)
-
-
 def test_five_cells_made_again_from_nothing():
     cells, keys = read("accuracy"), ["model", "task", "seed"]
     again = read("rebuilt")
@@ -175,21 +168,17 @@ def test_what_is_said_of_lower_rates():
     assert f"rose in {(gain > 0).sum()}, by 4 to 8" in text and f"fell in {(gain < 0).sum()}, by up to 6" in text
 
 
-def test_ensembles():
+def test_ensembles_are_chosen_from_the_networks_that_are_here():
     table = read("ensembles")
     assert list(table) == selections.COLUMNS and set(table["method"]) == set(selections.METHODS)
     assert not table.duplicated(["method", "pool", "task"]).any()
     assert len(table) == len(selections.METHODS) * 4 * len(tasks.TASKS)
+    part = tasks.load_task("digits").train
     for pool, names in selections.pools().items():
         for members in table.query("pool == @pool")["members"].str.split():
             assert len(set(members)) == 5 and set(members) <= set(names)
-
-
-def test_the_ensembles_are_chosen_from_the_networks_that_are_here():
-    part = tasks.load_task("digits").train
-    for pool, names in selections.pools().items():
         digests = [digest_of(POCKET.encoder(name), [part]) for name in names]
-        stored = read("ensembles").query("pool == @pool and task == 'digits'")["digest"].unique()
+        stored = table.query("pool == @pool and task == 'digits'")["digest"].unique()
         assert stored.tolist() == [hashlib.sha256(" ".join(digests).encode()).hexdigest()[:12]]
 
 

@@ -26,12 +26,9 @@ def test_code_runs(readme):
     result = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, f"README.md: its code fails; mend it:\n{result.stderr}"
     # What the README says of its output: six networks, ranked, and the columns disagree.
-    columns = [[float(value) for value in line.split() if re.fullmatch(r"[01]\.\d{3}", value)]
-               for line in result.stdout.splitlines()]
-    held_out, challenged = zip(*columns, strict=True)
-    assert len(held_out) == 6
-    assert list(held_out) == sorted(held_out, reverse=True)
-    assert list(challenged) != sorted(challenged, reverse=True)
+    columns = [[float(value) for value in re.findall(r"\b[01]\.\d{3}\b", line)] for line in result.stdout.splitlines()]
+    held_out, challenged = map(list, zip(*columns, strict=True))
+    assert len(held_out) == 6 and held_out == sorted(held_out, reverse=True) != challenged != sorted(challenged, reverse=True)
 
 
 def test_the_published_score_is_one_for_all_six(readme):
