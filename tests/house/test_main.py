@@ -158,7 +158,7 @@ def test_rank_passes_everything_on(monkeypatch, photographs, tmp_path, capsys):
         passed = ranked[-1][2]
         assert (passed["metric"], passed["part"], passed["shuffle"]) == (METRIC, "train", False)
         assert (passed["dtype"], passed["workers"], passed["skip_unreadable"]) == ("float32", "auto", False)
-        assert passed["cache"] == (None if without else f"{rank.CACHE}/features")
+        assert passed["cache"] == (None if without else rank.FEATURES)
 
 
 @pytest.mark.parametrize(("command", "message"), [
