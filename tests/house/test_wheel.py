@@ -55,7 +55,7 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="module")
 def installed(wheel):
     """A folder with what pip makes of the wheel."""
-    options = "--quiet", "--no-deps", "--no-index", "--no-compile", "--target"
+    options = "--isolated", "--quiet", "--no-deps", "--no-index", "--no-compile", "--target"
     run("-m", "pip", "install", *options, "site", wheel.name, cwd=wheel.parent)
     return wheel.parent / "site"
 
