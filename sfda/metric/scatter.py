@@ -1,7 +1,7 @@
 """Class means and the scatter within classes: discriminants with and without their samples.
 
-Notation: x_n in R^D with label y_n; class c has N_c samples, prior q_c = N_c / N and mean mu_c; r_n = x_n -
-mu_{y_n}; S_W is the pooled within-class covariance (divided by N). All functions take checked arrays
+Notation: x_n in R^D with label y_n; class c has N_c samples, prior q_c = N_c / N and mean mu_c; the residuals are
+r_n = x_n - mu_{y_n}; S_W is the pooled within-class covariance (divided by N). All functions take checked arrays
 (:mod:`sfda.metric.inputs`).
 
 Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6. Leaving samples out is ours.

@@ -166,8 +166,8 @@ def fisher_posterior(scatter, shrinkage):
 def _challenged(first, confidence):
     """Eq. 7, ConfMix: x~_n = p^_n x_n + (1 - p^_n) o_{y_n}, o_c the mean of the other classes' means.
 
-    In the memory of the samples' residuals: `first` is used up. As p^ (r + mu) + (1 - p^) o = p^ r + p^ (mu - o) +
-    o, the class means and the residuals from them follow from the sums of p^ r and of p^ in each class.
+    In the memory of the samples' residuals: `first` is used up. As
+    p^ (r + mu) + (1 - p^) o = p^ r + p^ (mu - o) + o, means and residuals follow from each class's sums of p^ r and p^.
     """
     r, y, counts = first.residuals, first.y, first.counts
     others = other_means(to_float64(first.means))  # o_c, (C, D)
