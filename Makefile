@@ -6,7 +6,9 @@ BIN := .venv/bin
 BOOK := .venv/.book
 READY := .venv/.ready
 # Only the modules that are used are compiled, by those who use them: compiling all takes longer than the rest.
+# Containers often set a variable that keeps Python from it; then every process would compile torch anew.
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 
 # Pins alone decide what is installed: a constraints file that a machine sets
 # for all its pip runs would overrule them. Any other in its place keeps it out.
