@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +81,8 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
         if part not in layout.parts:
             continue
         if not folders_in(layout.parts[part]):  # for a contest, without labels
-            left_out[f"images of the {part} part, which has no class folders"] += len(image_files(layout.parts[part]).paths)
+            unlabelled, more = image_files(layout.parts[part])
+            left_out += more + Counter({f"images of the {part} part, which has no class folders": len(unlabelled)})
             continue
         found[part], _, more = listed(layout.parts[part], classes)
         left_out += more
@@ -183,7 +185,7 @@ def listed(root, classes=None):
     places = {same_name(name): label for label, name in enumerate(classes)}
     if len(places) < len(classes):
         twice = next(name for name in classes if same_name(name) != name)
-        raise ValueError(f"{root}: two class folders are called {twice!r}, in other bytes each; rename one or merge them")
+        raise ValueError(f"{root}: two class folders are called {twice!r}, in other bytes each; merge or rename them")
     if strange := sorted({name for name in found if same_name(name) not in places}):
         raise ValueError(f"{root}: there is a class {strange[0]!r} here, but not among the training images")
     paths, labels, left_out = [], [], beside(root)

@@ -92,8 +92,8 @@ def _refuse_splits(root, names):
         for other, others in seen.items():
             if len(shared := sorted(set(below) & others)) > 1:
                 raise ValueError(
-                    f"{root}: {other!r} and {name!r} hold folders of the same names ({', '.join(shared[:3])}): these may be "
-                    "the classes. Call the folders above them train, val and test, or name one of them instead"
+                    f"{root}: {other!r} and {name!r} hold folders of the same names ({', '.join(shared[:3])}): these "
+                    "may be the classes. Call the folders above them train, val and test, or name one of them instead"
                 )
         seen[name] = set(below)
 

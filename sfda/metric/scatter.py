@@ -42,8 +42,11 @@ class OutOfPrecision(ValueError):
 class NoVariation(ValueError):
     """Every sample equals its class mean."""
 
-    def __init__(self):
-        super().__init__("features: expected variation within classes, found every sample equal to its class mean")
+    def __init__(self, counts):
+        if float(counts.max()) == 1:
+            super().__init__(f"labels: expected several samples of a class, found {len(counts)} classes of one each")
+        else:
+            super().__init__("features: expected variation within classes, found every sample equal to its class mean")
 
 
 class PooledScatter:
@@ -87,7 +90,7 @@ class PooledScatter:
         if trace * self._eps <= float(limits.tiny):
             if varies() or self._eps > 1e-10:
                 raise OutOfPrecision("features: too small, their scatter underflows; rescale them")
-            raise NoVariation
+            raise NoVariation(counts)
         self.mean_variance = trace / n_features
         self._eigenvalues = None
 
@@ -340,7 +343,7 @@ class LabelledFeatures(PooledScatter):
         member[y] = like(np.arange(n, dtype=np.int64), y)
         few = given[member]  # one of each class
         if self.mean_variance <= 1e-20 * float((few * few).mean()) and bool((given == few[y]).all()):
-            raise NoVariation
+            raise NoVariation(counts)
         return self
 
     @functools.cached_property
