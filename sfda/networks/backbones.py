@@ -25,7 +25,7 @@ from sfda.files import in_one_line
 from sfda.images.augment import normalise
 from sfda.networks import pocket
 from sfda.networks.checkpoints import SELF_SUPERVISED, TRANSFORMERS, file_of, timm_network
-from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifier, read_state
+from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifier, own_state, read_state
 
 LIBRARIES = ("torchvision", "timm")
 BUILDERS = [["torchvision", "models"], ["timm", "models"]]  # where they are defined
@@ -53,6 +53,8 @@ class Backbone:
         order is refused.
     input_size : tuple of int, optional
         Height and width of the tensors that `transform` makes, where they are known.
+    note : str, default ""
+        Which of the weights in a file they are, where there was a choice.
 
     Raises
     ------
@@ -78,6 +80,7 @@ class Backbone:
     layer: str = ""
     pool: str = "average"
     input_size: tuple[int, int] | None = None
+    note: str = ""
 
     def __post_init__(self):
         if self.pool not in POOLS:
@@ -133,8 +136,9 @@ def load(name, *, folder=None):
     cropped. Only builders of torchvision and timm are called.
 
     Weights of one's own are a state dict in the library's names, as ``.safetensors`` or as torch.save writes it,
-    alone or under "state_dict" or "model", with or without the ``module.`` of parallel training. The classifier may
-    have any number of classes, or be missing. GoogLeNet and Inception v3 turn their inputs into the range that
+    alone or under "state_dict" or "model" (averaged ones, "state_dict_ema" or "model_ema", first), with whatever word
+    stands before all of its names: ``module.``, ``_orig_mod.``, ``model.``, ``backbone.``. The classifier may have any
+    number of classes, or be missing. GoogLeNet and Inception v3 turn their inputs into the range that
     torchvision's own weights want.
     """
     return _found(name)(None if folder is None else Path(folder))
@@ -228,23 +232,25 @@ def _load_torchvision(name, architecture, weights, folder):
 def _own_torchvision(name, architecture, weights, path, folder):
     from torchvision import models as zoo
 
-    state, options = read_state(name, path), {}
+    options = {}
     if architecture in ("googlenet", "inception_v3"):
         # As the library builds them for its own weights, but for what only training needs.
         options = {"transform_input": True, "aux_logits": False, "init_weights": False}
+    network = zoo.get_model(architecture, weights=None, **options)
+    state, note = own_state(name, path, network)
+    if options:
         state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
     if architecture.startswith("densenet"):  # whose published files have names of an older class
         state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", k): v for k, v in state.items()}
-    network = zoo.get_model(architecture, weights=None, **options)
     layers = [key for key, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
     fill(name, network, fit_classifier(network, layers[-1], state))
-    return _with_preset(name, network, weights, layers[-1])
+    return _with_preset(name, network, weights, layers[-1], note)
 
 
-def _with_preset(name, network, weights, layer=""):
+def _with_preset(name, network, weights, layer="", note=""):
     transform = weights.transforms()
     size = getattr(transform, "crop_size", None)
-    return Backbone(name, network.eval(), transform, layer, input_size=size and (size[0], size[-1]))
+    return Backbone(name, network.eval(), transform, layer, input_size=size and (size[0], size[-1]), note=note)
 
 
 @contextlib.contextmanager
@@ -303,14 +309,15 @@ def _load_timm(name, rest, folder):
 
 
 def _own_timm(name, rest, path, folder):
-    network, state = timm_network(rest), read_state(name, path)
+    network = timm_network(rest)
+    state, note = own_state(name, path, network)
     for classifier in _classifiers(network):
         state = fit_classifier(network, classifier, state)
     fill(name, network, state)
-    return _with_config(name, network)
+    return _with_config(name, network, note)
 
 
-def _with_config(name, network):
+def _with_config(name, network, note=""):
     import timm
 
     config = timm.data.resolve_model_data_config(network)
@@ -318,7 +325,7 @@ def _with_config(name, network):
     # Without a classifier the last linear layer is one of the encoder's.
     removed = [key for key in _classifiers(network) if isinstance(network.get_submodule(key), nn.Identity)]
     size = tuple(config["input_size"][1:])
-    return Backbone(name, network.eval(), transform, removed[0] if removed else "", input_size=size)
+    return Backbone(name, network.eval(), transform, removed[0] if removed else "", input_size=size, note=note)
 
 
 def _classifiers(network):
