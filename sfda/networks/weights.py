@@ -124,10 +124,10 @@ def fill(name, network, state):
         if key in state or not key.endswith(".num_batches_tracked")
     ]  # fmt: skip
     if wrong:
-        shapes = [key for key in wrong if key in filled and key in state]
-        lists = {"missing": sorted(filled.keys() - state.keys() & set(wrong)), "unknown": sorted(state.keys() - filled.keys()),
-                 "of another shape": shapes}  # fmt: skip
-        which = "; ".join(f"{len(keys)} {kind} ({', '.join(keys[:3])})" for kind, keys in lists.items() if keys)
-        raise ValueError(f"{name}: these are not its weights: of {len(filled)} {which}")
+        kinds = {"missing": [key for key in wrong if key not in state],
+                 "unknown": [key for key in wrong if key not in filled],
+                 "of another shape": [key for key in wrong if key in filled and key in state]}  # fmt: skip
+        which = "; ".join(f"{kind}: {', '.join(keys[:3])} ({len(keys)})" for kind, keys in kinds.items() if keys)
+        raise ValueError(f"{name}: these are not its weights, of which there are {len(filled)}; {which}")
     filled.update(state)
     network.load_state_dict(filled)
