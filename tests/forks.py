@@ -2,7 +2,7 @@
 
 import multiprocessing
 
-PRELOAD = ("sfda.benchmark.cells", "sfda.networks.extract", "sfda.streaming.cluster")
+PRELOAD = ("sfda.benchmark.cells", "sfda.networks.extract", "sfda.streaming.cluster", "sfda.images.drawn.drawings", "timm", "distributed")
 
 
 def forkserver():
