@@ -170,23 +170,28 @@ def test_what_is_in_the_way_is_refused_by_name(tmp_path, monkeypatch):
         benchmark.run(["b"], ["digits"], [0], cells=tmp_path, device="cpu", grid=grid)
 
 
+@pytest.fixture(scope="module")
+def two_cells(tmp_path_factory):
+    """A folder with two cells, and in ``tables`` what was collected of them."""
+    folder = tmp_path_factory.mktemp("cells")
+    for seed in (0, 1):
+        write(folder, seed=seed)
+    tables.collect(folder, folder / "tables", predictions=False)
+    return folder, (folder / "tables" / "accuracy.csv").read_bytes()
+
+
 @given(damages())
 @quick(60)
-def test_a_damaged_table_is_refused_by_name_and_left_alone(damage):
-    with tempfile.TemporaryDirectory() as folder:
-        cells, place = Path(folder) / "cells", Path(folder) / "tables"
-        for seed in (0, 1):
-            write(cells, seed=seed)
-        tables.collect(cells, place, predictions=False)
-        path = place / "accuracy.csv"
-        before = damage(path.read_bytes())
-        path.write_bytes(before)
-        try:
-            tables.collect(cells, place, predictions=False)
-        except ValueError as error:
-            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
-            assert path.read_bytes() == before
-        assert not list(place.glob(".*"))
+def test_a_damaged_table_is_refused_by_name_and_left_alone(two_cells, damage):
+    folder, whole = two_cells
+    path, before = folder / "tables" / "accuracy.csv", damage(whole)
+    path.write_bytes(before)
+    try:
+        tables.collect(folder, path.parent, predictions=False)
+    except ValueError as error:
+        assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+        assert path.read_bytes() == before
+    assert not list(path.parent.glob(".*"))
 
 
 @pytest.mark.parametrize(("name", "go_on"), [
