@@ -39,8 +39,8 @@ def test_colab_gets_a_clone_and_works_in_it_whenever_its_kernel_starts(tmp_path,
     # Colab lists its working directory by name on sys.path, not as "".
     colab = ("import sys, types; sys.modules['google.colab'] = types.ModuleType('colab')\n"
              f"sys.path[:] = [{str(content)!r}, *filter(None, sys.path)]\n")  # fmt: skip
-    for cells in (CELL, CELL + CELL):
-        cwd, module = run(colab + cells + REPORT, cwd=content, env=origin)
+    for cells, report in ((CELL, REPORT), (CELL + CELL, FIND)):
+        cwd, module = run(colab + cells + report, cwd=content, env=origin)
         assert cwd == str(clone / "book"), "run again, the setup cell in book/notebooks.py must stay where it is"
         assert module.startswith(str(clone / "sfda")), f"sfda comes from {module}, not from the clone"
         assert mark.exists() or cells == CELL, "the setup cell in book/notebooks.py cloned a second time"
