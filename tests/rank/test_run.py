@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forks import forkserver
+from forks import forked
 from sfda import METRICS
 from sfda.__main__ import main
 from sfda.rank import rank
@@ -262,7 +262,7 @@ def test_the_command_prints_and_writes(images, tmp_path, monkeypatch, capsys):
 
 # The command, whose second network never ends: wherever it is stopped, that one is at work.
 COMMAND = """
-import os, signal, sys, time
+import signal, sys, time
 from sfda.__main__ import main
 from sfda.networks import backbones
 
@@ -277,8 +277,6 @@ def never_ending(name, load=backbones.load, **options):
     return backbone
 
 backbones.load = never_ending
-os.dup2(stderr.fileno(), 2)
-stderr.close()
 # Where the tests run in the background, SIGINT is ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(main(["rank", *arguments]))
@@ -286,12 +284,9 @@ sys.exit(main(["rank", *arguments]))
 
 
 def stopped(arguments, how):
-    """Run the command, stop it when the second network is at work, and return its exit code and the rest of stderr."""
-    reader, writer = forkserver().Pipe(duplex=False)
-    run = forkserver().Process(target=exec, args=(COMMAND, {"arguments": arguments, "stderr": writer}))
-    run.start()
-    writer.close()
-    with reader, open(reader.fileno(), encoding="utf-8", closefd=False) as lines:
+    """Run the command, stop it when the second network is at work, and return its exit code and the rest of what it wrote."""
+    run, lines = forked(COMMAND, arguments=arguments)
+    with lines:
         first = lines.readline() + lines.readline()
         os.kill(run.pid, how)
         rest = lines.read()
