@@ -16,31 +16,23 @@ BLOCK = re.compile(r"^(`{3,})(?:python|yaml|md)\n(?:# |<!-- )(.+?)(?: -->)?\n(.*
 # The tests that the page names, and in the same process what it says of the package, with photographs of three
 # classes, told apart by their colours, and weights of a network as if it had been trained.
 SCRIPT = """
-import os
-import sys
+import os, sys
 from pathlib import Path
-
 # Of the process that this one forks from, torch and the like remain; all of this project is the copy's.
-for name in [name for name in sys.modules if name.partition(".")[0] == "sfda"]:
-    del sys.modules[name]
+[sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] == "sfda"]
+[os.environ.pop(name) for name in [*os.environ] if name.startswith(("PYTEST", "COV"))]
 os.chdir(at)
 sys.path[:] = [at, *(path for path in sys.path if "site-packages" in path or not path.startswith(root))]
 os.environ["PYTHONPATH"] = at
-
 import pytest
-
 failed = pytest.main(arguments)
-
 import numpy as np
 from PIL import Image
-
 import sfda
 from sfda.networks import pocket
 from sfda.rank import rank
 from sfda.images.tasks import load_task
-
 print(sfda.METRICS["silhouette"]([[0.0], [1.0], [4.0], [6.0]], [0, 0, 1, 1]))
-
 rng = np.random.default_rng(0)
 for c in range(3):
     Path(f"photographs/{c}").mkdir(parents=True)

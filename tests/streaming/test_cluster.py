@@ -42,16 +42,10 @@ def scored(*args, **options):
 
 @pytest.fixture(scope="module", autouse=True)
 def forks():
-    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+    # Threads of this process where no cluster is asked for.
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}, scheduler="threads", num_workers=2):
         get_mp_context()  # which has a list of its own to load
         forkserver()
-        yield
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    """In this process where no cluster is asked for."""
-    with dask.config.set(scheduler="threads", num_workers=2):
         yield
 
 
