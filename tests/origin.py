@@ -22,6 +22,7 @@ def make_origin(root, folder, address, environment):
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for command in (
         ["init", "--quiet", "--initial-branch=main"],
+        *(["config", name, "0"] for name in ("core.compression", "pack.window")),  # what no network carries need not be small
         ["add", "--all"],
         ["-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "--quiet", "--message=copy"],
     ):

@@ -207,12 +207,12 @@ def test_recalibration_makes_evaluation_look_like_training():
 
 def test_steps_their_budget_and_the_four_quarters_of_a_curve(monkeypatch):
     for steps in (1, 4, 6, 9):
-        run = tune(encoder(), steps=steps, batch=8)
+        run = tune(encoder("vit_tiny"), steps=steps, batch=8)
         assert len(run.curve) == 4 and run.logits.isfinite().all()
         assert np.isfinite(run.curve).sum() == min(steps, 4)
     monkeypatch.setattr(module, "STEPS", 3)
     monkeypatch.setattr(module, "PASSES", 0)
-    once, twice, six = (tune(encoder(), **options).logits for options in ({}, {"budget": 2}, {"steps": 6}))
+    once, twice, six = (tune(encoder("vit_tiny"), **options).logits for options in ({}, {"budget": 2}, {"steps": 6}))
     assert torch.equal(twice, six) and not torch.equal(twice, once)
 
 
