@@ -1,6 +1,5 @@
 """Features and labels as nobody should pass them, but somebody will."""
 
-import itertools
 import math
 import re
 import tempfile
@@ -276,8 +275,3 @@ def cases(draw, valid=False, most=40):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the making only
         return draw(forms(x)), label(y)
-
-
-def pairs(labels):
-    """Which samples share their class: all that a score may know of labels."""
-    return [a == b for a, b in itertools.combinations(labels, 2)]

@@ -28,9 +28,7 @@ TOO_DEEP = {"layers.2.blocks.6.attn.relative_position_bias_table": torch.zeros(1
 @functools.cache
 def state_of(name):
     """Weights of a transformer of the paper, or of a network of torchvision, in our names."""
-    with torch.device("meta"):
-        network = TRANSFORMERS[name].build() if name in TRANSFORMERS else untrained(name, "meta")
-    return numbered(network.state_dict())
+    return numbered((TRANSFORMERS[name].build() if name in TRANSFORMERS else untrained(name, "meta")).state_dict())
 
 
 @pytest.mark.parametrize("name", SUPERVISED)
@@ -90,8 +88,7 @@ def boxed(name, state):
 def test_the_papers_self_supervised_networks(name, tmp_path, resnet50, undrawn):
     """Files as their authors wrote them: other layers beside the encoder, other names, a box around."""
     entry, full = SELF_SUPERVISED[name], f"self-supervised:{name}"
-    whole = resnet50.state_dict() if name == "moco-v1" else state_of("resnet50")
-    own = {k: v for k, v in whole.items() if not k.startswith("fc.")}
+    own = {k: v for k, v in (resnet50.state_dict() if name == "moco-v1" else state_of("resnet50")).items() if not k.startswith("fc.")}
     others = [f"{entry.prefix}fc.0.weight", "prototypes.weight", "projection_head.0.weight", "head_jig.fc1.weight"]
     if entry.readable:
         others += ["encoder_k.conv1.weight"] if entry.prefix else []
