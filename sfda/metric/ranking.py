@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
 from sfda.metric.inputs import check_integer, check_level, check_pair, check_vector
 
@@ -131,7 +132,8 @@ def kendall_tau(scores, accuracies):
 
     References
     ----------
-    M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33, 1945.
+    M. G. Kendall, "The treatment of ties in ranking problems", Biometrika 33, 1945. Computed by
+    `scipy.stats.kendalltau`.
 
     Examples
     --------
@@ -139,12 +141,7 @@ def kendall_tau(scores, accuracies):
     0.333
     """
     scores, accuracies = check_pair(scores, accuracies)
-    x, y = (np.sign(np.subtract.outer(a, a)) for a in map(_places, (scores, accuracies)))
-    if not (x.any() and y.any()):
-        return math.nan
-    # In the order of scipy.stats.kendalltau, which takes ten times as long: the same to the last digit.
-    tau = (x * y).sum() / 2 / math.sqrt((x * x).sum() / 2) / math.sqrt((y * y).sum() / 2)
-    return float(min(1.0, max(-1.0, tau)))
+    return float(stats.kendalltau(_places(scores), _places(accuracies)).statistic)
 
 
 def regret(scores, accuracies, k=1):
