@@ -8,11 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 CASES = json.loads((Path(__file__).parent / "reference_scores.json").read_text())["cases"]
-LABELS = {
-    "A": np.arange(300) % 4,
-    "B": np.arange(200) % 10,
-    "C": np.repeat([0, 1, 2], [168, 60, 12]),
-}
+LABELS = {"A": np.arange(300) % 4, "B": np.arange(200) % 10, "C": np.repeat([0, 1, 2], [168, 60, 12])}
 # As pytest.approx, which compares one number at a time: of large arrays that takes longer than all else.
 alike = functools.partial(np.testing.assert_allclose, rtol=0, equal_nan=False)
 

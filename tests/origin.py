@@ -27,8 +27,4 @@ def make_origin(root, folder, address, environment):
         ["-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "--quiet", "--message=copy"],
     ):
         subprocess.run(["git", *command], cwd=folder, env=environment, check=True)
-    return environment | {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.{folder.as_uri()}.insteadOf",
-        "GIT_CONFIG_VALUE_0": address,
-    }
+    return environment | {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{folder.as_uri()}.insteadOf", "GIT_CONFIG_VALUE_0": address}

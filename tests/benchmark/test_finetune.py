@@ -149,9 +149,7 @@ class Scaled(torch.nn.Module):
 def test_the_scale_of_the_features_does_not_matter():
     """Training one step moves the logits as far whatever the features are multiplied with."""
     network = encoder("vit_tiny")
-    one, *others = (
-        tune(Scaled(network, factor), learning_rate=0.1, weight_decay=0.0, steps=3).logits for factor in (1.0, 1e-6, 1e6)
-    )
+    one, *others = (tune(Scaled(network, factor), learning_rate=0.1, weight_decay=0.0, steps=3).logits for factor in (1.0, 1e-6, 1e6))
     assert one.abs().max() > 0.1
     for other in others:
         torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-3)

@@ -151,8 +151,7 @@ def test_a_limited_draw_is_balanced_and_depends_on_the_seed_alone(script, images
 def test_networks_by_name_and_by_manifest(script, images, manifest, output, tmp_path, capsys):
     own = f"torchvision:mobilenet_v3_small={manifest.with_name('mobile.safetensors')}"
     names = [own, "pocket:googlenet", "efficient"]
-    argv = [str(images), str(tmp_path / "f.npz"), "--models", *names, "--manifest", str(manifest), "--per-class", "1",
-            "--device", "cpu"]
+    argv = [str(images), str(tmp_path / "f.npz"), "--models", *names, "--manifest", str(manifest), "--per-class", "1", "--device", "cpu"]
     script.main(argv)
     lines, first = capsys.readouterr().out.splitlines(), (tmp_path / "f.npz").read_bytes()
     script.main(argv)
