@@ -1,5 +1,6 @@
 """Lets the tests import the script that makes the notebooks; the same draws in every run; who begins in parallel."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,12 @@ def pytest_xdist_auto_num_workers():
     import joblib
 
     return min(8, joblib.cpu_count())
+
+
+def pytest_collection_finish():
+    """What has been imported stays: to look through it for garbage, again and again, takes a twentieth of the time."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,5 +1,6 @@
 """Labelled features of many shapes, for the tests of the score."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -7,11 +8,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 CASES = json.loads((Path(__file__).parent / "reference_scores.json").read_text())["cases"]
-LABELS = {
-    "A": np.arange(300) % 4,
-    "B": np.arange(200) % 10,
-    "C": np.repeat([0, 1, 2], [168, 60, 12]),
-}
+LABELS = {"A": np.arange(300) % 4, "B": np.arange(200) % 10, "C": np.repeat([0, 1, 2], [168, 60, 12])}
+# As pytest.approx, which compares one number at a time: of large arrays that takes longer than all else.
+alike = functools.partial(np.testing.assert_allclose, rtol=0, equal_nan=False)
 
 
 def reference_case(name):
@@ -47,11 +46,7 @@ def gaussian_classes(seed, y, D, separation=1.0, scale=1.0):
 def labelled_features(draw, max_classes=50, max_features=40, min_per_class=1):
     """N below, near and above D; imbalance; singletons; dead and repeated columns."""
     C = draw(st.integers(2, max_classes))
-    counts = draw(
-        st.lists(st.integers(min_per_class, 12), min_size=C, max_size=C).filter(
-            lambda counts: max(counts) > 1
-        )
-    )
+    counts = draw(st.lists(st.integers(min_per_class, 12), min_size=C, max_size=C).filter(lambda counts: max(counts) > 1))
     D = draw(st.integers(1, max_features))
     y = np.repeat(np.arange(C), counts)
     X = gaussian_classes(

@@ -1,6 +1,5 @@
 """Features and labels as nobody should pass them, but somebody will."""
 
-import itertools
 import math
 import re
 import tempfile
@@ -83,14 +82,14 @@ SCALES = (1e-45, 1e-38, 6e-8, 1e-6, 1e3, 6e4, 1e6, 1e30, 3e38, 1e80)
 @st.composite
 def numbers_of(draw, n, d, y):
     """An array (n, d) of float64 with one oddity or several."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    x = rng.standard_normal((n, d)) + draw(st.sampled_from([0, 1, 5])) * rng.standard_normal((64, d))[y % 64]
+    rng = np.random.default_rng(draw(SEEDS))
+    x = rng.standard_normal((n, d)) + draw(DISTANCES) * rng.standard_normal((64, d))[y % 64]
     if not x.size:
         return x
     row, column = draw(st.integers(0, n - 1)), draw(st.integers(0, d - 1))
-    for oddity in draw(st.lists(st.sampled_from(ODDITIES), max_size=3)):
+    for oddity, scale in draw(FEW_ODDITIES):
         with np.errstate(all="ignore"):
-            x = oddity(x, y, row, column, draw(st.sampled_from(SCALES)), rng)
+            x = oddity(x, y, row, column, scale, rng)
     return x
 
 
@@ -123,6 +122,9 @@ ODDITIES = (
     lambda x, y, i, j, s, rng: np.maximum(x, 0),
     lambda x, y, i, j, s, rng: x - x.mean(1, keepdims=True),
 )
+# Strategies are made once: made for each example they took as long as what is tested.
+SEEDS, DISTANCES, CLASSES = st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 5]), st.sampled_from(range(1, 7))
+FEW_ODDITIES = st.lists(st.tuples(st.sampled_from(ODDITIES), st.sampled_from(SCALES)), max_size=3)
 
 DTYPES = ("f8", "f8", "f8", ">f8", "f4", "f2", "g", "i1", "i8", "u1", "u8", "?", "c8", "O", "U", "S", "M8[s]")
 
@@ -182,14 +184,15 @@ REAL_FORMS = (
     lambda x: _tensor(x).to("meta"), lambda x: list(_tensor(x).requires_grad_()),
     lambda x: _tensor(x).to(torch.float8_e5m2), lambda x: torch.nn.Parameter(_tensor(x)),
 )  # fmt: skip
+ANY_DTYPE, ANY_FORM, NO_REAL_FORM = map(st.sampled_from, (DTYPES, FORMS + REAL_FORMS, FORMS))
 
 
 @st.composite
 def forms(draw, x):
     """An array in any dtype, layout or library."""
-    x = _as_dtype(x, draw(st.sampled_from(DTYPES)))
+    x = _as_dtype(x, draw(ANY_DTYPE))
     real = x.dtype.kind in "fiub" and x.dtype.char != "g" and x.dtype.isnative and x.size
-    form = draw(st.sampled_from(FORMS + REAL_FORMS if real else FORMS))
+    form = draw(ANY_FORM if real else NO_REAL_FORM)
     if not x.size and form not in (FORMS[0], np.asfortranarray):
         return x
     with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -198,20 +201,17 @@ def forms(draw, x):
 
 
 STRANGE = ("", " ", "a", "a\0", "A", "\n", "é", "e\u0301", "\u202e", "😀", "-1", "nan", "None", "[x]", "%s", "\ud800", "x" * 300)
+HOW = st.sampled_from(["drawn", "drawn", "drawn", "dealt", "dealt", "one apart", "all different", "sorted"])
 
 
 @st.composite
 def classes_of(draw, n):
     """Classes (n,) from 0: few or many, equal or very unequal sizes."""
-    c = draw(st.integers(1, 6))
-    y = np.array(draw(st.lists(st.integers(0, c - 1), min_size=n, max_size=n)), dtype=int)
-    how = draw(st.sampled_from(["drawn", "drawn", "drawn", "dealt", "dealt", "one apart", "all different", "sorted"]))
-    if how == "dealt":
-        y = np.arange(n) % (c + 1)
-    if how == "one apart":
-        y = (np.arange(n) == 0).astype(int)
-    if how == "all different":
-        y = np.arange(n)
+    c, how = draw(CLASSES), draw(HOW)
+    i = np.arange(n)
+    y = {"dealt": i % (c + 1), "one apart": (i == 0).astype(int), "all different": i}.get(how)
+    if y is None:
+        y = np.frombuffer(draw(st.binary(min_size=n, max_size=n)), np.uint8).astype(int) % c
     return np.sort(y) if how == "sorted" else y
 
 
@@ -258,6 +258,7 @@ LABELS = (
         lambda v: v if v else "0", lambda v: math.nan, lambda v: 10**400 + v, lambda v: np.int8(v % 100), lambda v: torch.tensor(v),
     )],
 )  # fmt: skip
+ANY_LABELS = st.sampled_from(LABELS)
 
 
 @st.composite
@@ -268,14 +269,9 @@ def cases(draw, valid=False, most=40):
     x = draw(numbers_of(n, draw(st.integers(1 if valid else 0, 30)), y))
     if valid:
         return x, y
-    label = draw(st.sampled_from(LABELS))
+    label = draw(ANY_LABELS)
     if not n and label not in (LABELS[0], LABELS[14]):
         return draw(forms(x)), y
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the making only
         return draw(forms(x)), label(y)
-
-
-def pairs(labels):
-    """Which samples share their class: all that a score may know of labels."""
-    return [a == b for a, b in itertools.combinations(labels, 2)]

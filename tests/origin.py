@@ -22,12 +22,9 @@ def make_origin(root, folder, address, environment):
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for command in (
         ["init", "--quiet", "--initial-branch=main"],
+        *(["config", name, "0"] for name in ("core.compression", "pack.window")),  # what no network carries need not be small
         ["add", "--all"],
         ["-c", "user.name=test", "-c", "user.email=test@example.org", "commit", "--quiet", "--message=copy"],
     ):
         subprocess.run(["git", *command], cwd=folder, env=environment, check=True)
-    return environment | {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.{folder.as_uri()}.insteadOf",
-        "GIT_CONFIG_VALUE_0": address,
-    }
+    return environment | {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{folder.as_uri()}.insteadOf", "GIT_CONFIG_VALUE_0": address}

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
 
@@ -23,36 +22,27 @@ STEPS, SIZES = 4, {"digits": (40, 20, 50), "textures": (48, 24, 48)}
 
 # What a process has to do for runs as small as those in this one.
 SCRIPT = f"""
-import sys
 from dataclasses import replace
-
 import torch
-
-from sfda.benchmark import cells as benchmark, finetune
+from sfda.benchmark import finetune
 from sfda.images import tasks
 
 torch.set_num_threads(1)
 finetune.finetune.__kwdefaults__["steps"] = {STEPS}
 for name, sizes in {SIZES}.items():
     tasks.TASKS[name] = replace(tasks.TASKS[name], sizes=sizes)
-
-if __name__ == "__main__":
-    cells, weights = sys.argv[1:]
-    benchmark.run({NAMES}, {TASK_NAMES}, {SEEDS}, cells=cells, weights=weights, device="cpu")
 """
 
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
     """Few steps, small tasks, one thread."""
-    n = torch.get_num_threads()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(finetune.finetune.__kwdefaults__, "steps", STEPS)
-        for name, sizes in SIZES.items():
-            patch.setitem(tasks.TASKS, name, replace(tasks.TASKS[name], sizes=sizes))
-        torch.set_num_threads(1)
-        yield
-    torch.set_num_threads(n)
+    threads, whole = torch.get_num_threads(), dict(tasks.TASKS)
+    exec(SCRIPT, {})
+    yield
+    finetune.finetune.__kwdefaults__["steps"] = None
+    tasks.TASKS.update(whole)
+    torch.set_num_threads(threads)
 
 
 def save_untrained(folder, names, apart=0):

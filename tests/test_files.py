@@ -6,11 +6,10 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forks import forkserver
 from hostile import quick
 from tree import ROOT
 
@@ -170,23 +170,28 @@ def test_what_is_in_the_way_is_refused_by_name(tmp_path, monkeypatch):
         benchmark.run(["b"], ["digits"], [0], cells=tmp_path, device="cpu", grid=grid)
 
 
+@pytest.fixture(scope="module")
+def two_cells(tmp_path_factory):
+    """A folder with two cells, and in ``tables`` what was collected of them."""
+    folder = tmp_path_factory.mktemp("cells")
+    for seed in (0, 1):
+        write(folder, seed=seed)
+    tables.collect(folder, folder / "tables", predictions=False)
+    return folder, (folder / "tables" / "accuracy.csv").read_bytes()
+
+
 @given(damages())
 @quick(60)
-def test_a_damaged_table_is_refused_by_name_and_left_alone(damage):
-    with tempfile.TemporaryDirectory() as folder:
-        cells, place = Path(folder) / "cells", Path(folder) / "tables"
-        for seed in (0, 1):
-            write(cells, seed=seed)
-        tables.collect(cells, place, predictions=False)
-        path = place / "accuracy.csv"
-        before = damage(path.read_bytes())
-        path.write_bytes(before)
-        try:
-            tables.collect(cells, place, predictions=False)
-        except ValueError as error:
-            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
-            assert path.read_bytes() == before
-        assert not list(place.glob(".*"))
+def test_a_damaged_table_is_refused_by_name_and_left_alone(two_cells, damage):
+    folder, whole = two_cells
+    path, before = folder / "tables" / "accuracy.csv", damage(whole)
+    path.write_bytes(before)
+    try:
+        tables.collect(folder, path.parent, predictions=False)
+    except ValueError as error:
+        assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
+        assert path.read_bytes() == before
+    assert not list(path.parent.glob(".*"))
 
 
 @pytest.mark.parametrize(("name", "go_on"), [
@@ -256,30 +261,27 @@ def test_what_is_read_as_features_is_what_was_written(tmp_path, monkeypatch):
     assert same(found, _result()) and not found.cached
 
 
-WRITER = """
-import sys
-from pathlib import Path
-sys.path[:0] = [sys.argv[2]]
-from test_files import write, _write, _result, tables
-folder = Path(sys.argv[1])
-for seed in range(10**6):
-    write(folder, seed=seed)
-    _write(folder / "cache" / str(seed), _result(seed))
-    tables.collect(folder, folder / "tables", predictions=False)
-    print(seed, flush=True)
-"""
+def write_on(folder, said):
+    for seed in range(10**6):
+        write(folder, seed=seed)
+        _write(folder / "cache" / str(seed), _result(seed))
+        tables.collect(folder, folder / "tables", predictions=False)
+        said.send(seed)
 
 
 def test_a_writer_that_is_killed_loses_one_cell_at_most(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path), str(ROOT / "tests")], stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    finished = [int(process.stdout.readline()) for _ in range(3)][-1]
+    reader, writer = forkserver().Pipe(duplex=False)
+    process = forkserver().Process(target=write_on, args=(tmp_path, writer))
+    process.start()
+    writer.close()
+    finished = [reader.recv() for _ in range(3)][-1]
     time.sleep(random.uniform(0, 0.05))  # another place in each run, and none may matter
-    process.send_signal(signal.SIGKILL)
-    finished = max([finished, *map(int, process.communicate()[0].split())])
-    assert process.returncode == -signal.SIGKILL
+    process.kill()
+    process.join()
+    with suppress(EOFError):
+        while True:
+            finished = reader.recv()
+    assert process.exitcode == -signal.SIGKILL
     cells = sorted(tmp_path.glob("pretrained/*/*.npz"))
     entries = [p for p in (tmp_path / "cache").iterdir() if not p.name.startswith(".")]
     assert all(len(found) - finished - 1 in (0, 1) for found in (cells, entries))

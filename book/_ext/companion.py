@@ -2,10 +2,12 @@
 
 - the public address, from pyproject.toml, for the repository, issue and Colab buttons;
 - MathJax, from an installed package, so that equations need no network;
+- memory, which Python need not search for rings of objects so often;
 - docstrings, in which an author's initial must not begin a list, and fields of named tuples;
 - the bibliography, whose entries must be called items where they are in a list.
 """
 
+import gc
 import re
 import shutil
 import sys
@@ -56,6 +58,9 @@ def name_items(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
+    # Pages are large trees that live until the end; to look through them for garbage takes a quarter of the time.
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 50)
     # A class whose base is mocked is called as its own __init__ says, not as the mock's __new__.
     autodoc._CLASS_NEW_BLACKLIST.append("sphinx.ext.autodoc.mock._MockObject.__new__")
     # After napoleon, which has made sections of the docstrings by then.

@@ -70,8 +70,8 @@ def select_zoo(task_names, *, table, images=None, weights=None, device="auto", p
     """
     device, table = resolve_device(device), Path(table)
     names = list(pocket.POCKET)
-    encoders = {name: POCKET.encoder(name, folder=weights) for name in names}
     done = digests_in(table, ["method", "pool", "task"])
+    encoders = {name: POCKET.encoder(name, folder=weights) for name in names}
 
     def rows_of(task_name):
         part = POCKET.task(task_name, images).train

@@ -48,6 +48,12 @@ class Predictions:
         self.probabilities = np.array(
             [[found[name, seed] for name in self.names] for seed in seeds], dtype=np.float32
         )
+        # How far the own class is ahead of each, a row a class: an ensemble is right where no sum of them is below 0.
+        # Stored probabilities are multiples of 1/1024, so that sums are exact; ties, which go to the first class,
+        # are lost to earlier ones by less than that.
+        p = np.ascontiguousarray(np.moveaxis(self.probabilities, 3, 2))
+        own = np.take_along_axis(p, self.labels[None, None, None].astype(int), 2)
+        self._ahead = own - p - np.float32(2**-16) * (np.arange(p.shape[2])[:, None] < self.labels)
 
     def accuracy(self, members):
         """Share of the test images that an ensemble gets right.
@@ -83,7 +89,7 @@ class Predictions:
             rest = rows[place[-1] + 1 :] if place else rows
             if rest:
                 head = [rows[i] for i in place]
-                right = self._right(self._sum(head)[:, None] + self.probabilities[:, rest])
+                right = self._right(self._sum(head)[:, None] + self._ahead[:, rest])
                 members += [tuple(self.names[row] for row in (*head, last)) for last in rest]
                 accuracies.append(right.T)
         return members, np.concatenate(accuracies)
@@ -108,7 +114,7 @@ class Predictions:
         rows, chosen = self._rows(pool or self.names), []
         while len(chosen) < size:
             rest = [row for row in rows if row not in chosen]
-            each = self._right(self._sum(chosen)[:, None] + self.probabilities[:, rest])
+            each = self._right(self._sum(chosen)[:, None] + self._ahead[:, rest])
             chosen.append(rest[int(each[seeds].mean(0).argmax())])
         return [self.names[row] for row in chosen]
 
@@ -120,7 +126,7 @@ class Predictions:
 
     def twice(self, name):
         """Accuracy of one network fine-tuned with every seed, all of them averaged."""
-        return float(self._right(self.probabilities[:, self.names.index(name)].sum(0)))
+        return float(self._right(self._ahead[:, self.names.index(name)].sum(0)))
 
     def digest(self, pools):
         """Fingerprint of the predictions and of the pools, twelve hexadecimal digits."""
@@ -133,11 +139,10 @@ class Predictions:
         return [self.names.index(name) for name in names]
 
     def _sum(self, rows):
-        # Stored probabilities are multiples of 1/1024, so that sums are exact.
-        return self.probabilities[:, list(rows)].sum(1)
+        return self._ahead[:, list(rows)].sum(1)
 
-    def _right(self, p):
-        return (p.argmax(-1) == self.labels).mean(-1)
+    def _right(self, ahead):
+        return (ahead.min(-2) >= 0).mean(-1)
 
 
 def limits(task, pools, *, folder=None):

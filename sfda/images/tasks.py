@@ -126,6 +126,23 @@ class Part(Dataset):
         return self.images[index], int(self.labels[index])
 
 
+class _DrawnPart(Part):
+    """Drawn when it is first looked at: who asks for training images need not wait for a thousand test images."""
+
+    def __init__(self, name, n, seed, side):
+        self._drawing = name, n, seed, side
+
+    def __getattr__(self, name):  # of what is not there yet
+        if name not in ("images", "labels"):
+            raise AttributeError(name)
+        from sfda.images.drawn import drawings  # here: the real tasks do not need it
+
+        task, n, seed, side = self._drawing
+        images, labels = getattr(drawings, task)(n, seed=seed)
+        super().__init__(resized(np.asarray(images), side), labels, side=side)
+        return self.__dict__[name]
+
+
 def accuracy(logits, labels):
     """Share of images (N,) whose own class has the largest of their logits (N, C)."""
     return (logits.argmax(1) == labels).double().mean().item()
@@ -314,7 +331,8 @@ _PARTS = {1: [(0, 3)], 2: [(0, 2), (2, 3)], 3: [(0, 1), (1, 2), (2, 3)]}
 @cache
 def _load(task, folder, side, download):
     if not task.real:
-        return LoadedTask(task, *_drawn(task, side))
+        parts = zip(task.sizes, DRAWING_SEEDS)
+        return LoadedTask(task, *(_DrawnPart(task.name, n, seed, side) for n, seed in parts))
     with confined():
         pools = READERS[task.name](folder, download)
     parts = []
@@ -328,14 +346,6 @@ def _load(task, folder, side, download):
             raise ValueError(f"task {task.name} in {folder}: {error}") from None
         parts += [Part(pool.images(index, side), pool.labels[index], side=side) for index in chosen]
     return LoadedTask(task, *parts)
-
-
-def _drawn(task, side):
-    """Parts of a task that is drawn."""
-    from sfda.images.drawn import drawings  # here: the real tasks do not need it
-
-    drawn = [getattr(drawings, task.name)(n, seed=seed) for n, seed in zip(task.sizes, DRAWING_SEEDS)]
-    return [Part(resized(np.asarray(images), side), labels, side=side) for images, labels in drawn]
 
 
 def _task(name):

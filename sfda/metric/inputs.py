@@ -256,7 +256,9 @@ def numeric(values, name):
     """What :func:`sklearn.utils.check_array` makes of numbers in any container, of any shape and size."""
     anything = {"ensure_2d": False, "allow_nd": True, "ensure_all_finite": False}
     check = functools.partial(check_array, **anything, ensure_min_samples=0, ensure_min_features=0)
-    x = _as_array(unboxed(plain(values, name), name), name, "numbers", check)
+    x = unboxed(plain(values, name), name)
+    if not (isinstance(x, np.ndarray) and x.dtype.kind in "fiub"):  # of such an array it makes nothing else
+        x = _as_array(x, name, "numbers", check)
     if x.dtype.kind not in "fiub":
         raise ValueError(f"{name}: expected real numbers, got dtype {x.dtype}")
     return x

@@ -1,10 +1,8 @@
 """The pocket benchmark: runs that go on where they ended, and tables that only grow."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -16,6 +14,7 @@ import torch
 from torch import nn
 
 import small_benchmark
+from forks import forkserver
 from sfda.benchmark import cells as benchmark
 from sfda.benchmark import finetune
 from sfda.benchmark.cells import ACCURACY, CURVE, PROBE, PROTOCOL, cell_path, read_cell
@@ -25,7 +24,6 @@ from sfda.images import tasks
 from sfda.networks import pocket
 from sfda.networks.device import device_name, resolve_device
 from small_benchmark import CELLS, NAMES, SEEDS, TASK_NAMES, cells, contents, measured, rerun, results, small, weights
-from tree import ROOT
 
 __all__ = ["cells", "measured", "small", "weights"]  # fixtures
 
@@ -75,24 +73,28 @@ def test_a_second_run_measures_what_is_missing_or_damaged_alone(cells, weights, 
 
 
 def test_a_killed_run_goes_on_with_jobs_side_by_side(tmp_path, weights, measured, monkeypatch):
-    cells, script, lines = tmp_path / "cells", tmp_path / "small.py", []
+    cells, script, lines, methods, forks = tmp_path / "cells", tmp_path / "small.py", [], [], forkserver()
+    # New processes import the main module of this one: let that be the script.
     script.write_text(small_benchmark.SCRIPT, encoding="utf-8")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    process = subprocess.Popen([sys.executable, script, cells, weights], start_new_session=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
+    options = {"cells": cells, "weights": weights, "device": "cpu", "progress": str}
+    process = forks.Process(target=benchmark.run, args=(NAMES, TASK_NAMES, SEEDS), kwargs=options)
+    process.start()
     deadline = time.monotonic() + 300
     while not list(cells.rglob("*.npz")):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.is_alive() and time.monotonic() < deadline
         time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     before = contents(cells)
     finished = [path for path in before if path.suffix == ".npz"]
     assert 1 <= len(finished) < len(CELLS) and all(read_cell(path) for path in finished)
-    # New processes import the main module of this one: let that be the script.
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(script), raising=False)
+    # Processes that are spawned would load torch each, which is most of what they do here.
+    monkeypatch.setattr(benchmark.multiprocessing, "get_context", lambda how: methods.append(how) or forks)
     n = rerun(cells, weights=weights, jobs=2, progress=lines.append)
-    assert n == len(CELLS) - len(finished) and len(lines) == (n + 1) // 2  # a job has two seeds
+    assert methods == ["spawn"] and n == len(CELLS) - len(finished) and len(lines) == (n + 1) // 2  # a job has two seeds
     assert before.items() <= contents(cells).items()
     assert results(cells) == results(measured[0])
 
@@ -206,30 +208,31 @@ def test_twins_have_their_own_tables(cells, tmp_path):
     options = {"weights": tmp_path / "nowhere", "untrained": True, "tables": tables}
     collect(cells, tables)
     before = contents(tables)
-    assert rerun(cells, ["simclr", "vit_tiny"], ["digits"], [0], **options) == 2
-    assert cell_path(cells, "simclr", "digits", 0, True) == cells / "untrained" / "digits" / "simclr.0.npz"
+    assert rerun(cells, ["deit_tiny", "vit_tiny"], ["digits"], [0], **options) == 2
+    assert cell_path(cells, "deit_tiny", "digits", 0, True) == cells / "untrained" / "digits" / "deit_tiny.0.npz"
     assert collect(cells, tables) == {"accuracy": 8, "probe": 4, "curves": 8, "untrained": 2, "untrained_probe": 2}
     added = contents(tables).keys() - before.keys()
     assert {path.name for path in added} == {"untrained.csv", "untrained_probe.csv"}
     assert all(path.read_bytes() == content for path, (_, content) in before.items() if path.suffix == ".csv")
     twins = pd.read_csv(tables / "untrained.csv")
-    assert list(twins) == ACCURACY and twins["model"].tolist() == ["simclr", "vit_tiny"]
+    assert list(twins) == ACCURACY and twins["model"].tolist() == ["vit_tiny", "deit_tiny"]
     assert list(pd.read_csv(tables / "untrained_probe.csv")) == PROBE
     shutil.rmtree(cells)
-    assert rerun(cells, ["simclr"], ["digits"], [0], **options) == 0
+    assert rerun(cells, ["deit_tiny"], ["digits"], [0], **options) == 0
 
 
 def test_twins_of_one_architecture_are_measured_once_and_transformers_with_twice_the_steps(monkeypatch, tmp_path):
     budgets, real = [], finetune.finetune
     monkeypatch.setattr(finetune, "finetune", lambda *a, **options: budgets.append(options["budget"]) or real(*a, **options))
-    assert rerun(tmp_path, ["simclr", "googlenet", "byol", "vit_tiny"], ["digits"], [0], untrained=True) == 4
+    monkeypatch.setitem(real.__kwdefaults__, "steps", 1)
+    assert rerun(tmp_path, ["dino_small", "googlenet", "moco_v3_small"], ["digits"], [0], untrained=True) == 3
     runs = len(finetune.LEARNING_RATES) + len(finetune.WEIGHT_DECAYS) - 1 + 1  # those of the choice, and that of the cell
-    assert sorted(budgets) == [1] * 2 * runs + [2] * runs
-    cells = {name: read_cell(cell_path(tmp_path, name, "digits", 0, True)) for name in ("simclr", "googlenet", "byol")}
+    assert sorted(budgets) == [1] * runs + [2] * runs
+    cells = {name: read_cell(cell_path(tmp_path, name, "digits", 0, True)) for name in ("dino_small", "googlenet", "moco_v3_small")}
     for name, (record, _) in cells.items():
         assert (record["model"], record["group"]) == (name, pocket.POCKET[name].group)
-    simclr, googlenet, byol = (probabilities for _, probabilities in cells.values())
-    assert np.array_equal(simclr, byol) and not np.array_equal(simclr, googlenet)
+    dino, googlenet, moco = (probabilities for _, probabilities in cells.values())
+    assert np.array_equal(dino, moco) and not np.array_equal(dino, googlenet)
 
 
 def test_what_is_missing_is_found_out_first(tmp_path, weights):
@@ -249,6 +252,7 @@ def test_a_cell_that_diverges_costs_no_other(weights, tmp_path, monkeypatch):
         return real(encoder, task, choice, **options)
 
     monkeypatch.setattr(benchmark, "measure", fail_on_vit)
+    monkeypatch.setitem(finetune.finetune.__kwdefaults__, "steps", 1)
     message = "vit_tiny on digits: fine-tuning diverged at learning rate 0.1"
     with pytest.raises(RuntimeError, match=f"^{message}$"):
         rerun(tmp_path, task_names=["digits"], weights=weights, progress=lines.append)
@@ -256,11 +260,12 @@ def test_a_cell_that_diverges_costs_no_other(weights, tmp_path, monkeypatch):
     assert lines[0] == message and lines[1].startswith("2/4 googlenet on digits")
 
 
-def test_other_weights_are_measured_again(cells, weights, tmp_path):
+def test_other_weights_are_measured_again(cells, weights, tmp_path, monkeypatch):
     """Cells and rows of weights that have been replaced: none is kept, none is mixed in."""
     tables, other, empty = tmp_path / "tables", shutil.copytree(weights, tmp_path / "weights"), tmp_path / "empty"
     collect(cells, tables)
     before = pd.read_csv(tables / "accuracy.csv")
+    monkeypatch.setitem(finetune.finetune.__kwdefaults__, "steps", 1)
     pocket.save(pocket.untrained("vit_tiny", seed=8), other / "vit_tiny.safetensors")
     assert rerun(empty, tables=tables, weights=weights) == 0
     # One seed of one task, of the new weights: the rows of the old ones go.

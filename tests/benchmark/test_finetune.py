@@ -149,9 +149,7 @@ class Scaled(torch.nn.Module):
 def test_the_scale_of_the_features_does_not_matter():
     """Training one step moves the logits as far whatever the features are multiplied with."""
     network = encoder("vit_tiny")
-    one, *others = (
-        tune(Scaled(network, factor), learning_rate=0.1, weight_decay=0.0, steps=3).logits for factor in (1.0, 1e-6, 1e6)
-    )
+    one, *others = (tune(Scaled(network, factor), learning_rate=0.1, weight_decay=0.0, steps=3).logits for factor in (1.0, 1e-6, 1e6))
     assert one.abs().max() > 0.1
     for other in others:
         torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-3)
@@ -207,12 +205,12 @@ def test_recalibration_makes_evaluation_look_like_training():
 
 def test_steps_their_budget_and_the_four_quarters_of_a_curve(monkeypatch):
     for steps in (1, 4, 6, 9):
-        run = tune(encoder(), steps=steps, batch=8)
+        run = tune(encoder("vit_tiny"), steps=steps, batch=8)
         assert len(run.curve) == 4 and run.logits.isfinite().all()
         assert np.isfinite(run.curve).sum() == min(steps, 4)
     monkeypatch.setattr(module, "STEPS", 3)
     monkeypatch.setattr(module, "PASSES", 0)
-    once, twice, six = (tune(encoder(), **options).logits for options in ({}, {"budget": 2}, {"steps": 6}))
+    once, twice, six = (tune(encoder("vit_tiny"), **options).logits for options in ({}, {"budget": 2}, {"steps": 6}))
     assert torch.equal(twice, six) and not torch.equal(twice, once)
 
 

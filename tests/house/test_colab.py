@@ -13,7 +13,6 @@ from tree import CHAPTERS, PROJECT, ROOT
 HERE = ROOT / "tests" / "colab"
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "IPython": "ipython"}  # where its name is not the module's
 
-
 # Its name is that of many a module: by its place.
 spec = importlib.util.spec_from_file_location("colab_notebook", HERE / "notebook.py")
 notebook = importlib.util.module_from_spec(spec)

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from forks import forked
 from tree import ROOT, tracked_files
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -15,23 +16,23 @@ BLOCK = re.compile(r"^(`{3,})(?:python|yaml|md)\n(?:# |<!-- )(.+?)(?: -->)?\n(.*
 # The tests that the page names, and in the same process what it says of the package, with photographs of three
 # classes, told apart by their colours, and weights of a network as if it had been trained.
 SCRIPT = """
-import sys
+import os, sys
 from pathlib import Path
-
+# Of the process that this one forks from, torch and the like remain; all of this project is the copy's.
+[sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] == "sfda"]
+[os.environ.pop(name) for name in [*os.environ] if name.startswith(("PYTEST", "COV"))]
+os.chdir(at)
+sys.path[:] = [at, *(path for path in sys.path if "site-packages" in path or not path.startswith(root))]
+os.environ["PYTHONPATH"] = at
 import pytest
-
-failed = pytest.main(sys.argv[1:])
-
+failed = pytest.main(arguments)
 import numpy as np
 from PIL import Image
-
 import sfda
 from sfda.networks import pocket
 from sfda.rank import rank
 from sfda.images.tasks import load_task
-
 print(sfda.METRICS["silhouette"]([[0.0], [1.0], [4.0], [6.0]], [0, 0, 1, 1]))
-
 rng = np.random.default_rng(0)
 for c in range(3):
     Path(f"photographs/{c}").mkdir(parents=True)
@@ -44,7 +45,7 @@ print(*rank(networks, "photographs", metric="silhouette", weights="weights", cac
 
 sticks = load_task("sticks")
 print(*map(len, sticks.parts), len(sticks.train.images.unique()), sticks.train.labels.unique().tolist())
-sys.exit(failed)
+sys.exit(failed or not sfda.__file__.startswith(at))
 """
 
 
@@ -96,7 +97,12 @@ def found(copy):
     calls = re.findall(r"`pytest (.+?) -k (\w+)` must pass", PAGE)
     files = dict.fromkeys(file for call, _ in calls for file in call.split())
     words = [word for _, word in calls]
-    text = run("-c", SCRIPT, "-rA", "-q", "-p", "no:cacheprovider", *files, "-k", " or ".join(words), at=copy)
+    arguments = ["-rA", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning", *files, "-k", " or ".join(words)]
+    process, lines = forked(SCRIPT, at=str(copy), root=str(ROOT), arguments=arguments)
+    with lines:
+        text = lines.read()
+    process.join()
+    assert process.exitcode == 0, text[-3000:]
     return {word: re.findall(rf"^PASSED .*{word}.*", text, flags=re.M) for word in words}, text.splitlines()[-3:]
 
 

@@ -24,7 +24,7 @@ def features(name):
 @pytest.mark.parametrize(("name", "network", "stated"), PROBED)
 def test_linear_probe(name, network, stated):
     data = features(name)
-    X, y, test = data[network].astype(float), data["labels"], data["split"] == 1
+    X, y, test = data[network].astype("float32"), data["labels"], data["split"] == 1
     probe = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
         {"logisticregression__C": [0.0001, 0.001, 0.01, 0.1, 1]},

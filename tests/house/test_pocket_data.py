@@ -29,6 +29,7 @@ from sfda.networks.pretraining.recipe import recipe
 from sfda.rivals.catalogue import RIVALS
 
 FOLDER = ROOT / "data" / "pocket"
+ENCODER = functools.cache(POCKET.encoder)
 MADE = [name for name in pocket.POCKET if (FOLDER / "weights" / f"{name}.safetensors").exists()]
 
 
@@ -141,7 +142,7 @@ def test_the_measured_networks_are_those_that_are_here():
     for name, parts in (("probe", task.parts), ("scores", task.parts[:1]), ("ablations", task.parts)):
         table = read(name).query("task == 'digits'").drop_duplicates("model")
         for row in table.itertuples():
-            assert row.digest == digest_of(POCKET.encoder(row.model), parts), (name, row.model)
+            assert row.digest == digest_of(ENCODER(row.model), parts), (name, row.model)
 
 
 def test_five_cells_made_again_from_nothing():
@@ -177,7 +178,7 @@ def test_ensembles_are_chosen_from_the_networks_that_are_here():
     for pool, names in selections.pools().items():
         for members in table.query("pool == @pool")["members"].str.split():
             assert len(set(members)) == 5 and set(members) <= set(names)
-        digests = [digest_of(POCKET.encoder(name), [part]) for name in names]
+        digests = [digest_of(ENCODER(name), [part]) for name in names]
         stored = table.query("pool == @pool and task == 'digits'")["digest"].unique()
         assert stored.tolist() == [hashlib.sha256(" ".join(digests).encode()).hexdigest()[:12]]
 

@@ -13,14 +13,11 @@ from notebooks import PICTURES, figure
 from sfda.evidence import verdict
 from tree import ADDRESS, COLAB, ROOT, tracked_files
 
-
-@pytest.fixture(scope="module")
-def readme():
-    return (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_code_runs(readme):
-    blocks = re.findall(r"^```python\n(.*?)^```", readme, flags=re.M | re.S)
+def test_code_runs():
+    blocks = re.findall(r"^```python\n(.*?)^```", README, flags=re.M | re.S)
     assert blocks, "README.md shows no ```python block: show how to use sfda"
     # One script: a later block may use what an earlier one made.
     result = subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=ROOT, capture_output=True, text=True)
@@ -31,8 +28,8 @@ def test_code_runs(readme):
     assert len(held_out) == 6 and held_out == sorted(held_out, reverse=True) != challenged != sorted(challenged, reverse=True)
 
 
-def test_the_published_score_is_one_for_all_six(readme):
-    assert "is 1.000 for all six: five have more features" in readme
+def test_the_published_score_is_one_for_all_six():
+    assert "is 1.000 for all six: five have more features" in README
     flowers = np.load(ROOT / "data" / "features" / "flowers.npz")
     fit = flowers["split"] == 0
     wide = 0
@@ -44,8 +41,8 @@ def test_the_published_score_is_one_for_all_six(readme):
     assert wide == 5
 
 
-def test_the_left_out_probability_is_ahead_in_the_pocket_benchmark(readme):
-    assert "the first is ahead of both versions of the score" in readme
+def test_the_left_out_probability_is_ahead_in_the_pocket_benchmark():
+    assert "the first is ahead of both versions of the score" in README
     pairs = [verdict.contest(group)[:2] for group in ("supervised", "self-supervised", "transformer")]
     ahead = verdict.pooled_interval(pairs, versus="SFDA", resamples=200)
     first = ahead.loc["left-out probability"]
@@ -53,20 +50,20 @@ def test_the_left_out_probability_is_ahead_in_the_pocket_benchmark(readme):
     assert first["low"] < 0  # not proved
 
 
-def test_commands_are_named_and_addresses_are_the_public_one(readme):
-    assert "make book" in readme and "make test" in readme
-    for link in re.findall(r"https://colab\.research\.google\.com/github/[^\s)\"'>]+", readme):
+def test_commands_are_named_and_addresses_are_the_public_one():
+    assert "make book" in README and "make test" in README
+    for link in re.findall(r"https://colab\.research\.google\.com/github/[^\s)\"'>]+", README):
         assert link.startswith(f"{COLAB}/blob/main/"), f"README.md: {link} must begin with {COLAB}/blob/main/"
         path = link.removeprefix(f"{COLAB}/blob/main/")
         assert (ROOT / path).is_file(), f"README.md: Colab link to {path}, which does not exist"
     uses = r"https://github\.com/[^\s)]+/actions/[^\s)]+|(?<=git clone )\S+|(?<=git\+)https://[^\s\"')]+"
-    for link in re.findall(uses, readme):
+    for link in re.findall(uses, README):
         assert link.startswith(ADDRESS), f"README.md: {link} must begin with {ADDRESS}, as pyproject.toml has it"
 
 
-def test_linked_files_exist(readme):
+def test_linked_files_exist():
     files = set(tracked_files())
-    links = re.findall(r"\]\(([^)\s]+)\)", readme) + re.findall(r"(?:src|href)=\"([^\"]+)\"", readme)
+    links = re.findall(r"\]\(([^)\s]+)\)", README) + re.findall(r"(?:src|href)=\"([^\"]+)\"", README)
     for link in links:
         if not re.match(r"[a-z]+:|#", link):
             path = (ROOT / link.split("#")[0]).resolve()

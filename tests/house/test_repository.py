@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import notebooks
-from tree import ADDRESS, PROJECT, ROOT, TOC, text_of, tracked_files
+from tree import ADDRESS, ENTRIES, PROJECT, ROOT, text_of, tracked_files
 
 FILES = tracked_files()
 
@@ -57,12 +57,11 @@ def test_changelog_agrees():
 
 
 def test_contents_name_every_notebook_and_every_page():
-    entries = [TOC["root"]] + [chapter["file"] for part in TOC["parts"] for chapter in part["chapters"]]
-    assert len(entries) == len(set(entries)), "_toc.yml lists a page twice"
+    assert len(ENTRIES) == len(set(ENTRIES)), "_toc.yml lists a page twice"
     texts = {f"book/{text.name}" for text in notebooks.texts()}
     for path in FILES:
         if re.fullmatch(r"book/[^/]+\.(ipynb|md)", name(path)) and name(path) not in texts:
-            listed = name(path) in entries or name(path).removesuffix(".md") in entries
+            listed = name(path) in ENTRIES or name(path).removesuffix(".md") in ENTRIES
             assert listed, f"{name(path)} is in no part of the book: list it in _toc.yml or remove it"
 
 
@@ -73,11 +72,9 @@ def test_the_book_is_built_without_what_only_runs_it():
     assert not book & rest and set(config["autodoc_mock_imports"]) <= rest, "a pin stands once; what is mocked is not installed"
 
 
-WORKFLOWS = [path for path in FILES if name(path).startswith(".github/workflows/")]
-
-
-@pytest.mark.parametrize("path", WORKFLOWS, ids=name)
+@pytest.mark.parametrize("path", [ROOT / f".github/workflows/{stem}.yml" for stem in ("book", "test", "weekly")], ids=name)
 def test_workflow(path):
+    assert len([each for each in FILES if each.parent == path.parent]) == 3
     # What actionlint, which reads them where they run, leaves to us.
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     # YAML 1.1 reads the key `on` as true.
@@ -91,10 +88,6 @@ def test_workflow(path):
             assert re.fullmatch(pinned, use), f"{path.name}: {use} is not pinned"
         for command in re.findall(r"(?:^|\s)make (\w+)", " ".join(step.get("run", "") for step in entry["steps"])):
             assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M), command
-
-
-def test_there_are_workflows():
-    assert [path.stem for path in WORKFLOWS] == ["book", "test", "weekly"]
 
 
 # --- make ---
@@ -113,8 +106,9 @@ def test_help_lists_every_goal():
 
 def test_goals_run_what_they_say():
     assert "tests/metric tests/rivals\n" in make("--dry-run", "check").stdout
-    tests, older = (make("--dry-run", goal).stdout for goal in ("test", "older"))
-    assert tests == older and tests.count("jupyter-book build") == 1, "the book is built once"
+    tests, older, book = (make("--dry-run", goal).stdout for goal in ("test", "older", "book"))
+    assert tests == older and "jupyter-book build" not in tests, "the tests of the pages build the book"
+    assert book.count("jupyter-book build") == 1
     assert "book/notebooks.py 02\n" in make("--dry-run", "chapter", "NAME=02").stdout
     for arguments in (["chapter"], ["chapter", "NAME="]):  # would be all
         nameless = make("--dry-run", *arguments)

@@ -69,13 +69,13 @@ def test_it_ranks_and_says_what_needs_the_repository(installed, tmp_path):
     rng = np.random.default_rng(0)
     for c in range(3):
         (tmp_path / "photographs" / str(c)).mkdir(parents=True)
-        for i in range(6):
+        for i in range(4):
             pixels = rng.integers(0, 120, (40, 40, 3)) + 100 * (np.arange(3) == c)
             Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photographs" / str(c) / f"{i}.png")
-    save_file(models.squeezenet1_1().state_dict(), tmp_path / "one.safetensors")
-    torch.save(models.squeezenet1_0().state_dict(), tmp_path / "two.pth")
+    save_file(models.shufflenet_v2_x0_5().state_dict(), tmp_path / "one.safetensors")
+    torch.save(models.shufflenet_v2_x1_0().state_dict(), tmp_path / "two.pth")
 
-    commands = ("rank photographs --no-cache --models torchvision:squeezenet1_1=one.safetensors torchvision:squeezenet1_0=two.pth",
+    commands = ("rank photographs --no-cache --models torchvision:shufflenet_v2_x0_5=one.safetensors torchvision:shufflenet_v2_x1_0=two.pth",
                 "rank photographs --no-cache --zoo pocket")  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     done = run("-c", SCRIPT, cwd=tmp_path, environment=environment | {"PYTHONPATH": str(installed)}, input="\n".join(commands))
@@ -84,7 +84,7 @@ def test_it_ranks_and_says_what_needs_the_repository(installed, tmp_path):
     file, *modules = first.split()
     assert file == str(installed / "sfda" / "__init__.py") and "sfda.images.drawn.canvas" in modules
     assert [line for line in lines if line.startswith("exit")] == ["exit 0", "exit 2"]
-    assert sum("torchvision:squeezenet1_" in line and " M " in line for line in lines) == 2, done.stdout
+    assert sum("torchvision:shufflenet_v2_x" in line and " M " in line for line in lines) == 2, done.stdout
     said = [line for line in errors if line.startswith("python -m sfda: ")]
     assert len(said) == 1 and "this needs the repository" in said[0] and str(installed) not in said[0], done.stderr
     assert not (tmp_path / "data").exists() and not (installed / "data").exists()

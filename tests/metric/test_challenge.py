@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import literal
-from data_sets import gaussian_classes, labelled_features
+from data_sets import alike, gaussian_classes, labelled_features
 from sfda import confmix
 from sfda.metric.challenge import confidence_of, expected_confmix
 
@@ -20,14 +20,14 @@ def test_confmix_and_its_mean_over_labels_equal_their_definitions(data, seed):
     rng = np.random.default_rng(seed)
     C, full = y.max() + 1, np.ones(len(y))
     for confidence in (rng.random(len(y)), full, 0 * full):
-        assert confmix(X, y, confidence) == pytest.approx(literal.confmix(X, y, confidence), abs=1e-12)
+        alike(confmix(X, y, confidence), literal.confmix(X, y, confidence), atol=1e-12)
     assert np.array_equal(confmix(X, y, full), X)
     p = literal.softmax(3 * rng.standard_normal((len(y), C)))
     soft, others = literal.softmax(p), literal.other_means(literal.class_means(X, y))
     expected = sum(p[:, [c]] * (soft[:, [c]] * X + (1 - soft[:, [c]]) * others[c]) for c in range(C))
-    assert expected_confmix(X, y, p) == pytest.approx(expected, abs=1e-12)
+    alike(expected_confmix(X, y, p), expected, atol=1e-12)
     sure = np.eye(C)[y]  # of the label: the same as ConfMix
-    assert expected_confmix(X, y, sure) == pytest.approx(confmix(X, y, confidence_of(sure, y)), abs=1e-12)
+    alike(expected_confmix(X, y, sure), confmix(X, y, confidence_of(sure, y)), atol=1e-12)
 
 
 def test_confmix_by_hand():
@@ -45,7 +45,7 @@ def test_closed_form_of_what_a_sample_keeps(C):
     X, mu = X - mu.mean(0), mu - mu.mean(0)
     p = np.random.default_rng(2).random(len(y))
     offset = p - (1 - p) / (C - 1)
-    assert confmix(X, y, p) == pytest.approx(p[:, None] * (X - mu[y]) + offset[:, None] * mu[y], abs=1e-12)
+    alike(confmix(X, y, p), p[:, None] * (X - mu[y]) + offset[:, None] * mu[y], atol=1e-12)
 
     def kept(confidence):
         return 1 - (1 - confidence) / (confidence * (C - 1))

@@ -8,7 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import literal
-from data_sets import CASES, gaussian_classes, labelled_features, reference_case
+from data_sets import CASES, alike, gaussian_classes, labelled_features, reference_case
 from sfda import FisherDiscriminant
 from sfda.metric.scatter import LabelledFeatures
 from sfda.metric.score import fisher_posterior
@@ -45,9 +45,9 @@ def test_posterior_and_sigma_equal_their_definitions(data, shrinkage):
     X, y = data
     fitted = FisherDiscriminant(shrinkage).fit(X, y)
     proba = fitted.predict_proba(X)
-    assert proba == pytest.approx(literal.posterior(X, y, shrinkage), abs=1e-8)
+    alike(proba, literal.posterior(X, y, shrinkage), atol=1e-8)
     split = LabelledFeatures.from_features(X, y, y.max() + 1)  # as the score does it
-    assert np.exp(fisher_posterior(split, shrinkage)(split.residuals, split.y)) == pytest.approx(proba, abs=1e-9)
+    alike(np.exp(fisher_posterior(split, shrinkage)(split.residuals, split.y)), proba, atol=1e-9)
     assert fitted.sigma_ == pytest.approx(literal.power_iteration(literal.within_scatter(X, y)), rel=1e-9)
 
 
@@ -73,7 +73,7 @@ def test_leave_one_out_at_the_samples_and_at_other_points_equals_refitting(data,
     Z = X[::-1] + np.linspace(-1, 1, X.shape[1])  # outside the samples' row space, too
     for points, at in ((X, {}), (Z, {"at": Z})):
         expected = literal.left_out_posterior(X, y, shrinkage, points)
-        assert FisherDiscriminant(shrinkage).leave_one_out_proba(X, y, **at) == pytest.approx(expected, abs=1e-9)
+        alike(FisherDiscriminant(shrinkage).leave_one_out_proba(X, y, **at), expected, atol=1e-9)
 
 
 # The optima lie at both ends of the search and on both sides of a whole logit.

@@ -11,5 +11,6 @@ if not all(map(find_spec, ("torch", "torchvision", "timm", "safetensors"))):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Networks are made without drawing the numbers that weights replace: most of the time that it takes."""
-    for function in ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "trunc_normal_"):
-        monkeypatch.setattr(f"torch.nn.init.{function}", lambda tensor, *arguments, **options: tensor)
+    torchs = [f"torch.nn.init.{name}_" for name in ("kaiming_normal", "kaiming_uniform", "normal", "uniform", "trunc_normal")]
+    for function in (*torchs, "timm.layers.weight_init._trunc_normal_"):
+        monkeypatch.setattr(function, lambda tensor, *arguments, **options: tensor)

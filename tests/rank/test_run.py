@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from forks import forked
 from sfda import METRICS
 from sfda.__main__ import main
 from sfda.rank import rank
@@ -261,37 +262,32 @@ def test_the_command_prints_and_writes(images, tmp_path, monkeypatch, capsys):
 
 # The command, whose second network never ends: wherever it is stopped, that one is at work.
 COMMAND = """
-import sys, time
+import signal, sys, time
 from sfda.__main__ import main
 from sfda.networks import backbones
-
-def at_work(*arguments):
-    print("at work", file=sys.stderr, flush=True)
-    time.sleep(600)
 
 def never_ending(name, load=backbones.load, **options):
     backbone = load(name, **options)
     if name.endswith(":b"):
-        backbone.network.register_forward_pre_hook(at_work)
+        backbone.network.register_forward_pre_hook(lambda *_: print("at work", file=sys.stderr, flush=True) or time.sleep(600))
     return backbone
-
 backbones.load = never_ending
-sys.exit(main(["rank", *sys.argv[1:]]))
+# Where the tests run in the background, SIGINT is ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main(["rank", *arguments]))
 """
 
 
 def stopped(arguments, how):
-    """Run the command, stop it when the second network is at work, and return its exit code and the rest of stderr."""
-    with subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # Where the tests run in the background, SIGINT is ignored, and children inherit that.
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as run:  # fmt: skip
-        first = run.stderr.readline() + run.stderr.readline()
-        run.send_signal(how)
-        _, rest = run.communicate(timeout=120)
+    """Run the command, stop it when the second network is at work, and return its exit code and the rest of what it wrote."""
+    run, lines = forked(COMMAND, arguments=arguments)
+    with lines:
+        first = lines.readline() + lines.readline()
+        os.kill(run.pid, how)
+        rest = lines.read()
+    run.join(120)
     assert re.fullmatch(r"\[1/2\] a: .*\nat work\n", first), first + rest
-    return run.returncode, rest
+    return run.exitcode, rest
 
 
 def test_a_killed_run_goes_on_where_it_was(images, tmp_path, capsys):
@@ -318,8 +314,7 @@ def test_a_killed_run_goes_on_where_it_was(images, tmp_path, capsys):
 
 
 def test_the_zoos_are_those_of_the_library_and_torch_waits_until_it_is_needed():
-    run = subprocess.run([sys.executable, "-m", "sfda", "rank", "--help"], capture_output=True, text=True)
-    assert f"{{{','.join(checkpoints.ZOOS)}}}" in run.stdout
+    code = "import sys, sfda.rank.run, sfda.__main__ as m\ntry: m.main(['rank', '--help'])\nfinally: print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"{{{','.join(checkpoints.ZOOS)}}}" in run.stdout and run.returncode == 0 and run.stdout.endswith("\nFalse\n")
     assert set(LEFT_OUT) <= set(METRICS)
-    code = "import sys, sfda.rank.run, sfda.__main__; sfda.__main__.build_parser(); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -42,16 +42,10 @@ def scored(*args, **options):
 
 @pytest.fixture(scope="module", autouse=True)
 def forks():
-    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+    # Threads of this process where no cluster is asked for.
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}, scheduler="threads", num_workers=2):
         get_mp_context()  # which has a list of its own to load
         forkserver()
-        yield
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    """In this process where no cluster is asked for."""
-    with dask.config.set(scheduler="threads", num_workers=2):
         yield
 
 
@@ -126,12 +120,12 @@ def test_a_worker_that_dies_does_not_change_the_score():
     X, y = sample(600, 12)
 
     def slowly(i):
-        time.sleep(0.15)
+        time.sleep(0.05)
         return X[i : i + 50], y[i : i + 50]
 
     chunks = [dask.delayed(slowly)(i) for i in range(0, 600, 50)]
     with local_cluster() as two, distributed.Client(two), ThreadPoolExecutor() as pool:
-        killed = pool.submit(lambda: (time.sleep(1), kill_one(two)))
+        killed = pool.submit(lambda: (time.sleep(0.5), kill_one(two)))
         found = scored(chunks, metric="left-out probability")
         assert killed.result()
     assert found == pytest.approx(METRICS["left-out probability"](X, y), rel=0, abs=1e-9)
@@ -171,7 +165,7 @@ def test_cells_of_a_worker_that_dies_are_measured_again(two_workers, tmp_path, w
 @UNTIDY
 def test_jobs_that_are_done_are_not_done_again(tmp_path):
     def note(job):
-        time.sleep(0.1)
+        time.sleep(0.05)
         with open(tmp_path / "done.txt", "a") as file:
             file.write(f"{job}\n")
         return job
@@ -214,7 +208,7 @@ def test_a_job_that_ends_its_workers_is_told_apart(tmp_path):
 @UNTIDY
 def test_no_scheduler_at_the_address_and_jobs_beside_one(tmp_path, weights):
     options = {"cells": tmp_path, "weights": weights, "scheduler": "tcp://127.0.0.1:9", "progress": print}
-    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(OSError):
+    with dask.config.set({"distributed.comm.timeouts.connect": "200ms"}), pytest.raises(OSError):
         benchmark.run(NAMES[:1], TASK_NAMES[:1], [0], **options)
     with pytest.raises(ValueError, match="jobs: a scheduler's workers are the processes"):
         benchmark.run(NAMES, TASK_NAMES, [0], jobs=2, **options)

@@ -6,11 +6,12 @@ import weakref
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import sfda
 from data_sets import gaussian_classes
+from hostile import quick
 from sfda import METRICS, SaturationWarning, stream_score
 from sfda.streaming import chunks, stream
 
@@ -64,8 +65,8 @@ def samples_in_chunks(draw):
 
 
 @pytest.mark.parametrize("metric", NAMES)
-@given(samples_in_chunks(), st.sampled_from([1, 7, 8192]))
-@settings(max_examples=50, deadline=None)
+@given(samples_in_chunks(), st.sampled_from([2, 9, 8192]))
+@quick(24)
 def test_any_chunks_give_the_score_of_all_samples(metric, data, rows):
     _, y, divided = data
     expected = at_once(np.concatenate([x for x, _ in divided]), y, metric)

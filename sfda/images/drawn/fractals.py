@@ -14,13 +14,11 @@ def _chaos_game(rng, maps, shares, points, steps, keep):
 
     maps has shape (6, maps): x' = a x + b y + e, y' = c x + d y + f.
     """
-    x, y = points
-    choices = np.searchsorted(shares, rng.random((steps, len(x))))
-    path = []
-    for choice in choices:
-        a, b, c, d, e, f = maps[:, choice]
-        x, y = a * x + b * y + e, c * x + d * y + f
-        path.append((x, y))
+    choices = np.searchsorted(shares, rng.random((steps, points.shape[1])))
+    path, chosen = [points], maps[[0, 2, 1, 3, 4, 5]].reshape(3, 2, -1).take(choices, 2)
+    for step in range(steps):  # both coordinates at once
+        x, y = path[-1]
+        path.append(chosen[0, :, step] * x + chosen[1, :, step] * y + chosen[2, :, step])
     return np.stack(path[-keep:]).swapaxes(0, 1).reshape(2, -1)
 
 
