@@ -33,6 +33,7 @@ from sfda.metric.linalg import (
 )
 
 SHRINKAGE_FLOOR = 1e-10  # of the public code
+SAME = 1e-12  # nats: likelihoods that differ by less are equal but for rounding
 
 
 class OutOfPrecision(ValueError):
@@ -380,14 +381,15 @@ class LabelledFeatures(PooledScatter):
 def best_shrinkage(likelihoods):
     """lambda of the largest likelihood: a search over logit(lambda), -10 to 6 by 1, then by 1/4 around the best.
 
-    `likelihoods` takes a list of lambdas and returns their likelihoods.
+    `likelihoods` takes a list of lambdas and returns their likelihoods. Of equal ones, as where the classes are so far
+    apart that every lambda knows them all, the largest lambda is taken.
     """
-    found = {}
+    found, best = {}, 0
     for steps in (range(-10, 7), (-0.75, -0.5, -0.25, 0.25, 0.5, 0.75)):
-        centre = max(found, key=found.get, default=0)
-        logits = [centre + step for step in steps]
+        logits = [best + step for step in steps]
         found |= zip(logits, likelihoods([_sigmoid(logit) for logit in logits]), strict=True)
-    return _sigmoid(max(found, key=found.get))
+        best = max(logit for logit, value in found.items() if value >= max(found.values()) - SAME)
+    return _sigmoid(best)
 
 
 def _sigmoid(logit):

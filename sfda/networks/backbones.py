@@ -29,6 +29,7 @@ from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifie
 
 LIBRARIES = ("torchvision", "timm")
 BUILDERS = [["torchvision", "models"], ["timm", "models"]]  # where they are defined
+_WITH_AUXILIARIES = ("googlenet", "inception_v3")  # classifiers for training
 POOLS = ("average", "channels-last average", "class token", "token mean")
 
 
@@ -214,37 +215,43 @@ def _torchvision(name, rest):
 
 
 def _load_torchvision(name, architecture, weights, folder):
-    from torchvision import models as zoo
-
+    network = _untrained_torchvision(architecture)
     try:
-        with _checkpoints(folder):
-            # The library's builder knows the old names in its oldest files.
-            network = zoo.get_model(architecture, weights=weights, progress=False)
+        with _weights_only():
+            state = weights.get_state_dict(progress=False, check_hash=True, model_dir=folder)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{name}: {UNREADABLE}") from error
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{name}: {in_one_line(error)}") from error
     except OSError as error:
         raise _offline(name, weights.url, folder, error) from error
+    _fill_torchvision(name, architecture, network, state)
     return _with_preset(name, network, weights)
 
 
 def _own_torchvision(name, architecture, weights, path, folder):
+    network = _untrained_torchvision(architecture)
+    state, note = own_state(name, path, network)
+    return _with_preset(name, network, weights, _fill_torchvision(name, architecture, network, state), note)
+
+
+def _untrained_torchvision(architecture):
     from torchvision import models as zoo
 
-    options = {}
-    if architecture in ("googlenet", "inception_v3"):
-        # As the library builds them for its own weights, but for what only training needs.
-        options = {"transform_input": True, "aux_logits": False, "init_weights": False}
-    network = zoo.get_model(architecture, weights=None, **options)
-    state, note = own_state(name, path, network)
-    if options:
+    # As the library builds them for its own weights, but for what only training needs.
+    options = {"transform_input": True, "aux_logits": False, "init_weights": False}
+    return zoo.get_model(architecture, weights=None, **(options if architecture in _WITH_AUXILIARIES else {}))
+
+
+def _fill_torchvision(name, architecture, network, state):
+    """Load the weights; the name of the classifier."""
+    if architecture in _WITH_AUXILIARIES:
         state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
     if architecture.startswith("densenet"):  # whose published files have names of an older class
         state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", k): v for k, v in state.items()}
     layers = [key for key, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
     fill(name, network, fit_classifier(network, layers[-1], state))
-    return _with_preset(name, network, weights, layers[-1], note)
+    return layers[-1]
 
 
 def _with_preset(name, network, weights, layer="", note=""):
@@ -254,30 +261,17 @@ def _with_preset(name, network, weights, layer="", note=""):
 
 
 @contextlib.contextmanager
-def _checkpoints(folder):
-    """torch.hub reads from, and downloads to, `folder`, and runs no code from pickles."""
-    with contextlib.ExitStack() as stack:
-        variables = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
-        if folder:
-            hub = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "hub"
-            hub.mkdir()
-            folder.mkdir(parents=True, exist_ok=True)
-            os.symlink(folder.resolve(), hub / "checkpoints")
-            variables["TORCH_HOME"] = str(hub.parent)
-        for name, value in variables.items():
-            stack.callback(_set_variable, name, os.environ.get(name))
-            os.environ[name] = value
-        if folder and (chosen := torch.hub.get_dir()) != str(hub):  # set_dir was called, which the variable yields to
-            stack.callback(torch.hub.set_dir, chosen)
-            torch.hub.set_dir(hub)
+def _weights_only():
+    """torch.load runs no code from pickles, whoever calls it."""
+    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(variable)
+    os.environ[variable] = "1"
+    try:
         yield
-
-
-def _set_variable(name, value):
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
+    finally:
+        del os.environ[variable]
+        if before is not None:
+            os.environ[variable] = before
 
 
 def _timm(name, rest):
@@ -462,7 +456,7 @@ def _load_entry(name, path, entry, folder):
         home = str(getattr(build, "__module__", "")).split(".")[:2]
         if home not in BUILDERS or re.search("load|checkpoint|_hub", f"{build.__module__}.{function}"):
             raise ValueError(f"{builder['callable']} is refused, it is no builder of networks")
-        with _checkpoints(None):
+        with _weights_only():
             network = build(*builder["args"], **builder["kwargs"])
         if not isinstance(network, nn.Module):
             raise ValueError(f"{builder['callable']} made no network")
