@@ -12,16 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeatures
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from sfda.metric.inputs import (
-    as_features,
-    as_labels,
-    check_leave_one_out,
-    check_shrinkage,
-    out_of_order,
-    plain,
-    refuse_missing,
-    unboxed,
-)
+from sfda.metric.inputs import as_features, as_labels, check_leave_one_out, check_shrinkage, in_order, unboxed
 from sfda.metric.linalg import log_softmax, matmul, softmax, solve_lower, solve_upper
 from sfda.metric.scatter import LabelledFeatures
 from sfda.metric.score import adaptive_shrinkage
@@ -195,13 +186,8 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
 
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""
-        given, X = X, self._features(X, reset=True)
-        if (apart := out_of_order(given, y)) is not None:
-            raise ValueError(f"y: expected the rows of X in their order, got {apart}; use .loc or reset_index")
-        y = plain(y, "y", "vector")
-        if y is not None:
-            refuse_missing(np.asarray(y).ravel(), "y")
-        y = column_or_1d(y, warn=True)
+        y = in_order(y, X, "y")
+        X, y = self._features(X, reset=True), column_or_1d(y, warn=True)
         with np.errstate(invalid="ignore"):
             check_classification_targets(y)  # which asks whether 2^63 is an integer
         y, self.classes_ = as_labels(y, len(X), name="y")
@@ -210,8 +196,7 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
     def _features(self, X, reset):
         """Checked features (float64), whose names scikit-learn remembers, or compares with those it does."""
         least = 2 if reset else 1
-        X = unboxed(plain(X, "X"), "X")
-        X = validate_data(self, X, ensure_all_finite=False, ensure_min_samples=least, reset=reset)
+        X = validate_data(self, unboxed(X, "X"), ensure_all_finite=False, ensure_min_samples=least, reset=reset)
         return as_features(X, name="X")
 
     def _choose_shrinkage(self, split, X, y):

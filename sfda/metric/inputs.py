@@ -93,10 +93,7 @@ def as_labels(labels, n_samples, *, name="labels", least=2, beside=None):
         Wrong shape or length, missing or fractional values, mixed types, fewer than two classes, or a Series whose
         index is that of a frame of features in another order.
     """
-    if (apart := out_of_order(beside, labels)) is not None:
-        expected = "expected the rows of the features in their order"
-        raise ValueError(f"{name}: {expected}, got {apart}; use .loc or reset_index")
-    labels = _vector(labels, name)
+    labels = _vector(in_order(labels, beside, name), name)
     if labels.ndim != 1:
         raise ValueError(f"{name}: expected 1 dimension, got {labels.ndim} (shape {labels.shape}){_remedy(labels)}")
     if len(labels) != n_samples:
@@ -119,33 +116,42 @@ def _remedy(matrix):
     if not len(several):
         return "; turn one-hot rows into labels with argmax(1)"
     if np.isin(matrix, (0, 1)).all():
-        n = int(matrix[several[0]].sum())
-        return f"; each row must be of one class, row {several[0]} is of {n}: choose one, or score class by class"
-    sums = matrix.sum(1, dtype=float)
-    return "; of rows of probabilities take the likeliest class, argmax(1)" if np.allclose(sums, 1, atol=0.01) else ""
+        found = f"row {several[0]} is of {int(matrix[several[0]].sum())}"
+        return f"; each row must be of one class, {found}: choose one, or score class by class"
+    likely = np.allclose(matrix.sum(1, dtype=float), 1, atol=0.01)
+    return "; of rows of probabilities take the likeliest class, argmax(1)" if likely else ""
 
 
 def out_of_order(one, other):
     """Where two of pandas list the same rows in different orders, in words; None where they do not."""
-    if not (hasattr(one, "iloc") and hasattr(other, "iloc")) or one.index.equals(other.index):
+    if not (hasattr(one, "iloc") and hasattr(other, "iloc")) or set(one.index) != set(other.index):
         return None
-    rows, others = list(one.index), list(other.index)
-    if len(rows) != len(others) or set(rows) != set(others):
-        return None
-    i = next(i for i, (row, other) in enumerate(zip(rows, others)) if row != other)
-    return f"{rows[i]!r} and {others[i]!r} at position {i}"
+    rows = enumerate(zip(one.index, other.index))
+    return next((f"{a!r} and {b!r} at position {i}" for i, (a, b) in rows if a != b), None)
+
+
+def in_order(labels, features, name):
+    """`labels` with arrays in the place of tensors, none missing, and in the order of a frame of features."""
+    if (apart := out_of_order(features, labels)) is not None:
+        expected = "expected the rows of the features in their order"
+        raise ValueError(f"{name}: {expected}, got {apart}; use .loc or reset_index")
+    labels = each = plain(labels, name, "vector")
+    if not isinstance(labels, list):
+        each = _as_array(labels, name, "one label a row", np.asarray)
+        each = each.ravel() if each.dtype.kind in "fOmM" and each.ndim and each.size == len(each) else []
+    with np.errstate(invalid="ignore"):
+        for row, value in enumerate(each):
+            if _missing(value):
+                raise ValueError(f"{name}: expected a class in every row, found none ({value}) in row {row}; drop it")
+    return labels
 
 
 def _missing(value):
     """Whether a label says that there is none: None, NaN, NaT or pandas' NA."""
-    if value is None or isinstance(value, (str, bytes)):
-        return value is None
     try:
-        return bool(value != value)
-    except TypeError:  # NA is neither
-        return True
-    except ValueError:  # an array has several answers
-        return False
+        return value is None or bool(value != value)
+    except (TypeError, ValueError) as error:  # NA is neither; an array has several answers
+        return isinstance(error, TypeError)
 
 
 def _vector(labels, name):
@@ -154,7 +160,6 @@ def _vector(labels, name):
         raise ValueError(f"{name}: expected one label a row of features, got None")
     labels, as_objects = plain(labels, name, "vector"), False
     if isinstance(labels, list):
-        refuse_missing(labels, name)
         kinds = {str if isinstance(v, str) else bytes if isinstance(v, bytes) else None for v in labels}
         if len(kinds) > 1:
             raise ValueError(f"{name}: expected numbers or strings, got a mixture of both")
@@ -170,19 +175,8 @@ def _vector(labels, name):
     return array.astype(object) if array.dtype.kind == "T" else array
 
 
-def refuse_missing(labels, name):
-    """ValueError that names the first row without a label."""
-    with np.errstate(invalid="ignore"):
-        row = next((i for i, value in enumerate(labels) if _missing(value)), None)
-    if row is not None:
-        found = f"found none ({labels[row]}) in row {row}"
-        raise ValueError(f"{name}: expected a class in every row, {found}; drop the row")
-
-
 def _numbered(labels, name):
     """Numbers 0..C-1, and the classes, of a vector of labels."""
-    if labels.dtype.kind in "fOmM":
-        refuse_missing(labels, name)
     if labels.dtype.kind not in "fiubUSO":
         raise ValueError(f"{name}: expected integers or strings, got dtype {labels.dtype}")
     fractional = np.zeros(len(labels), bool)
@@ -197,9 +191,7 @@ def _numbered(labels, name):
                 raise TypeError  # sets have an order, of a kind
             return y, classes
     except Exception:  # what objects that are no labels do when compared is up to them
-        raise ValueError(
-            f"{name}: expected integers or strings, got objects that cannot be sorted"
-        ) from None
+        raise ValueError(f"{name}: expected integers or strings, got objects that cannot be sorted") from None
     row = int(np.flatnonzero(fractional)[0])
     raise ValueError(
         f"{name}: expected classes, found {labels[row]} in row {row}; a regression target cannot be scored"
@@ -256,7 +248,7 @@ def numeric(values, name):
     """What :func:`sklearn.utils.check_array` makes of numbers in any container, of any shape and size."""
     anything = {"ensure_2d": False, "allow_nd": True, "ensure_all_finite": False}
     check = functools.partial(check_array, **anything, ensure_min_samples=0, ensure_min_features=0)
-    x = unboxed(plain(values, name), name)
+    x = unboxed(values, name)
     if not (isinstance(x, np.ndarray) and x.dtype.kind in "fiub"):  # of such an array it makes nothing else
         x = _as_array(x, name, "numbers", check)
     if x.dtype.kind not in "fiub":
@@ -265,7 +257,8 @@ def numeric(values, name):
 
 
 def unboxed(values, name):
-    """Arrays of numbers in place of columns of arrays, of lists, and of numbers that only other libraries know."""
+    """Arrays in place of tensors, of columns of arrays or lists, and of numbers that only other libraries know."""
+    values = plain(values, name)
     if hasattr(values, "dtypes") and any(hasattr(kind, "fill_value") for kind in np.atleast_1d(values.dtypes)):
         return values.sparse.to_dense()
     columns = getattr(values, "columns", None)
@@ -283,7 +276,7 @@ def unboxed(values, name):
         return values
     lengths = {np.shape(row): i for i, row in reversed(list(enumerate(x)))}
     if len(lengths) > 1:
-        (a, i), (b, k) = sorted(lengths.items(), key=lambda item: item[1])[:2]
+        (a, i), (b, k) = sorted(lengths.items(), key=operator.itemgetter(1))[:2]
         raise ValueError(f"{name}: expected rows of one shape, got {a} in row {i} and {b} in row {k}")
     return values if isinstance(x[0], str) else np.stack([np.asarray(row) for row in x])
 

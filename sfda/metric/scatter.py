@@ -33,7 +33,6 @@ from sfda.metric.linalg import (
 )
 
 SHRINKAGE_FLOOR = 1e-10  # of the public code
-SAME = 1e-12  # nats: likelihoods that differ by less are equal but for rounding
 
 
 class OutOfPrecision(ValueError):
@@ -44,10 +43,9 @@ class NoVariation(ValueError):
     """Every sample equals its class mean."""
 
     def __init__(self, counts):
-        if float(counts.max()) == 1:
-            super().__init__(f"labels: expected several samples of a class, found {len(counts)} classes of one each")
-        else:
-            super().__init__("features: expected variation within classes, found every sample equal to its class mean")
+        alone = f"labels: expected several samples of a class, found {len(counts)} classes of one each"
+        alike = "features: expected variation within classes, found every sample equal to its class mean"
+        super().__init__(alone if float(counts.max()) == 1 else alike)
 
 
 class PooledScatter:
@@ -381,14 +379,14 @@ class LabelledFeatures(PooledScatter):
 def best_shrinkage(likelihoods):
     """lambda of the largest likelihood: a search over logit(lambda), -10 to 6 by 1, then by 1/4 around the best.
 
-    `likelihoods` takes a list of lambdas and returns their likelihoods. Of equal ones, as where the classes are so far
-    apart that every lambda knows them all, the largest lambda is taken.
+    `likelihoods` takes a list of lambdas and returns their likelihoods. Of lambdas that are equal, as where the classes
+    are so far apart that any knows them, the largest is taken.
     """
     found, best = {}, 0
     for steps in (range(-10, 7), (-0.75, -0.5, -0.25, 0.25, 0.5, 0.75)):
         logits = [best + step for step in steps]
         found |= zip(logits, likelihoods([_sigmoid(logit) for logit in logits]), strict=True)
-        best = max(logit for logit, value in found.items() if value >= max(found.values()) - SAME)
+        best = max(logit for logit, value in found.items() if value >= max(found.values()) - 1e-12)
     return _sigmoid(best)
 
 

@@ -56,7 +56,7 @@ def test_labels(name):
 ])  # fmt: skip
 def test_a_row_without_a_label(missing, found):
     for function, name in ((sfda_score, "labels"), (FisherDiscriminant().fit, "y")):
-        with pytest.raises(ValueError, match=rf"^{name}: expected a class in every row, found none \(({found})\) in row 1; drop the row$"):
+        with pytest.raises(ValueError, match=rf"^{name}: expected a class in every row, found none \(({found})\) in row 1; drop it$"):
             function(X, missing)
 
 
