@@ -175,8 +175,11 @@ def from_dataset(dataset, name="data set", classes=None):
     return ImageSet(name, Images(DatasetImages(dataset), labels), None, None, names)
 
 
-def listed(root, classes=None):
-    """Images in a folder with one subfolder a class, the names of the classes, and what is left out by reason."""
+def listed(root, classes=None, *, look=True):
+    """Images in a folder with one subfolder a class, the names of the classes, and what is left out by reason.
+
+    With `look`, files without an ending are looked into.
+    """
     found = folders_in(root)
     if classes is None:
         classes = found
@@ -190,7 +193,7 @@ def listed(root, classes=None):
         raise ValueError(f"{root}: there is a class {strange[0]!r} here, but not among the training images")
     paths, labels, left_out = [], [], beside(root)
     for name in found:
-        inside, more = image_files(root / name)
+        inside, more = image_files(root / name, look=look)
         left_out += more
         if not inside:
             others = "".join(f"; {n} {reason} are none" for reason, n in more.items())

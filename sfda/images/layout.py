@@ -124,8 +124,9 @@ def _hidden(name):
     return name.startswith(".") or name == "__MACOSX"
 
 
-def image_files(folder):
-    """The :class:`Files` of a folder, at any depth: those that Pillow can open by their names, or without an ending."""
+def image_files(folder, *, look=True):
+    """The :class:`Files` of a folder, at any depth: those that Pillow opens by their names, or, with `look`, by what
+    is in them where a name has no ending."""
     paths, left_out = [], Counter()
     for place, folders, files in os.walk(folder, onerror=_fail):
         left_out["hidden files and folders"] += sum(map(_hidden, folders + files))
@@ -136,7 +137,7 @@ def image_files(folder):
         folders[:] = [name for name in folders if not _hidden(name)]
         for name in files:
             if not _hidden(name):
-                reason = _no_image(os.path.join(place, name))
+                reason = _no_image(os.path.join(place, name), look)
                 if reason:
                     left_out[reason] += 1
                 else:
@@ -144,10 +145,10 @@ def image_files(folder):
     return Files(sorted(paths), +left_out)
 
 
-def _no_image(path):
+def _no_image(path, look):
     """Why a file is no image, in words; "" where it is one."""
     ending = os.path.splitext(path)[1].lower()
-    if not ending:
+    if not ending and look:
         try:
             with Image.open(path) as image:
                 return "" if image.format not in _NO_PICTURES else "files without an ending that are no images"
@@ -156,6 +157,8 @@ def _no_image(path):
         except OSError:
             return ""  # whoever reads it decides about what cannot be
     kind = Image.registered_extensions().get(ending)
+    if not ending:
+        return "files without an ending"
     return "" if kind in Image.OPEN and kind not in _NO_PICTURES else f"{ending} files"
 
 

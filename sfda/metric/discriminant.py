@@ -186,10 +186,10 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
 
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""
-        y = in_order(y, X, "y")
-        X, y = self._features(X, reset=True), column_or_1d(y, warn=True)
-        with np.errstate(invalid="ignore"):
-            check_classification_targets(y)  # which asks whether 2^63 is an integer
+        X, y = self._features(X, reset=True), column_or_1d(in_order(y, X, "y"), warn=True)
+        if y.dtype.kind not in "OS":  # integers as objects, and bytes, are none to it
+            with np.errstate(invalid="ignore"):
+                check_classification_targets(y)  # which asks whether 2^63 is an integer
         y, self.classes_ = as_labels(y, len(X), name="y")
         return X, y
 
