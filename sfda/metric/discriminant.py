@@ -187,7 +187,7 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""
         X, y = self._features(X, reset=True), column_or_1d(in_order(y, X, "y"), warn=True)
-        if y.dtype.kind not in "OS":  # integers as objects, and bytes, are none to it
+        if not all(isinstance(label, (int, bytes)) for label in y.tolist()):  # of objects it knows strings only
             with np.errstate(invalid="ignore"):
                 check_classification_targets(y)  # which asks whether 2^63 is an integer
         y, self.classes_ = as_labels(y, len(X), name="y")
