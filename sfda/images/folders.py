@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from sfda.files import in_one_line
 from sfda.images.image_sets import DatasetImages, EncodedImages, ImageFiles, Images, ImageSet, as_rgb
+from sfda.images.layout import beside, folders_in, image_files, layout_of, same_name
 from sfda.metric import inputs, linalg
 
 SEED = 0  # of the random splits of folders and archives
@@ -20,8 +22,8 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
     Parameters
     ----------
     path : path
-        ``FOLDER/class/image``, or ``FOLDER/part/class/image`` with the parts train, one of val, valid and
-        validation, and test, in any case of letters; train must be among them.
+        ``FOLDER/class/image``, or ``FOLDER/part/class/image`` with the parts train, validation and test, under any
+        name of :data:`sfda.images.layout.PARTS`; train must be among them.
     validation, test : float, default 0
         Shares of the training images to set aside for a part that the folder does not have, the same of each class.
         Each class keeps one training image at least.
@@ -37,32 +39,59 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
     ------
     ValueError
         Not a folder, fewer than two classes, a class without images, a class that only another part than train has,
-        or shares that are none.
+        folders of which some are called as parts and others not, or which may be parts as well as classes, or shares
+        that are none.
     FileNotFoundError
         No such folder.
 
     Notes
     -----
-    Files are images if their names end as torchvision's do (``torchvision.datasets.folder.IMG_EXTENSIONS``);
-    others, and all that are hidden, are left. Images may lie deeper inside a class. Files and class folders may be
-    links, to anywhere; links to folders inside a class are not followed, as they may form a circle.
+    Files are images if Pillow opens what their names end in, or, of those without an ending, what is in them.
+    ``left_out`` of the result counts all others by reason, those that are hidden among them.
+
+    ============================================  ================================================================
+    layout                                        what it gives
+    ============================================  ================================================================
+    ``cat/1.jpg``, ``cat/young/2.jpg``            classes; images may lie deeper inside of them
+    ``train/cat/1.jpg``, ``test/cat/2.jpg``       parts: Training, train_set, val2017, dev, eval, testing, ... as well
+    ``photos/all/cat/1.jpg``                      as if from all: a folder alone is no choice
+    ``test/3.jpg`` beside ``train/cat/1.jpg``     no part: images without classes are left out
+    ``cat/train/1.jpg``, ``fold1/cat/1.jpg``      ValueError: these may be parts
+    ``train/...`` beside ``cat/1.jpg``            ValueError: neither all parts nor all classes
+    ``labels.csv`` beside the classes             left out, as are folders without images beside parts
+    ``cat/clip.mp4``, ``cat/more.zip``            left out, by ending
+    ``.git``, ``.DS_Store``, ``__MACOSX``         left out, as hidden
+    a link to a file, or to a class folder        followed, to anywhere
+    a link to a folder inside a class             left out, as it may form a circle
+    é in one piece here, in two there (NFC, NFD)  one class; twice beside each other: ValueError
+    ============================================  ================================================================
+
+    Transparent pixels become white. Files are not turned as their EXIF data say, as torchvision does not either.
+    Images of 16 bits are taken to use the fewest of 8, 10, 12, 14 and 16 bits that hold their largest pixel.
     """
     root = Path(os.path.abspath(Path(path).expanduser()))
     if not root.exists():
         raise FileNotFoundError(f"{path}: there is no such folder")
     if not root.is_dir():
-        raise ValueError(f"{path}: expected a folder with one subfolder a class, got a file")
-    parts = _part_folders(root)
-    train, classes = listed(parts.get("train", root))
-    found = {"train": train, "validation": None, "test": None}
+        raise ValueError(f"{path}: expected a folder with one subfolder a class, got a file; unpack an archive first")
+    layout = layout_of(root)
+    train, classes, left_out = listed(layout.parts.get("train", layout.root))
+    found, left_out = {"train": train, "validation": None, "test": None}, layout.left_out + left_out
     for part in ("validation", "test"):
-        if part in parts:
-            found[part] = listed(parts[part], classes)[0]
+        if part not in layout.parts:
+            continue
+        if not folders_in(layout.parts[part]):  # for a contest, without labels
+            unlabelled, more = image_files(layout.parts[part])
+            left_out += more + Counter({f"images of the {part} part, which has no class folders": len(unlabelled)})
+            continue
+        found[part], _, more = listed(layout.parts[part], classes)
+        left_out += more
     shares = {"validation": validation, "test": test}
     for part, share in shares.items():
         if share and found[part] is not None:
             raise ValueError(f"{part}: {path} has images for it, expected the share 0, got {share}")
-    return ImageSet(root.name, *(found | _set_aside(train, shares, seed)).values(), classes)
+    parts = (found | _set_aside(train, shares, seed)).values()
+    return ImageSet(root.name, *parts, classes, left_out=dict(+left_out))
 
 
 def image_archive(path, *, validation=0.0, seed=SEED):
@@ -146,57 +175,32 @@ def from_dataset(dataset, name="data set", classes=None):
     return ImageSet(name, Images(DatasetImages(dataset), labels), None, None, names)
 
 
-def _part_folders(root):
-    """Folders of the parts by name; none where the subfolders are classes."""
-    aliases = {"train": "train", "test": "test"} | dict.fromkeys(("val", "valid", "validation"), "validation")
-    folders = _subfolders(root)
-    names = [aliases.get(folder.lower()) for folder in folders]
-    if None in names or "train" not in names:
-        return {}
-    if len(set(names)) < len(names):
-        raise ValueError(f"{root}: expected one folder a part, found {', '.join(folders)}")
-    return {name: root / folder for name, folder in zip(names, folders)}
+def listed(root, classes=None, *, look=True):
+    """Images in a folder with one subfolder a class, the names of the classes, and what is left out by reason.
 
-
-def _subfolders(root):
-    with os.scandir(root) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-
-
-def listed(root, classes=None):
-    """Images in a folder with one subfolder a class, and the names of the classes."""
-    found = _subfolders(root)
+    With `look`, files without an ending are looked into.
+    """
+    found = folders_in(root)
     if classes is None:
         classes = found
         if len(classes) < 2:
             raise ValueError(f"{root}: expected at least two class folders, found {len(classes)}")
-    elif strange := sorted(set(found) - set(classes)):
+    places = {same_name(name): label for label, name in enumerate(classes)}
+    if len(places) < len(classes):
+        twice = next(name for name in classes if same_name(name) != name)
+        raise ValueError(f"{root}: two class folders are called {twice!r}, in other bytes each; merge or rename them")
+    if strange := sorted({name for name in found if same_name(name) not in places}):
         raise ValueError(f"{root}: there is a class {strange[0]!r} here, but not among the training images")
-    paths, labels = [], []
+    paths, labels, left_out = [], [], beside(root)
     for name in found:
-        inside = _image_files(root / name)
+        inside, more = image_files(root / name, look=look)
+        left_out += more
         if not inside:
-            raise ValueError(f"{root}: the class {name!r} has no images; put some there or remove its folder")
+            others = "".join(f"; {n} {reason} are none" for reason, n in more.items())
+            raise ValueError(f"{root}: the class {name!r} has no images{others}; put some there or remove its folder")
         paths += inside
-        labels += [classes.index(name)] * len(inside)
-    return Images(ImageFiles(root, paths), labels), classes
-
-
-def _image_files(folder):
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    paths = []
-    for place, folders, files in os.walk(folder, onerror=_fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [
-            os.path.join(place, name) for name in files
-            if name.lower().endswith(IMG_EXTENSIONS) and not name.startswith(".")
-        ]  # fmt: skip
-    return sorted(paths)
-
-
-def _fail(error):
-    raise error
+        labels += [places[same_name(name)]] * len(inside)
+    return Images(ImageFiles(root, paths), labels), classes, left_out
 
 
 def _set_aside(train, shares, seed):

@@ -6,7 +6,7 @@ No image is decoded before it is asked for; labels, classes and the split are kn
 import hashlib
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -69,6 +69,8 @@ class ImageSet:
     targets : ndarray of shape (N, C), int8, or None
         Of images that show several classes, in the order of `everything`: 1 where a class is shown, 0 where not, -1
         where it is shown only by objects marked as difficult.
+    left_out : dict of str to int
+        Files of the folder that are no images of the data set: how many, by reason.
     """
 
     name: str
@@ -78,6 +80,7 @@ class ImageSet:
     classes: list
     measure: str = "accuracy"
     targets: np.ndarray | None = None
+    left_out: dict = field(default_factory=dict)
 
     @property
     def parts(self):
@@ -179,17 +182,23 @@ def _read(file, name):
 
 
 def _rgb(image):
-    """Any image of PIL as 8 bits of red, green and blue; transparency is left out."""
-    if image.mode.startswith("I"):  # 16 bits, of which PIL would make white
+    """Any image of PIL as 8 bits of red, green and blue, on white where it is transparent.
+
+    Of pixels in 16 bits, of which PIL would make white, the file does not say how many bits are used: the fewest of 8,
+    10, 12, 14 and 16 that hold the largest.
+    """
+    if image.mode.startswith("I"):
         pixels = np.asarray(image)
         if pixels.min() < 0 or pixels.max() >= 2**16:
             raise ValueError("expected pixels of at most 16 bits, got more")
-        return Image.fromarray((pixels >> 8).astype(np.uint8)).convert("RGB")
+        bits = next(n for n in (8, 10, 12, 14, 16) if pixels.max() < 2**n)
+        return Image.fromarray((pixels >> (bits - 8)).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("expected pixels in whole numbers, got real ones, whose range is not known")
-    if isinstance(image.info.get("transparency"), bytes):  # of a palette; PIL would warn
-        image = image.convert("RGBA")
-    return image.convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def as_rgb(image):
@@ -211,4 +220,4 @@ def as_rgb(image):
         )
     pixels = np.round(image * 255.0) if top == 1 else image
     pixels = pixels.astype(np.uint8).reshape(pixels.shape[:2] if pixels.shape[2:] == (1,) else pixels.shape)
-    return Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
+    return _rgb(Image.fromarray(np.ascontiguousarray(pixels)))

@@ -306,7 +306,7 @@ def _held_out(part):
 
 def _caltech101(folder):
     # Not through torchvision's class, which leaves out the background and numbers files by their count.
-    images, classes = listed(folder / "caltech101" / "101_ObjectCategories")
+    images, classes, _ = listed(folder / "caltech101" / "101_ObjectCategories", look=False)
     rng, train = np.random.RandomState(0), np.zeros(len(images), bool)
     for label in range(len(classes)):
         train[rng.permutation(np.flatnonzero(images.labels == label))[:CALTECH_TRAIN]] = True

@@ -41,7 +41,7 @@ def confmix(features: ArrayLike, labels: ArrayLike, confidence: ArrayLike) -> An
         Bad features or labels, or a confidence outside [0, 1] or of another length.
     """
     x = as_features(features)
-    y, classes = as_labels(labels, len(x))
+    y, classes = as_labels(labels, len(x), beside=features)
     p = as_confidence(confidence, len(x))
     y, p = like(y, x), like(p, x)
     others = _others(x, y, len(classes))
@@ -77,7 +77,7 @@ def expected_confmix(features, labels, posterior):
         Bad features or labels, or a posterior of another shape or whose rows are not probabilities.
     """
     x = as_features(features)
-    y, classes = as_labels(labels, len(x))
+    y, classes = as_labels(labels, len(x), beside=features)
     p = as_features(posterior, name="posterior")
     check_probabilities(p, len(classes))
     if len(p) != len(x):

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeatures
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
-from sfda.metric.inputs import as_features, as_labels, check_leave_one_out, check_shrinkage, plain
+from sfda.metric.inputs import as_features, as_labels, check_leave_one_out, check_shrinkage, in_order, unboxed
 from sfda.metric.linalg import log_softmax, matmul, softmax, solve_lower, solve_upper
 from sfda.metric.scatter import LabelledFeatures
 from sfda.metric.score import adaptive_shrinkage
@@ -186,17 +186,17 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
 
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""
-        X = self._features(X, reset=True)
-        y = column_or_1d(plain(y, "y", "vector"), warn=True)
-        with np.errstate(invalid="ignore"):
-            check_classification_targets(y)  # which asks whether 2^63 is an integer
+        X, y = self._features(X, reset=True), column_or_1d(in_order(y, X, "y"), warn=True)
+        if not all(isinstance(label, (int, bytes)) for label in y.tolist()):  # of objects it knows strings only
+            with np.errstate(invalid="ignore"):
+                check_classification_targets(y)  # which asks whether 2^63 is an integer
         y, self.classes_ = as_labels(y, len(X), name="y")
         return X, y
 
     def _features(self, X, reset):
         """Checked features (float64), whose names scikit-learn remembers, or compares with those it does."""
         least = 2 if reset else 1
-        X = validate_data(self, plain(X, "X"), ensure_all_finite=False, ensure_min_samples=least, reset=reset)
+        X = validate_data(self, unboxed(X, "X"), ensure_all_finite=False, ensure_min_samples=least, reset=reset)
         return as_features(X, name="X")
 
     def _choose_shrinkage(self, split, X, y):

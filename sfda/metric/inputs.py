@@ -5,6 +5,7 @@ import itertools
 import math
 import numbers
 import operator
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.utils import check_array
@@ -66,7 +67,7 @@ def as_features(features, *, name="features", dtype=None, device=None):
     raise ValueError(f"{name}: expected finite numbers, found {kind}, first in row {row}")
 
 
-def as_labels(labels, n_samples, *, name="labels", least=2):
+def as_labels(labels, n_samples, *, name="labels", least=2, beside=None):
     """Check class labels and number them 0..C-1.
 
     Parameters
@@ -77,6 +78,8 @@ def as_labels(labels, n_samples, *, name="labels", least=2):
         N, the number of rows of the features.
     least : int, default 2
         So many classes there must be.
+    beside : optional
+        The features as they were given: those of pandas have their rows in an order.
 
     Returns
     -------
@@ -87,12 +90,12 @@ def as_labels(labels, n_samples, *, name="labels", least=2):
     Raises
     ------
     ValueError
-        Wrong shape or length, missing or fractional values, mixed types, or fewer than two classes.
+        Wrong shape or length, missing or fractional values, mixed types, fewer than two classes, or a Series whose
+        index is that of a frame of features in another order.
     """
-    labels = _vector(labels, name)
+    labels = _vector(in_order(labels, beside, name), name)
     if labels.ndim != 1:
-        hint = "; turn one-hot rows into labels with argmax(1)" if labels.ndim == 2 else ""
-        raise ValueError(f"{name}: expected 1 dimension, got {labels.ndim} (shape {labels.shape}){hint}")
+        raise ValueError(f"{name}: expected 1 dimension, got {labels.ndim} (shape {labels.shape}){_remedy(labels)}")
     if len(labels) != n_samples:
         raise ValueError(
             f"{name}: expected one label for each of the {n_samples} rows of features, got {len(labels)}"
@@ -101,6 +104,54 @@ def as_labels(labels, n_samples, *, name="labels", least=2):
     if len(classes) < least:
         raise ValueError(f"{name}: expected at least {least} classes, got 1 ({classes[0]!s}) in {n_samples} rows")
     return y, classes
+
+
+def _remedy(matrix):
+    """What to do with labels in a matrix, by what is in it."""
+    if matrix.ndim == 2 and 1 in matrix.shape:
+        return "; flatten them with np.ravel"
+    if matrix.ndim != 2 or matrix.dtype.kind not in "fiub" or (matrix < 0).any():
+        return ""
+    several = np.flatnonzero((matrix != 0).sum(1) != 1)
+    if not len(several):
+        return "; turn one-hot rows into labels with argmax(1)"
+    if np.isin(matrix, (0, 1)).all():
+        found = f"row {several[0]} is of {int(matrix[several[0]].sum())}"
+        return f"; each row must be of one class, {found}: choose one, or score class by class"
+    likely = np.allclose(matrix.sum(1, dtype=float), 1, atol=0.01)
+    return "; of rows of probabilities take the likeliest class, argmax(1)" if likely else ""
+
+
+def out_of_order(one, other):
+    """Where two of pandas list the same rows in different orders, in words; None where they do not."""
+    if not (hasattr(one, "iloc") and hasattr(other, "iloc")) or set(one.index) != set(other.index):
+        return None
+    rows = enumerate(zip(one.index, other.index))
+    return next((f"{a!r} and {b!r} at position {i}" for i, (a, b) in rows if a != b), None)
+
+
+def in_order(labels, features, name):
+    """`labels` with arrays in the place of tensors, none missing, and in the order of a frame of features."""
+    if (apart := out_of_order(features, labels)) is not None:
+        expected = "expected the rows of the features in their order"
+        raise ValueError(f"{name}: {expected}, got {apart}; use .loc or reset_index")
+    labels = each = plain(labels, name, "vector")
+    if not isinstance(labels, list):
+        each = _as_array(labels, name, "one label a row", np.asarray)
+        each = each.ravel() if each.dtype.kind in "fOmM" and each.ndim and each.size == len(each) else []
+    with np.errstate(invalid="ignore"):
+        for row, value in enumerate(each):
+            if _missing(value):
+                raise ValueError(f"{name}: expected a class in every row, found none ({value}) in row {row}; drop it")
+    return labels
+
+
+def _missing(value):
+    """Whether a label says that there is none: None, NaN, NaT or pandas' NA."""
+    try:
+        return value is None or bool(value != value)
+    except (TypeError, ValueError) as error:  # NA is neither; an array has several answers
+        return isinstance(error, TypeError)
 
 
 def _vector(labels, name):
@@ -133,19 +184,14 @@ def _numbered(labels, name):
         fractional = ~(np.isfinite(labels) & (labels == np.trunc(labels)))
     try:
         if labels.dtype.kind == "O":
-            with np.errstate(invalid="ignore"):
-                if any(v is None or v != v for v in labels):
-                    raise TypeError
-                fractional = np.array([isinstance(v, numbers.Number) and v % 1 != 0 for v in labels])
+            fractional = np.array([isinstance(v, numbers.Number) and v % 1 != 0 for v in labels])
         if not fractional.any():
             classes, y = np.unique(labels, return_inverse=True)
             if labels.dtype.kind == "O" and not all(a < b for a, b in itertools.pairwise(classes)):
                 raise TypeError  # sets have an order, of a kind
             return y, classes
     except Exception:  # what objects that are no labels do when compared is up to them
-        raise ValueError(
-            f"{name}: expected integers or strings without missing values, got objects that cannot be sorted"
-        ) from None
+        raise ValueError(f"{name}: expected integers or strings, got objects that cannot be sorted") from None
     row = int(np.flatnonzero(fractional)[0])
     raise ValueError(
         f"{name}: expected classes, found {labels[row]} in row {row}; a regression target cannot be scored"
@@ -202,12 +248,37 @@ def numeric(values, name):
     """What :func:`sklearn.utils.check_array` makes of numbers in any container, of any shape and size."""
     anything = {"ensure_2d": False, "allow_nd": True, "ensure_all_finite": False}
     check = functools.partial(check_array, **anything, ensure_min_samples=0, ensure_min_features=0)
-    x = plain(values, name)
+    x = unboxed(values, name)
     if not (isinstance(x, np.ndarray) and x.dtype.kind in "fiub"):  # of such an array it makes nothing else
         x = _as_array(x, name, "numbers", check)
     if x.dtype.kind not in "fiub":
         raise ValueError(f"{name}: expected real numbers, got dtype {x.dtype}")
     return x
+
+
+def unboxed(values, name):
+    """Arrays in place of tensors, of columns of arrays or lists, and of numbers that only other libraries know."""
+    values = plain(values, name)
+    if hasattr(values, "dtypes") and any(hasattr(kind, "fill_value") for kind in np.atleast_1d(values.dtypes)):
+        return values.sparse.to_dense()
+    columns = getattr(values, "columns", None)
+    if isinstance(values, np.ndarray):
+        x = values
+    elif columns is not None and len(columns) == 1:
+        x = np.asarray(values[columns[0]])
+    elif hasattr(values, "to_numpy") and columns is None:
+        x = np.asarray(values)  # a Series, of pandas or polars, or an array of pyarrow
+    else:
+        return values
+    if x.dtype.kind == "V" and x.dtype.names is None:
+        return x.astype(np.float32)  # of ml_dtypes: bfloat16 and smaller
+    if x.ndim != 1 or x.dtype.kind != "O" or not any(isinstance(row, (Sequence, np.ndarray)) for row in x[:9]):
+        return values
+    lengths = {np.shape(row): i for i, row in reversed(list(enumerate(x)))}
+    if len(lengths) > 1:
+        (a, i), (b, k) = sorted(lengths.items(), key=operator.itemgetter(1))[:2]
+        raise ValueError(f"{name}: expected rows of one shape, got {a} in row {i} and {b} in row {k}")
+    return values if isinstance(x[0], str) else np.stack([np.asarray(row) for row in x])
 
 
 def _as_array(values, name, expected, make):
@@ -278,14 +349,8 @@ def as_given(result, features):
 
 def check_pair(scores, accuracies):
     """Return both arguments as float arrays, one number per network; Series must list them in one order."""
-    if hasattr(scores, "iloc") and hasattr(accuracies, "iloc"):
-        labels, others = list(scores.index), list(accuracies.index)
-        apart = [i for i, (label, other) in enumerate(zip(labels, others)) if label != other]
-        if apart and set(labels) == set(others):
-            raise ValueError(
-                "scores and accuracies must list the networks in the same order, "
-                f"got {labels[apart[0]]!r} and {others[apart[0]]!r} at position {apart[0]}"
-            )
+    if (apart := out_of_order(scores, accuracies)) is not None:
+        raise ValueError(f"scores and accuracies must list the networks in the same order, got {apart}")
     scores, accuracies = check_vector(scores, "scores"), check_vector(accuracies, "accuracies")
     if scores.size != accuracies.size:
         raise ValueError(

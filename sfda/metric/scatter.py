@@ -42,8 +42,10 @@ class OutOfPrecision(ValueError):
 class NoVariation(ValueError):
     """Every sample equals its class mean."""
 
-    def __init__(self):
-        super().__init__("features: expected variation within classes, found every sample equal to its class mean")
+    def __init__(self, counts):
+        alone = f"labels: expected several samples of a class, found {len(counts)} classes of one each"
+        alike = "features: expected variation within classes, found every sample equal to its class mean"
+        super().__init__(alone if float(counts.max()) == 1 else alike)
 
 
 class PooledScatter:
@@ -87,7 +89,7 @@ class PooledScatter:
         if trace * self._eps <= float(limits.tiny):
             if varies() or self._eps > 1e-10:
                 raise OutOfPrecision("features: too small, their scatter underflows; rescale them")
-            raise NoVariation
+            raise NoVariation(counts)
         self.mean_variance = trace / n_features
         self._eigenvalues = None
 
@@ -340,7 +342,7 @@ class LabelledFeatures(PooledScatter):
         member[y] = like(np.arange(n, dtype=np.int64), y)
         few = given[member]  # one of each class
         if self.mean_variance <= 1e-20 * float((few * few).mean()) and bool((given == few[y]).all()):
-            raise NoVariation
+            raise NoVariation(counts)
         return self
 
     @functools.cached_property
@@ -377,14 +379,15 @@ class LabelledFeatures(PooledScatter):
 def best_shrinkage(likelihoods):
     """lambda of the largest likelihood: a search over logit(lambda), -10 to 6 by 1, then by 1/4 around the best.
 
-    `likelihoods` takes a list of lambdas and returns their likelihoods.
+    `likelihoods` takes a list of lambdas and returns their likelihoods. Of lambdas that are equal, as where the classes
+    are so far apart that any knows them, the largest is taken.
     """
-    found = {}
+    found, best = {}, 0
     for steps in (range(-10, 7), (-0.75, -0.5, -0.25, 0.25, 0.5, 0.75)):
-        centre = max(found, key=found.get, default=0)
-        logits = [centre + step for step in steps]
+        logits = [best + step for step in steps]
         found |= zip(logits, likelihoods([_sigmoid(logit) for logit in logits]), strict=True)
-    return _sigmoid(max(found, key=found.get))
+        best = max(logit for logit, value in found.items() if value >= max(found.values()) - 1e-12)
+    return _sigmoid(best)
 
 
 def _sigmoid(logit):

@@ -229,7 +229,7 @@ def _log_posterior(features, labels, posterior, challenge, shrinkage, strength, 
     check_posterior(posterior)
     check_shrinkage(shrinkage, strength, names=() if challenge else ("leave-one-out",))
     x = as_features(features, dtype=dtype, device=device)
-    y, classes = as_labels(labels, len(x))
+    y, classes = as_labels(labels, len(x), beside=features)
     (n, d), left_out, float64 = x.shape, posterior == "leave-one-out", namespace(x).float64
     if left_out or shrinkage == "leave-one-out":
         check_leave_one_out(namespace(y).bincount(y), classes)

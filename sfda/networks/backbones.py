@@ -25,10 +25,11 @@ from sfda.files import in_one_line
 from sfda.images.augment import normalise
 from sfda.networks import pocket
 from sfda.networks.checkpoints import SELF_SUPERVISED, TRANSFORMERS, file_of, timm_network
-from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifier, read_state
+from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifier, own_state, read_state
 
 LIBRARIES = ("torchvision", "timm")
 BUILDERS = [["torchvision", "models"], ["timm", "models"]]  # where they are defined
+_WITH_AUXILIARIES = ("googlenet", "inception_v3")  # classifiers for training
 POOLS = ("average", "channels-last average", "class token", "token mean")
 
 
@@ -53,6 +54,8 @@ class Backbone:
         order is refused.
     input_size : tuple of int, optional
         Height and width of the tensors that `transform` makes, where they are known.
+    note : str, default ""
+        Which of the weights in a file they are, where there was a choice.
 
     Raises
     ------
@@ -78,6 +81,7 @@ class Backbone:
     layer: str = ""
     pool: str = "average"
     input_size: tuple[int, int] | None = None
+    note: str = ""
 
     def __post_init__(self):
         if self.pool not in POOLS:
@@ -133,8 +137,9 @@ def load(name, *, folder=None):
     cropped. Only builders of torchvision and timm are called.
 
     Weights of one's own are a state dict in the library's names, as ``.safetensors`` or as torch.save writes it,
-    alone or under "state_dict" or "model", with or without the ``module.`` of parallel training. The classifier may
-    have any number of classes, or be missing. GoogLeNet and Inception v3 turn their inputs into the range that
+    alone or under "state_dict" or "model" (averaged ones, "state_dict_ema" or "model_ema", first), with whatever word
+    stands before all of its names: ``module.``, ``_orig_mod.``, ``model.``, ``backbone.``. The classifier may have any
+    number of classes, or be missing. GoogLeNet and Inception v3 turn their inputs into the range that
     torchvision's own weights want.
     """
     return _found(name)(None if folder is None else Path(folder))
@@ -210,68 +215,63 @@ def _torchvision(name, rest):
 
 
 def _load_torchvision(name, architecture, weights, folder):
-    from torchvision import models as zoo
-
+    network = _untrained_torchvision(architecture)
     try:
-        with _checkpoints(folder):
-            # The library's builder knows the old names in its oldest files.
-            network = zoo.get_model(architecture, weights=weights, progress=False)
+        with _weights_only():
+            state = weights.get_state_dict(progress=False, check_hash=True, model_dir=folder)
     except pickle.UnpicklingError as error:
         raise ValueError(f"{name}: {UNREADABLE}") from error
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{name}: {in_one_line(error)}") from error
     except OSError as error:
         raise _offline(name, weights.url, folder, error) from error
+    _fill_torchvision(name, architecture, network, state)
     return _with_preset(name, network, weights)
 
 
 def _own_torchvision(name, architecture, weights, path, folder):
+    network = _untrained_torchvision(architecture)
+    state, note = own_state(name, path, network)
+    return _with_preset(name, network, weights, _fill_torchvision(name, architecture, network, state), note)
+
+
+def _untrained_torchvision(architecture):
     from torchvision import models as zoo
 
-    state, options = read_state(name, path), {}
-    if architecture in ("googlenet", "inception_v3"):
-        # As the library builds them for its own weights, but for what only training needs.
-        options = {"transform_input": True, "aux_logits": False, "init_weights": False}
+    # As the library builds them for its own weights, but for what only training needs.
+    options = {"transform_input": True, "aux_logits": False, "init_weights": False}
+    return zoo.get_model(architecture, weights=None, **(options if architecture in _WITH_AUXILIARIES else {}))
+
+
+def _fill_torchvision(name, architecture, network, state):
+    """Load the weights; the name of the classifier."""
+    if architecture in _WITH_AUXILIARIES:
         state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
     if architecture.startswith("densenet"):  # whose published files have names of an older class
         state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", k): v for k, v in state.items()}
-    network = zoo.get_model(architecture, weights=None, **options)
     layers = [key for key, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
     fill(name, network, fit_classifier(network, layers[-1], state))
-    return _with_preset(name, network, weights, layers[-1])
+    return layers[-1]
 
 
-def _with_preset(name, network, weights, layer=""):
+def _with_preset(name, network, weights, layer="", note=""):
     transform = weights.transforms()
     size = getattr(transform, "crop_size", None)
-    return Backbone(name, network.eval(), transform, layer, input_size=size and (size[0], size[-1]))
+    return Backbone(name, network.eval(), transform, layer, input_size=size and (size[0], size[-1]), note=note)
 
 
 @contextlib.contextmanager
-def _checkpoints(folder):
-    """torch.hub reads from, and downloads to, `folder`, and runs no code from pickles."""
-    with contextlib.ExitStack() as stack:
-        variables = {"TORCH_FORCE_WEIGHTS_ONLY_LOAD": "1"}
-        if folder:
-            hub = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "hub"
-            hub.mkdir()
-            folder.mkdir(parents=True, exist_ok=True)
-            os.symlink(folder.resolve(), hub / "checkpoints")
-            variables["TORCH_HOME"] = str(hub.parent)
-        for name, value in variables.items():
-            stack.callback(_set_variable, name, os.environ.get(name))
-            os.environ[name] = value
-        if folder and (chosen := torch.hub.get_dir()) != str(hub):  # set_dir was called, which the variable yields to
-            stack.callback(torch.hub.set_dir, chosen)
-            torch.hub.set_dir(hub)
+def _weights_only():
+    """torch.load runs no code from pickles, whoever calls it."""
+    variable = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(variable)
+    os.environ[variable] = "1"
+    try:
         yield
-
-
-def _set_variable(name, value):
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
+    finally:
+        del os.environ[variable]
+        if before is not None:
+            os.environ[variable] = before
 
 
 def _timm(name, rest):
@@ -303,14 +303,15 @@ def _load_timm(name, rest, folder):
 
 
 def _own_timm(name, rest, path, folder):
-    network, state = timm_network(rest), read_state(name, path)
+    network = timm_network(rest)
+    state, note = own_state(name, path, network)
     for classifier in _classifiers(network):
         state = fit_classifier(network, classifier, state)
     fill(name, network, state)
-    return _with_config(name, network)
+    return _with_config(name, network, note)
 
 
-def _with_config(name, network):
+def _with_config(name, network, note=""):
     import timm
 
     config = timm.data.resolve_model_data_config(network)
@@ -318,7 +319,7 @@ def _with_config(name, network):
     # Without a classifier the last linear layer is one of the encoder's.
     removed = [key for key in _classifiers(network) if isinstance(network.get_submodule(key), nn.Identity)]
     size = tuple(config["input_size"][1:])
-    return Backbone(name, network.eval(), transform, removed[0] if removed else "", input_size=size)
+    return Backbone(name, network.eval(), transform, removed[0] if removed else "", input_size=size, note=note)
 
 
 def _classifiers(network):
@@ -455,7 +456,7 @@ def _load_entry(name, path, entry, folder):
         home = str(getattr(build, "__module__", "")).split(".")[:2]
         if home not in BUILDERS or re.search("load|checkpoint|_hub", f"{build.__module__}.{function}"):
             raise ValueError(f"{builder['callable']} is refused, it is no builder of networks")
-        with _checkpoints(None):
+        with _weights_only():
             network = build(*builder["args"], **builder["kwargs"])
         if not isinstance(network, nn.Module):
             raise ValueError(f"{builder['callable']} made no network")

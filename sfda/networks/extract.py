@@ -86,6 +86,8 @@ def extract(
         no such dtype.
     MemoryError
         The device's memory does not suffice for one image.
+    RuntimeError
+        The processes that read images have ended, as where a script starts them whenever it is imported.
     """
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
@@ -138,7 +140,7 @@ def _compute(backbone, dataset, dtype, device, batch, workers, skip_unreadable, 
     rows, labels, failed, done, layer = [], [], [], 0, ""
     backbone.network.eval().to(device)
     with Hook(backbone) as hook, torch.inference_mode():
-        for x, y, unreadable in loader:
+        for x, y, unreadable in _batches(loader):
             failed += unreadable
             # After a failure the others are only looked at, so that all can be named at once.
             if x is not None and (skip_unreadable or not failed):
@@ -162,6 +164,16 @@ def _compute(backbone, dataset, dtype, device, batch, workers, skip_unreadable, 
     if not np.isfinite(features).all():
         raise ValueError(f"{backbone.name}: its features exceed float16; use dtype='float32'")
     return Features(features, np.concatenate(labels), [i for i, _ in failed], layer, False)
+
+
+def _batches(loader):
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if not loader.num_workers:
+            raise
+        remedy = "a script must start them from below `if __name__ == '__main__':`; or read in one process, workers=0"
+        raise RuntimeError(f"the processes that read images have ended: {remedy}") from error
 
 
 def _in_pieces(network, hook, x, device, batch):

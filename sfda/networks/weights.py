@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from torch import nn
 
 from sfda.files import in_one_line
 
+#: Where a file has the state dict, the first that there is; as timm, averaged weights (EMA) are taken before others.
+BOXES = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state")
 UNREADABLE = "it is damaged, or holds more than weights and could run code; save the state dict alone"
 
 
@@ -22,7 +25,12 @@ def existing_file(path):
 
 
 def read_state(name, file):
-    """The state dict in a file, out of its box, without the prefix of parallel training; nothing is run."""
+    """The state dict in a file, out of its box; nothing is run."""
+    return _opened(name, file)[0]
+
+
+def _opened(name, file):
+    """The state dict in a file, and the name of its box."""
     from safetensors.torch import load_file
 
     try:
@@ -36,14 +44,38 @@ def read_state(name, file):
         raise ValueError(f"{name}: {file.name} cannot be read ({in_one_line(error)})") from error
     except Exception as error:  # damaged bytes make the unpickler stumble in any way
         raise ValueError(f"{name}: {file.name} cannot be read: {UNREADABLE}") from error
-    for box in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(box), Mapping):
-            state = state[box]
+    box = next((box for box in BOXES if isinstance(state, Mapping) and isinstance(state.get(box), Mapping)), None)
+    while isinstance(state, Mapping) and isinstance(state.get(box), Mapping):
+        state = state[box]
     if not isinstance(state, Mapping) or not all(map(torch.is_tensor, state.values())):
         found = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
-        expected = f"expected {file.name} to hold a state dict, alone or as 'state_dict' or 'model'"
+        expected = f"expected {file.name} to hold a state dict, alone or as one of {', '.join(BOXES)}"
         raise ValueError(f"{name}: {expected}, found {found[:100]}")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    return {key.removeprefix("module."): value for key, value in state.items()}, box
+
+
+def own_state(name, file, network):
+    """Weights in a file of one's own in the names of `network`, and what was chosen among what is there, in words.
+
+    torch.compile, Lightning and others put a word before every name: that before which most names of the network
+    stand is taken away, and what has another is left, such as a loss's.
+    """
+    (state, box), known = _opened(name, file), set(network.state_dict())
+    found = Counter(
+        key.removesuffix(end)
+        for key in state
+        for end in (key.split(".", n)[-1] for n in range(key.count(".") + 1))
+        if end in known and key.endswith(end)
+    )
+    prefix = found.most_common(1)[0][0] if found else ""
+    if found[""] == found[prefix]:
+        prefix = ""
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    words = [f"averaged weights, {box!r}, were taken"] if box in BOXES[:2] else []
+    words += [f"its weights are those under {prefix!r}"] if prefix else []
+    if len(own) < len(state):
+        words.append(f"left out: {len(state) - len(own)} others")
+    return own, "; ".join(words)
 
 
 @contextlib.contextmanager
@@ -92,6 +124,10 @@ def fill(name, network, state):
         if key in state or not key.endswith(".num_batches_tracked")
     ]  # fmt: skip
     if wrong:
-        raise ValueError(f"{name}: these are not its weights: {', '.join(wrong[:3])} and {len(wrong)} in all")
+        kinds = {"missing": [key for key in wrong if key not in state],
+                 "unknown": [key for key in wrong if key not in filled],
+                 "of another shape": [key for key in wrong if key in filled and key in state]}  # fmt: skip
+        which = "; ".join(f"{kind}: {', '.join(keys[:3])} ({len(keys)})" for kind, keys in kinds.items() if keys)
+        raise ValueError(f"{name}: these are not its weights, of which there are {len(filled)}; {which}")
     filled.update(state)
     network.load_state_dict(filled)

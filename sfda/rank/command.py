@@ -31,6 +31,14 @@ how to read the table:
   forward          seconds of the forward pass, or "cached"; scoring: of the score
                    and its interval
 
+folders (what is left out is counted by reason below the table):
+  cat/1.jpg, cat/young/2.jpg     classes; any file that Pillow opens is an image
+  train/cat/1.jpg, test/cat/...  parts, as Training_set, val2017, dev, eval, testing, ...
+  photos/all/cat/1.jpg           as from all: a folder alone is no choice
+  test/3.jpg beside train/cat/   left out: images without classes
+  cat/train/1.jpg, fold1/cat/..  refused, as is train beside cat: parts or classes?
+  .git, __MACOSX, cat/clip.mp4   left out, as are links to folders inside a class
+
 The intervals do not say how well the score forecasts fine-tuning; the last lines of
 the output do, as far as this project has measured it.
 

@@ -125,7 +125,7 @@ def rank(
     device, workers = _device(device, workers)
     parameters = _loadable(named, weights, progress)
 
-    found, failures, seconds, skipped = {}, {}, {}, []
+    found, failures, seconds, skipped, notes = {}, {}, {}, [], []
     scored: dict[str, Scored] = {}
     for i, (name, network) in enumerate(named.items(), 1):
         say = _Speaker(progress, f"[{i}/{len(named)}] {name}")
@@ -153,6 +153,7 @@ def rank(
             failures[name] = reason(error, len(chosen.labels))
             say(f"failed: {failures[name]}", last=True)
             continue
+        notes += [f"{name}: {backbone.note}"] if backbone.note else []
         found[name], seconds[name] = taken.features, (0.0 if taken.cached else elapsed, taken.cached)
         say.done(taken, elapsed, scored[name].score)
     if not found:
@@ -161,14 +162,16 @@ def rank(
     _Speaker(progress, "all networks")("choosing ensembles", last=False)
     about = {
         "images": images.name, "part": chosen.words, "fingerprint": chosen.fingerprint, "seed": seed,
-        "per_class": per_class, "shuffled": bool(shuffle), "skipped": len(skipped), "dtype": dtype, "device": device,
+        "per_class": per_class, "shuffled": bool(shuffle), "skipped": len(skipped), "left_out": images.left_out,
+        "dtype": dtype, "device": device,
         "cache": None if cache is None else str(cache),
     }  # fmt: skip
-    notes = []
     if shuffle:
-        notes.append("the labels are shuffled: what scores here are worth nothing, and their order means nothing")
+        notes.insert(0, "the labels are shuffled: what scores here are worth nothing, and their order means nothing")
     if skipped:
         notes.append(f"images that could not be read and were left out: {len(skipped)}")
+    if images.left_out:
+        notes.append("left out: " + ", ".join(f"{reason} ({n})" for reason, n in images.left_out.items()))
     if images.targets is not None:
         notes.append("images that show several classes count as the first of them")
     return made_of(judge, scored, found, parameters, seconds, notes, failures, about)

@@ -41,7 +41,7 @@ def as_labelled(features, labels, name="features"):
     x = as_features(features, name=name)
     if 0 < max(float(x.max()), -float(x.min())) < SMALLEST:
         raise ValueError(f"{name}: too small, their scatter underflows; rescale them")
-    y, classes = as_labels(labels, len(x))
+    y, classes = as_labels(labels, len(x), beside=features)
     return x, like(y, x), len(classes)
 
 

@@ -1,6 +1,7 @@
 """PARC: do images that look alike to the network have the same label?"""
 
 import math
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +13,7 @@ from sfda.metric.linalg import matmul, to_numpy
 from sfda.rivals.moments import as_labelled, check_components
 
 BLOCK_BYTES = 2**23  # of PARC's correlations
+PAIR_BYTES = 4.5  # that N^2 of them take
 
 
 def parc(features, labels, *, components=None, seed=1919, as_published=False):
@@ -47,7 +49,8 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
     Raises
     ------
     ValueError
-        Bad input; a single column, which has no correlation; no two samples of one class.
+        Bad input; a single column, which has no correlation; no two samples of one class; more samples than
+        the machine's memory holds pairs of.
 
     Notes
     -----
@@ -87,6 +90,7 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
         raise ValueError("features: expected at least 2 columns to correlate samples over, got 1")
     if np.bincount(y).max() < 2:
         raise ValueError("labels: expected two samples of one class, found none")
+    check_memory(n, PAIR_BYTES * n * n)
     if components is not None and (x != x[0]).any():
         k = min(components, n, d)
         pca = PCA(k, svd_solver="randomized", random_state=seed, iterated_power=1)
@@ -129,6 +133,19 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
     if variance <= 0:
         return 0.0
     return float(100 * (mean_rank - (m + 1) / 2) * math.sqrt(k / (m - k) / variance))
+
+
+def check_memory(n, needed):
+    """ValueError where `needed` bytes for `n` samples are more than the machine has, as far as it says."""
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows does not say
+        return
+    if needed > there:
+        raise ValueError(
+            f"features: the pairs of {n} samples need {needed / 1e9:,.0f} GB of memory, here are {there / 1e9:,.0f}; "
+            "take fewer samples of each class"
+        )
 
 
 def _one_hot_dissimilarities(n_classes):

@@ -251,7 +251,7 @@ class _Plan:
 
 def _moments(plan, features, labels):
     x = plan.read(features)
-    y, classes = as_labels(labels, len(x), least=1)
+    y, classes = as_labels(labels, len(x), least=1, beside=features)
     return ClassMoments.of(x, like(y, x), classes)
 
 
@@ -283,7 +283,7 @@ class _First:
     def residuals(self, features, labels):
         """Residuals from the class means (n, D), and classes (n,)."""
         x = self.plan.read(features)
-        y, found = as_labels(labels, len(x), least=1)
+        y, found = as_labels(labels, len(x), least=1, beside=features)
         at = np.searchsorted(self.classes, found).clip(max=len(self.classes) - 1)
         if (self.classes[at] != found).any():
             raise ValueError(_NOT_THE_SAME.format("classes that the first pass did not find"))

@@ -22,17 +22,18 @@ REAL = Path(os.environ.get("SFDA_IMAGES") or "nowhere")
 
 
 def test_folder_of_classes(tmp_path):
-    """Hidden things, other files and files beside the classes are no images; folders in a class belong to it."""
+    """Hidden things, other files and files beside the classes are no images, and counted; folders in a class belong to it."""
     root = write_folder(tmp_path / "pets")
     hidden = (".git/x.jpg", "cat/.hidden.jpg", "cat/._01.jpg", "dog/.thumbs/1.jpg")
     write(root, dict.fromkeys((*hidden, "dog/readme.txt", "labels.csv", "beside.jpg"), "no image"))
     write(root, {"dog/puppies/small/9.jpg": (1, 9)})
     images = load_images(str(root))
+    assert images.left_out == {"hidden files and folders": 4, "files beside the class folders": 2, ".txt files": 1}
     check(images, 2)
     assert (images.name, images.classes, images.measure) == ("pets", ["cat", "dog"], "accuracy")
     assert images.validation is None and images.test is None and len(images.everything) == 9
     assert [told(image)[:2] for image, _ in images.train] == [(k, n) for k in (0, 1) for n in (1, 2, 3, 4)] + [(1, 9)]
-    names = sorted(["a b", "-dash", "ünï", "quo'te\"", "semi;", "[x]", "train", "線", "100%", "new\nline"])
+    names = sorted(["a b", "-dash", "ünï", "quo'te\"", "semi;", "[x]", "train station", "線", "100%", "new\nline"])
     images = image_folder(write_folder(tmp_path / "odd", names, 1))
     check(images, len(names))
     assert images.classes == names
@@ -65,8 +66,56 @@ def test_folder_of_some_parts(tmp_path):
     (tmp_path / "valid").mkdir()
     with pytest.raises(ValueError, match="expected one folder a part, found test, train, val, valid"):
         image_folder(tmp_path)
-    # Parts without one to train on are classes.
-    assert image_folder(write_folder(tmp_path / "x", ("test", "val"))).classes == ["test", "val"]
+
+
+# What is in a folder, and its classes, images a part and what is left out, or what is said.
+LAYOUTS = {
+    "training/cat training/dog testing/cat testing/dog": ("cat dog", (2, 2), {}),
+    "Training_Set/cat Training_Set/dog test_set/dog": ("cat dog", (2, 1), {}),
+    "train2017/cat train2017/dog val2017/cat": ("cat dog", (2, 1), {}),
+    "train/images/cat train/images/dog dev/dog": ("cat dog", (2, 1), {}),
+    "photos/all/cat photos/all/dog photos/notes.txt": ("cat dog", (2,), {"files beside the class folders": 1}),
+    "n01/images/a n02/images/a": ("n01 n02", (2,), {}),
+    "train/cat train/dog annotations/1.xml": ("cat dog", (2,), {"files in folders that are no parts": 1}),
+    "train/cat train/dog test/0.png test/1.png": ("cat dog", (2,), {"images of the test part, which has no class folders": 2}),
+    "cat dog __MACOSX/cat .git/dog": ("cat dog", (2,), {"hidden files and folders": 2}),
+    "train/caf\u00e9 train/dog test/cafe\u0301": ("caf\u00e9 dog", (2, 1), {}),
+    "caf\u00e9 cafe\u0301": "two class folders are called 'caf.*', in other bytes each",
+    "train/cat train/dog other/cat": "'train' is called as a part and 'other' is not",
+    "cat dog test": "'test' is called as a part and 'cat' is not",
+    "val/cat val/dog test/cat test/dog": "expected a folder train among its parts, found test, val",
+    "train/cat train/dog training/cat": "expected one folder a part, found train, training",
+    "fold1/cat fold1/dog fold2/cat fold2/dog fold2/eel": r"'fold1' and 'fold2' hold folders of the same names \(cat, dog\)",
+    "seg_a/seg_a/cat seg_a/seg_a/dog seg_b/seg_b/cat seg_b/seg_b/dog": "'seg_a' and 'seg_b' hold folders of the same names",
+    "cat/train/a cat/test/a dog/train/a": r"'cat' is divided into parts \('test' is one\); put the parts first: test/cat",
+    "train/0.png test/1.png": "train: expected at least two class folders, found 0",
+    "cat dog/1.txt": "the class 'dog' has no images; 1 .txt files are none",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("layout", "expected"), LAYOUTS.items())
+def test_what_folders_mean(tmp_path, layout, expected):
+    paths = [path if "." in path.rpartition("/")[2].lstrip(".") else f"{path}/0.png" for path in layout.split()]
+    write(tmp_path, {path: encoded(square(1, 1)) if path.endswith(".png") else "x" for path in paths})
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            image_folder(tmp_path)
+        return
+    images = image_folder(tmp_path)
+    assert (" ".join(images.classes), tuple(map(len, images.parts)), images.left_out) == expected
+
+
+def test_files_that_pillow_opens_are_images_whatever_they_are_called(tmp_path):
+    """By their endings, or without one by what is in them; others are counted by ending."""
+    root = write_folder(tmp_path, each=2)
+    write(root, {f"cat/{name}": encoded(square(0, 3), kind) for name, kind in (
+        ("3.jfif", "JPEG"), ("4.JPE", "JPEG"), ("5.gif", "GIF"), ("6.tga", "TGA"), ("7.jp2", "JPEG2000"), ("8", "PNG"))}
+        | dict.fromkeys(("dog/a.heic", "dog/b.mp4", "dog/c.MP4", "dog/d.pdf", "dog/e.eps", "dog/README", "dog/f.mpg"), "x"))  # fmt: skip
+    images = image_folder(root)
+    assert np.bincount(images.labels).tolist() == [8, 2]
+    assert images.left_out == {".heic files": 1, ".mp4 files": 2, ".pdf files": 1, ".eps files": 1, ".mpg files": 1,
+                               "files without an ending that are no images": 1}  # fmt: skip
+    assert all(images.train[i][0].size == (12, 9) for i in range(10))
 
 
 @pytest.mark.parametrize(("name", "make", "error", "message"), [
@@ -98,11 +147,13 @@ def test_kinds_of_files_and_pixels(tmp_path):
         "e.bmp": (square(1, 6), {}, colour(1, 6)), "f.pgm": (grey, {}, (77, 77, 77)),
         "g.tif": (grey.convert("LA"), {}, (77, 77, 77)), "h.tiff": (square(1, 7), {}, colour(1, 7)),
         "i.webp": (square(1, 8), {"lossless": True}, colour(1, 8)),
-        "j.png": (Image.new("RGBA", (5, 4), (9, 200, 30, 0)), {}, (9, 200, 30)),
-        "k.png": (palette, {"transparency": bytes([0, 128])}, (9, 200, 30)),
+        "j.png": (Image.new("RGBA", (5, 4), (9, 200, 30, 0)), {}, (255, 255, 255)),
+        "k.png": (palette, {"transparency": bytes([0, 128])}, (132, 227, 142)),
         "l.png": (Image.new("1", (5, 4), 1), {}, (255, 255, 255)),
         "m.jpg": (Image.new("CMYK", (5, 4), (0, 0, 0, 0)), {}, (255, 255, 255)),
         "n.png": (Image.fromarray(np.full((4, 5), 77 * 256 + 200, np.uint16)), {}, (77, 77, 77)),
+        "n12.png": (Image.fromarray(np.full((4, 5), 200 * 16, np.uint16)), {}, (200, 200, 200)),
+        "n8.png": (Image.fromarray(np.full((4, 5), 200, np.uint16)), {}, (200, 200, 200)),
         "o.tif": (Image.fromarray(np.full((4, 5), 50_000, np.int32)), {}, (195, 195, 195)),
     }  # fmt: skip
     write(root, {"b/1.jpg": (1, 1)})

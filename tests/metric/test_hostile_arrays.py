@@ -259,7 +259,7 @@ def test_labels_that_differ_are_different_classes(labels, classes):
     assert y[1] != y[0] and (y[0] == y[2]) == (classes == 2)
 
 
-NOT_SORTED = "labels: expected integers or strings without missing values, got objects that cannot be sorted"
+NOT_SORTED = "labels: expected integers or strings, got objects that cannot be sorted"
 
 
 def nested():

@@ -1,10 +1,12 @@
 """The score against the public code's values, its definition, and bad input."""
 
+import itertools
 import subprocess
 import sys
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 from hypothesis import assume, given, settings
@@ -282,7 +284,7 @@ def test_warns_once_where_samples_are_too_few_or_the_score_is_one():
 
 def test_leave_one_out_does_not_saturate_and_does_not_warn():
     y = np.arange(30) % 3
-    weak, strong = (gaussian_classes(11, y, 40, separation) for separation in (0.5, 2))
+    weak, strong = (gaussian_classes(11, y, 40, separation) for separation in (0.5, 1))
     values = [sfda_score(X, y, posterior="leave-one-out") for X in (weak, strong)]
     assert values[0] < values[1] < 0.999
 
@@ -323,20 +325,31 @@ BAD_INPUT = [
     (1e-200 * X, Y, {}, "features: too small, their scatter underflows; rescale them"),
     (1e200 * X, Y, {"dtype": "float32"}, f"features: expected numbers of at most 1e+75 in size, found {1e200 * LARGE:g} in row 0; rescale them"),
     (np.ones_like(X), Y, {}, "features: expected variation within classes, found every sample equal to its class mean"),
-    (X, np.arange(20), {}, "features: expected variation within classes, found every sample equal to its class mean"),
+    (X, np.arange(20), {}, "labels: expected several samples of a class, found 20 classes of one each"),
     (X, None, {}, "labels: expected one label a row of features, got None"),
     (X, Y[:19], {}, "labels: expected one label for each of the 20 rows of features, got 19"),
     (X, np.eye(2)[Y], {}, "labels: expected 1 dimension, got 2 (shape (20, 2)); turn one-hot rows into labels with argmax(1)"),
     (X, 3, {}, "labels: expected 1 dimension, got 0 (shape ())"),
     (X, ["cat"] * 20, {}, "labels: expected at least 2 classes, got 1 (cat) in 20 rows"),
-    (X, np.where(np.arange(20) == 6, np.nan, Y), {}, "labels: expected classes, found nan in row 6; a regression target cannot be scored"),
+    (X, np.where(np.arange(20) == 6, np.nan, Y), {}, "labels: expected a class in every row, found none (nan) in row 6; drop it"),
+    (X, ["cat", None] * 10, {}, "labels: expected a class in every row, found none (None) in row 1; drop it"),
+    (X, pd.Series([0, None] * 10, dtype="Int64"), {}, "labels: expected a class in every row, found none (nan) in row 1; drop it"),
+    (X, pd.Series(["cat", None] * 10, dtype="string"), {}, "labels: expected a class in every row, found none (<NA>) in row 1; drop it"),
+    (X, pd.Series([pd.Timestamp(0), None] * 10), {}, "labels: expected a class in every row, found none (NaT) in row 1; drop it"),
+    (X, Y[:, None], {}, "labels: expected 1 dimension, got 2 (shape (20, 1)); flatten them with np.ravel"),
+    (X, Y[None], {}, "labels: expected 1 dimension, got 2 (shape (1, 20)); flatten them with np.ravel"),
+    (X, np.c_[Y, Y, Y == Y], {}, "labels: expected 1 dimension, got 2 (shape (20, 3)); each row must be of one class, row 1 is of 3: choose one, or score class by class"),
+    (X, np.full((20, 4), 0.25), {}, "labels: expected 1 dimension, got 2 (shape (20, 4)); of rows of probabilities take the likeliest class, argmax(1)"),
+    (X, np.full((20, 4), 0.3), {}, "labels: expected 1 dimension, got 2 (shape (20, 4))"),
+    (pd.DataFrame(X), pd.Series(Y)[::-1], {}, "labels: expected the rows of the features in their order, got 0 and 19 at position 0; use .loc or reset_index"),
+    (pd.Series([[1.0, 2.0]] * 19 + [[3.0]]), Y, {}, "features: expected rows of one shape, got (2,) in row 0 and (1,) in row 19"),
     (X, Y / 2, {}, "labels: expected classes, found 0.5 in row 1; a regression target cannot be scored"),
     (X, (Y / 2).astype(object), {}, "labels: expected classes, found 0.5 in row 1; a regression target cannot be scored"),
     (X, np.array([0, np.inf] * 10, dtype=object), {}, "labels: expected classes, found inf in row 1; a regression target cannot be scored"),
     (X, np.ma.masked_equal(Y, 1), {}, "labels: expected a value in every place, found a masked one; fill it or drop its row"),
     (X, Y * 1j, {}, "labels: expected integers or strings, got dtype complex128"),
     (X, [0, "one"] * 10, {}, "labels: expected numbers or strings, got a mixture of both"),
-    (X, np.array(["cat", None] * 10), {}, "labels: expected integers or strings without missing values, got objects that cannot be sorted"),
+    (X, np.array(["cat", None] * 10), {}, "labels: expected a class in every row, found none (None) in row 1; drop it"),
     (X, [[0], [1, 2]] * 10, {}, "labels: expected one label a row, got list: "),
     (X, Y, {"posterior": "loo"}, "posterior: expected 'resubstitution' or 'leave-one-out', got 'loo'"),
     (X, Y, {"posterior": np.array(["leave-one-out"] * 2)}, "posterior: expected 'resubstitution' or 'leave-one-out', got array(['leave-one-out', 'leave-one-out'], dtype='<U13')"),
@@ -361,6 +374,14 @@ def test_bad_input(features, labels, options, message):
         sfda_score(features, labels, **options)
     # What follows a colon at the end is another library's.
     assert str(error.value) == message or (message.endswith(": ") and str(error.value).startswith(message))
+
+
+def test_the_easier_the_data_the_higher_the_left_out_score_and_of_equal_lambdas_the_largest_is_taken():
+    rng = np.random.default_rng(0)
+    y, (centres, noise) = np.arange(500) % 10, (rng.standard_normal((n, 512)) for n in (10, 500))
+    scores = [sfda_score(s * centres[y] + noise, y, posterior="leave-one-out") for s in (0.25, 0.5, 1, 2, 4, 1e3)]
+    assert all(later > before - 1e-3 for before, later in itertools.pairwise(scores)) and scores[-1] > 0.9
+    assert scatter.best_shrinkage(lambda grid: [-1e-14 * k for k in range(len(grid))]) == pytest.approx(1 / (1 + np.exp(-6.75)))
 
 
 def test_torch_is_not_imported_for_numpy_features():

@@ -200,7 +200,7 @@ def of_moco(state):
         MNASNET, SWAV, "transformer:pvt_tiny", "torchvision:resnet18=mine.pth", "timm:test_vit=mine.pth")),
     (MNASNET, lambda: state_of("mobilenet_v2"), f"{MNASNET}: "), (MOCO, b"half a file", "cannot be read: it is damag"),
     (MOCO, of_moco({"conv1.weight": torch.zeros(64, 3, 7, 7)}), f"moco-v1: {OTHER}"),
-    (MOCO, lambda: of_moco(state_of("resnet101")), f"{OTHER}: layer3.6.conv1.weight"),
+    (MOCO, lambda: of_moco(state_of("resnet101")), f"{OTHER}, of which there are 318; unknown: layer3.6.conv1.weight"),
     ("transformer:pvt_tiny", lambda: state_of("pvt_medium"), f"transformer:pvt_tiny: {OTHER}"),
     ("transformer:deit_tiny", lambda: state_of("dino_small"), f"transformer:deit_tiny: {OTHER}"),
     ("transformer:swin_t", lambda: state_of("pvtv2_b2"), f"transformer:swin_t: {OTHER}"),
@@ -211,8 +211,9 @@ def of_moco(state):
     ("timm:test_vit=mine.safetensors", b"half a file of tensors", "mine.safetensors cannot be read"),
     ("timm:test_vit=mine.pth", [1, 2], "expected mine.pth to hold a state dict.*found list"),
     ("timm:test_vit=mine.pth", {"net": {"w": torch.zeros(1)}, "epoch": 1}, "state dict.*found net, epoch"),
-    ("torchvision:resnet18=mine.pth", {"conv1.weight": torch.zeros(64, 3, 7, 7)}, f"{OTHER}: bn1.weight"),
+    ("torchvision:resnet18=mine.pth", {"conv1.weight": torch.zeros(64, 3, 7, 7)}, rf"{OTHER}.*; missing: bn1.weight, bn1.bias, bn1.running_mean \(99\)$"),
     ("timm:test_vit=mine.pth", {}, OTHER),
+    ("timm:test_vit=mine.pth", {"model": {"a.b": torch.zeros(1)}}, rf"{OTHER}.*missing: cls_token, .*; unknown: a.b \(1\)$"),
 ])
 def test_files_that_do_not_hold_the_networks_weights(name, content, message, tmp_path, monkeypatch, capsys, undrawn):
     monkeypatch.chdir(tmp_path)
@@ -222,6 +223,42 @@ def test_files_that_do_not_hold_the_networks_weights(name, content, message, tmp
     with pytest.raises((ValueError, FileNotFoundError), match=message) as refused:
         load(name, folder=tmp_path)
     assert "\n" not in str(refused.value) and "code was run" not in capsys.readouterr().out
+
+
+def before(word, state):
+    return {f"{word}{key}": value for key, value in state.items()}
+
+
+# What training scripts save around a state dict, and which of it is said to be taken.
+BOXES = {
+    "module": (lambda s: before("module.", s), ""), "compile": (lambda s: before("_orig_mod.", s), "its weights are those under '_orig_mod.'"),
+    "both": (lambda s: before("module._orig_mod.", s), "its weights are those under '_orig_mod.'"),
+    "Lightning": (lambda s: {"epoch": 3, "state_dict": before("model.net.", s) | {"loss.weight": torch.ones(3)}}, "its weights are those under 'model.net.'; left out: 1 others"),
+    "timm": (lambda s: {"arch": "x", "state_dict": other_than(s), "state_dict_ema": s}, "averaged weights, 'state_dict_ema', were taken"),
+    "averages of parallel training": (lambda s: {"model": other_than(s), "model_ema": before("module.", s)}, "averaged weights, 'model_ema', were taken"),
+    "backbone": (lambda s: before("backbone.", headless(s)) | {"projector.0.weight": torch.ones(2, 2)}, "its weights are those under 'backbone.'; left out: 1 others"),
+    "without a head": (lambda s: headless(s), ""),
+}  # fmt: skip
+
+
+def other_than(state):
+    return {key: torch.zeros_like(value) for key, value in state.items()}
+
+
+def headless(state):
+    return {key: value for key, value in state.items() if not key.startswith(("fc.", "head.", "classifier."))}
+
+
+@pytest.mark.parametrize("box", BOXES)
+@pytest.mark.parametrize("name", ["torchvision:squeezenet1_1", "timm:test_vit", "torchvision:resnet18"])
+def test_weights_as_training_scripts_save_them(name, box, tmp_path):
+    library, _, architecture = name.partition(":")
+    build = timm.create_model if library == "timm" else torchvision.models.get_model
+    state, (saved, note) = build(architecture, num_classes=3).state_dict(), BOXES[box]
+    torch.save(saved(state), tmp_path / "mine.pth")
+    found = load(f"{name}={tmp_path / 'mine.pth'}")
+    assert found.note == note
+    assert all(torch.equal(found.network.state_dict()[key], value) for key, value in headless(state).items())
 
 
 @pytest.fixture

@@ -216,6 +216,17 @@ def test_an_interrupted_write_leaves_nothing_that_is_read(place, name, error, tm
     assert not extract(backbone(), TEN, "x", cache=tmp_path).cached
 
 
+class Deadly(Squares):
+    def __getitem__(self, i):
+        os._exit(1)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, of what the ended processes leave
+def test_processes_that_end_say_what_to_do():
+    with pytest.raises(RuntimeError, match="have ended: a script must start them from below `if __name__ == '__main__':`; or .* workers=0"):
+        extract(backbone(), Deadly(4, 8), "x", workers=1)
+
+
 def test_two_processes_at_once(tmp_path):
     arguments = {"args": (backbone(), TEN, "x"), "kwargs": {"cache": tmp_path}}
     processes = [forkserver().Process(target=extract, **arguments) for _ in range(2)]

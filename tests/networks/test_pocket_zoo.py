@@ -101,11 +101,11 @@ def test_a_failure_leaves_the_old_file(value, error, message, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(("name", "other", "without", "message"), [
-    ("resnet_10", "vit_tiny", "", f"{WRONG}: conv1.weight, bn1.weight, bn1.bias"),
-    ("resnet_10", "resnet_18", "", f"{WRONG}: layer1.0.conv1.weight, layer1.0.bn1.weight, layer1.0.bn1.bias"),
-    ("resnet_10", "resnet_10", "fc", f"{WRONG}: fc.weight, fc.bias and 2 in all"),
-    ("byol", "byol", "bn1", f"{WRONG}: bn1.weight, bn1.bias, bn1.running_mean and 4 in all"),
-    ("vit_tiny", "vit_small", "head", f"{WRONG}: cls_token, pos_embed, patch_embed.proj.weight"),
+    ("resnet_10", "vit_tiny", "", f"{WRONG}, of which there are 80; missing: conv1.weight, bn1.weight, bn1.bias (67); unknown: "),
+    ("resnet_10", "resnet_18", "", f"{WRONG}, of which there are 80; unknown: "),
+    ("resnet_10", "resnet_10", "fc", f"{WRONG}, of which there are 80; missing: fc.weight, fc.bias (2)"),
+    ("byol", "byol", "bn1", f"{WRONG}, of which there are 98; missing: bn1.weight, bn1.bias, bn1.running_mean (4)"),
+    ("vit_tiny", "vit_small", "head", f"{WRONG}, of which there are 56; missing: head.weight, head.bias (2); of another shape: cls_token, pos_embed, patch_embed.proj.weight (54)"),
     ("byol", None, "", "{0}/byol.safetensors is missing: `python -m sfda pretrain --models byol --weights {0}` "),
 ])
 def test_weights_that_are_missing_or_another_networks(name, other, without, message, tmp_path):
