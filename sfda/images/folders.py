@@ -22,8 +22,8 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
     Parameters
     ----------
     path : path
-        ``FOLDER/class/image``, or ``FOLDER/part/class/image`` with the parts train, validation and test, under any
-        name of :data:`sfda.images.layout.PARTS`; train must be among them.
+        ``FOLDER/class/image``, or ``FOLDER/part/class/image`` with the parts train (or training), validation (val,
+        valid, dev, eval) and test (testing), in any case of letters; train must be among them.
     validation, test : float, default 0
         Shares of the training images to set aside for a part that the folder does not have, the same of each class.
         Each class keeps one training image at least.

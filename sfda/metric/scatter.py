@@ -379,15 +379,14 @@ class LabelledFeatures(PooledScatter):
 def best_shrinkage(likelihoods):
     """lambda of the largest likelihood: a search over logit(lambda), -10 to 6 by 1, then by 1/4 around the best.
 
-    `likelihoods` takes a list of lambdas and returns their likelihoods. Of lambdas that are equal, as where the classes
-    are so far apart that any knows them, the largest is taken.
+    `likelihoods` takes a list of lambdas and returns their likelihoods.
     """
-    found, best = {}, 0
+    found = {}
     for steps in (range(-10, 7), (-0.75, -0.5, -0.25, 0.25, 0.5, 0.75)):
-        logits = [best + step for step in steps]
+        centre = max(found, key=found.get, default=0)
+        logits = [centre + step for step in steps]
         found |= zip(logits, likelihoods([_sigmoid(logit) for logit in logits]), strict=True)
-        best = max(logit for logit, value in found.items() if value >= max(found.values()) - 1e-12)
-    return _sigmoid(best)
+    return _sigmoid(max(found, key=found.get))
 
 
 def _sigmoid(logit):

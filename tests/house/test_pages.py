@@ -198,7 +198,8 @@ def book():
     sources = [path for path in tracked_files() if path.relative_to(ROOT).parts[0] in parts]
     if not whole.exists() or whole.stat().st_mtime < max(path.stat().st_mtime for path in sources):
         made = subprocess.run(["make", "book"], cwd=ROOT, capture_output=True, text=True)
-        assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-4000:]
+        wrong = re.findall(".*(?:WARNING|ERROR|Error).*", made.stdout + made.stderr)
+        assert made.returncode == 0, "`make book` fails: " + "\n".join(wrong[:9])
     found = {path.relative_to(BUILT).as_posix() for path in BUILT.rglob("*.html")} - {"index.html"}
     assert {page for page in found if not page.startswith("_static/")} == set(PAGES)  # the theme has some of its own
 

