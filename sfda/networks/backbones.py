@@ -225,14 +225,16 @@ def _load_torchvision(name, architecture, weights, folder):
         raise ValueError(f"{name}: {in_one_line(error)}") from error
     except OSError as error:
         raise _offline(name, weights.url, folder, error) from error
-    _fill_torchvision(name, architecture, network, state)
+    fill(name, network, _renamed_torchvision(architecture, state))
     return _with_preset(name, network, weights)
 
 
 def _own_torchvision(name, architecture, weights, path, folder):
     network = _untrained_torchvision(architecture)
     state, note = own_state(name, path, network)
-    return _with_preset(name, network, weights, _fill_torchvision(name, architecture, network, state), note)
+    layers = [key for key, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+    fill(name, network, fit_classifier(network, layers[-1], _renamed_torchvision(architecture, state)))
+    return _with_preset(name, network, weights, layers[-1], note)
 
 
 def _untrained_torchvision(architecture):
@@ -243,15 +245,13 @@ def _untrained_torchvision(architecture):
     return zoo.get_model(architecture, weights=None, **(options if architecture in _WITH_AUXILIARIES else {}))
 
 
-def _fill_torchvision(name, architecture, network, state):
-    """Load the weights; the name of the classifier."""
+def _renamed_torchvision(architecture, state):
+    """What a published file has of the network, in the names of today's classes."""
     if architecture in _WITH_AUXILIARIES:
         state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
     if architecture.startswith("densenet"):  # whose published files have names of an older class
         state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", k): v for k, v in state.items()}
-    layers = [key for key, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
-    fill(name, network, fit_classifier(network, layers[-1], state))
-    return layers[-1]
+    return state
 
 
 def _with_preset(name, network, weights, layer="", note=""):

@@ -121,13 +121,19 @@ SAMPLES = r"""
     }
     return grounds.get(box);
   };
+  const amongText = (link) => {
+    let block = link.parentElement;
+    while (getComputedStyle(block).display.startsWith("inline")) block = block.parentElement;
+    return [...block.querySelectorAll("a")].reduce((rest, a) => rest.replace(a.textContent, ""), block.textContent).trim() !== "";
+  };
   for (const element of document.querySelectorAll("[data-sample]")) delete element.dataset.sample;
   for (const element of document.body.querySelectorAll("*")) {
     if (![...element.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim())) continue;
     const { color, fontSize, fontWeight, textShadow, textDecorationLine } = getComputedStyle(element);
     const large = parseFloat(fontSize) >= (fontWeight >= 700 ? 18.66 : 24);
     const link = element.closest("a"), own = link && getComputedStyle(link);
-    const around = link ? [own.color, own.textDecorationLine, getComputedStyle(link.parentElement).color] : "";
+    const around = link ? [own.color, own.textDecorationLine, own.fontWeight, own.fontStyle, own.borderBottomStyle,
+                           getComputedStyle(link.parentElement).color, amongText(link)] : "";
     const kind = [element.tagName, color, large, textShadow, textDecorationLine, around, ground(element)].join("|");
     const seen = before.has(kind) ? 2 : kinds.get(kind) ?? 0;
     if (seen < 2 && element.checkVisibility({ visibilityProperty: true })) {
@@ -299,6 +305,7 @@ def test_faint_text_is_found_among_its_like(browser):
         <main><h1>h</h1><p>{}</p><p>{}</p><p>{}</p><p style="color: #000">fine</p><p style="font-size: 30px">large</p>
         <div class="dark"><p style="color: #000">fine</p><p>faint there</p></div>
         <h2 class="narrow" style="color: #000; font-size: 12px">on a telephone</h2>
+        <p style="color: #000"><a class="bare" href="#c">alone</a></p><p style="color: #000"><a class="bare" href="#d">alone, too</a></p>
         <p style="color: #000">a line of text with <a href="#a">a link</a> in it, and then <a class="bare" href="#b">a hidden one</a></p>
         <div style="opacity: 0.3"><p style="color: #000">through</p></div></main>"""
     seen, known = [], set()

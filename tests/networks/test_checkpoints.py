@@ -199,6 +199,7 @@ def of_moco(state):
     *((name, {"a": Evil()}, "could run code") for name in (
         MNASNET, SWAV, "transformer:pvt_tiny", "torchvision:resnet18=mine.pth", "timm:test_vit=mine.pth")),
     (MNASNET, lambda: state_of("mobilenet_v2"), f"{MNASNET}: "), (MOCO, b"half a file", "cannot be read: it is damag"),
+    (MNASNET, lambda: headless(state_of("mnasnet1_0")), f"{OTHER}.*; missing: classifier.1.weight, classifier.1.bias"),
     (MOCO, of_moco({"conv1.weight": torch.zeros(64, 3, 7, 7)}), f"moco-v1: {OTHER}"),
     (MOCO, lambda: of_moco(state_of("resnet101")), f"{OTHER}, of which there are 318; unknown: layer3.6.conv1.weight"),
     ("transformer:pvt_tiny", lambda: state_of("pvt_medium"), f"transformer:pvt_tiny: {OTHER}"),
