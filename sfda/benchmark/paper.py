@@ -152,10 +152,14 @@ def score(
                 continue
             backbone = backbones.load(GRID.networks[name], folder=weights)
             squares = squares or _Squares(found.everything, kept, workers)
+            of_classifier = [metric for metric in missing if RIVALS[metric].needs == "source probabilities"]
+            if not backbone.source_classes:
+                missing = [metric for metric in missing if metric not in of_classifier]
             start = time.perf_counter()
             seen = extract(
                 replace(backbone, name=name, transform=_Normalised(backbone)), squares, f"{found.fingerprint} {limit}",
                 cache=cache, device=device, batch=batch, workers=0 if squares.kept else workers,
+                logits=bool(of_classifier and backbone.source_classes),
             )  # fmt: skip
             seconds, (n, dimension) = time.perf_counter() - start, seen.features.shape
             if not seen.cached:
@@ -164,11 +168,7 @@ def score(
             rows = []
             x = torch.from_numpy(np.array(seen.features)).to(device)
             for metric in missing:
-                argument = x
-                if RIVALS[metric].needs == "source probabilities":
-                    argument = _source_probabilities(name, backbone.network, seen.layer, x)
-                    if argument is None:
-                        continue
+                argument = x if metric not in of_classifier else torch.from_numpy(seen.logits).double().softmax(1)
                 value, took = timed(RIVALS[metric], argument, seen.labels, name, task)
                 rows.append((metric, GROUPS[name], name, task, value, round(took, 3), n, dimension))
             if rows:
@@ -209,15 +209,6 @@ class _Normalised:
 
     def __str__(self):
         return f"bytes / 255, less {self.mean}, over {self.std}"
-
-
-def _source_probabilities(name, network, layer, x):
-    """What the classifier says of its source classes, or None where it was never trained."""
-    head = network.get_submodule(layer)
-    if GROUPS[name] != "supervised" or not isinstance(head, torch.nn.Linear):
-        return None
-    with torch.inference_mode():
-        return head.to(x.device)(x.to(head.weight.dtype)).double().softmax(1)
 
 
 def _few(labels, limit):

@@ -30,6 +30,7 @@ from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifie
 LIBRARIES = ("torchvision", "timm")
 BUILDERS = [["torchvision", "models"], ["timm", "models"]]  # where they are defined
 _WITH_AUXILIARIES = ("googlenet", "inception_v3")  # classifiers for training
+_MORE_CLASSES = (19168, 115217)  # of networks of timm that were trained on more than ImageNet's
 POOLS = ("average", "channels-last average", "class token", "token mean")
 
 
@@ -46,14 +47,20 @@ class Backbone:
     transform : callable
         Turns one image of the data set into a tensor (3, H, W).
     layer : str, default ""
-        Name of the module whose input is taken as features. By default the last linear or convolutional layer that
-        runs: the classifier.
+        Name of the module whose input is taken as features. By default, of networks of timm, what
+        ``forward_head(forward_features(x), pre_logits=True)`` gives, and of others the input of the last linear or
+        convolutional layer that runs: the classifier.
     pool : {"average", "channels-last average", "class token", "token mean"}, default "average"
         What is done with an input that is no vector: mean over height and width of (B, D, H, W) or, channels last,
         of (B, H, W, D); the first token or the mean of all of (B, T, D). A map that the layer does not read in this
         order is refused.
     input_size : tuple of int, optional
         Height and width of the tensors that `transform` makes, where they are known.
+    own_size : tuple of int, optional
+        Height and width that the network's authors state for it, where they are known.
+    source_classes : int, optional
+        How many classes the network itself tells apart, by logits: what LEEP and NCE need. None where it has no
+        classifier.
     note : str, default ""
         Which of the weights in a file they are, where there was a choice.
 
@@ -81,6 +88,8 @@ class Backbone:
     layer: str = ""
     pool: str = "average"
     input_size: tuple[int, int] | None = None
+    own_size: tuple[int, int] | None = None
+    source_classes: int | None = None
     note: str = ""
 
     def __post_init__(self):
@@ -88,6 +97,12 @@ class Backbone:
             raise ValueError(f"pool: expected one of {', '.join(POOLS)}, got {self.pool!r}")
         if self.layer and self.layer not in dict(self.network.named_modules()):
             raise ValueError(f"layer: {self.name} has no module {self.layer!r}")
+
+    @property
+    def has_pre_logits(self):
+        """Whether its features are what timm says they are, rather than the input of a layer."""
+        of_timm = any(c.__module__.startswith("timm.") for c in type(self.network).__mro__)
+        return not self.layer and self.pool == "average" and of_timm and hasattr(self.network, "forward_head")
 
     @property
     def parameters(self):
@@ -98,7 +113,7 @@ class Backbone:
 # --- by name ----------------------------------------------------------------------
 
 
-def load(name, *, folder=None):
+def load(name, *, folder=None, side=None):
     """A network by name, ready for :func:`sfda.networks.extract.extract`.
 
     Parameters
@@ -114,18 +129,21 @@ def load(name, *, folder=None):
         their files are published under (``resnet50-0676ba61.pth``); those of ``SELF_SUPERVISED`` and
         ``TRANSFORMERS`` also as ``NAME.pth``, a state dict in the names of torchvision or timm. They are looked for
         there first, and downloaded to there; by default to torch.hub's folder.
+    side : int, optional
+        Height and width of the images in pixels, in the place of the network's own; they are cropped from as much of
+        the picture. Position embeddings are interpolated, by timm or torchvision.
 
     Returns
     -------
     Backbone
         With the library's own preprocessing, or that of the authors' evaluation: short side 256 pixels, the central
-        224 x 224, ImageNet's mean and standard deviation. Of a network of a library the input of its last linear
-        layer is taken, which is pooled already.
+        224 x 224, ImageNet's mean and standard deviation.
 
     Raises
     ------
     ValueError
-        No such network, weights that do not fit it, or a download of another checksum than its authors state.
+        No such network, weights that do not fit it, images of a size that it cannot take, or a download of another
+        checksum than its authors state.
     FileNotFoundError
         A local file is missing, or a file can neither be found nor downloaded.
 
@@ -142,7 +160,9 @@ def load(name, *, folder=None):
     number of classes, or be missing. GoogLeNet and Inception v3 turn their inputs into the range that
     torchvision's own weights want.
     """
-    return _found(name)(None if folder is None else Path(folder))
+    if side is not None and not 1 <= side < 2**14:
+        raise ValueError(f"side: expected a number of pixels from 1, got {side}")
+    return _found(name)(None if folder is None else Path(folder), side)
 
 
 def check(name):
@@ -188,7 +208,7 @@ def names_in(path):
 
 
 def _found(name):
-    """The function of the folder that loads the network; what is wrong with the name is said here."""
+    """The function of folder and side that loads the network; what is wrong with the name is said here."""
     kind, _, rest = name.partition(":")
     if kind in _KINDS:
         return _KINDS[kind](name, rest)
@@ -214,8 +234,7 @@ def _torchvision(name, rest):
     return partial(_load_torchvision, name, architecture, found)
 
 
-def _load_torchvision(name, architecture, weights, folder):
-    network = _untrained_torchvision(architecture)
+def _load_torchvision(name, architecture, weights, folder, side):
     try:
         with _weights_only():
             state = weights.get_state_dict(progress=False, check_hash=True, model_dir=folder)
@@ -225,28 +244,51 @@ def _load_torchvision(name, architecture, weights, folder):
         raise ValueError(f"{name}: {in_one_line(error)}") from error
     except OSError as error:
         raise _offline(name, weights.url, folder, error) from error
-    fill(name, network, _renamed_torchvision(architecture, state))
-    return _with_preset(name, network, weights)
+    network = _untrained_torchvision(architecture, side)
+    fill(name, network, _renamed_torchvision(architecture, state, network))
+    return _with_preset(name, network, weights, side, source_classes=len(weights.meta["categories"]))
 
 
-def _own_torchvision(name, architecture, weights, path, folder):
-    network = _untrained_torchvision(architecture)
+def _own_torchvision(name, architecture, weights, path, folder, side):
+    network = _untrained_torchvision(architecture, side)
     state, note = own_state(name, path, network)
-    layers = [key for key, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
-    fill(name, network, fit_classifier(network, layers[-1], _renamed_torchvision(architecture, state)))
-    return _with_preset(name, network, weights, layers[-1], note)
+    layer = _layers(network)[-1]
+    fill(name, network, fit_classifier(network, layer, _renamed_torchvision(architecture, state, network)))
+    head = network.get_submodule(layer)
+    classes = None if isinstance(head, nn.Identity) else len(head.weight)
+    return _with_preset(name, network, weights, side, layer=layer, source_classes=classes, note=note)
 
 
-def _untrained_torchvision(architecture):
+def _layers(network):
+    """Names of the layers that a classifier may be, in the order of their definition."""
+    return [key for key, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+
+
+def _source_classes(network):
+    """How many numbers the classifier gives, the first of several; None where it was removed."""
+    names = _classifiers(network) if hasattr(network, "pretrained_cfg") else _layers(network)[-1:]
+    weight = getattr(network.get_submodule(names[0]), "weight", None) if names else None
+    return None if weight is None else len(weight)
+
+
+def _untrained_torchvision(architecture, side):
     from torchvision import models as zoo
 
     # As the library builds them for its own weights, but for what only training needs.
     options = {"transform_input": True, "aux_logits": False, "init_weights": False}
-    return zoo.get_model(architecture, weights=None, **(options if architecture in _WITH_AUXILIARIES else {}))
+    options = options if architecture in _WITH_AUXILIARIES else {}
+    if side and architecture.startswith("vit_"):
+        options = {"image_size": side}
+    with _as_value_error(architecture):
+        return zoo.get_model(architecture, weights=None, **options)
 
 
-def _renamed_torchvision(architecture, state):
-    """What a published file has of the network, in the names of today's classes."""
+def _renamed_torchvision(architecture, state, network):
+    """What a published file has of the network, in the names of today's classes and for its size of images."""
+    from torchvision.models.vision_transformer import interpolate_embeddings
+
+    if architecture.startswith("vit_") and "encoder.pos_embedding" in state:
+        state = interpolate_embeddings(network.image_size, network.patch_size, state)
     if architecture in _WITH_AUXILIARIES:
         state = {key: value for key, value in state.items() if not key.lower().startswith("aux")}
     if architecture.startswith("densenet"):  # whose published files have names of an older class
@@ -254,10 +296,22 @@ def _renamed_torchvision(architecture, state):
     return state
 
 
-def _with_preset(name, network, weights, layer="", note=""):
+def _with_preset(name, network, weights, side, **facts):
     transform = weights.transforms()
-    size = getattr(transform, "crop_size", None)
-    return Backbone(name, network.eval(), transform, layer, input_size=size and (size[0], size[-1]), note=note)
+    own = transform.crop_size[0]
+    if side:
+        transform = weights.transforms(crop_size=side, resize_size=round(transform.resize_size[0] * side / own))
+    size = transform.crop_size[0]
+    return Backbone(name, network.eval(), transform, input_size=(size, size), own_size=(own, own), **facts)
+
+
+@contextlib.contextmanager
+def _as_value_error(name):
+    """What libraries say of a size of images that a network cannot take, by assertions among others."""
+    try:
+        yield
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{name}: it cannot take images of this size ({in_one_line(error)})") from error
 
 
 @contextlib.contextmanager
@@ -288,7 +342,7 @@ def _timm(name, rest):
     return partial(_own_timm, name, rest, existing_file(path)) if own else partial(_load_timm, name, rest)
 
 
-def _load_timm(name, rest, folder):
+def _load_timm(name, rest, folder, side):
     import timm
 
     file = (folder or Path()) / f"{rest}.safetensors"
@@ -299,27 +353,41 @@ def _load_timm(name, rest, folder):
         raise ValueError(f"{name}: {in_one_line(error)}") from error
     except OSError as error:
         raise _offline(name, file.name, folder or "a folder", error) from error
-    return _with_config(name, network)
+    # A head that gives embeddings, of training with captions, tells no classes apart.
+    labelled = timm.data.infer_imagenet_subset(network.pretrained_cfg) or network.num_classes in _MORE_CLASSES
+    return _with_config(name, network, side, source_classes=network.num_classes if labelled else None)
 
 
-def _own_timm(name, rest, path, folder):
+def _own_timm(name, rest, path, folder, side):
     network = timm_network(rest)
     state, note = own_state(name, path, network)
     for classifier in _classifiers(network):
         state = fit_classifier(network, classifier, state)
     fill(name, network, state)
-    return _with_config(name, network, note)
+    return _with_config(name, network, side, source_classes=_source_classes(network), note=note)
 
 
-def _with_config(name, network, note=""):
+def _with_config(name, network, side, **facts):
     import timm
 
     config = timm.data.resolve_model_data_config(network)
+    own = tuple(config["input_size"][1:])
+    if side:
+        config["input_size"] = (3, side, side)
+        _resize(name, network, side)
     transform = timm.data.create_transform(**config, is_training=False)
-    # Without a classifier the last linear layer is one of the encoder's.
-    removed = [key for key in _classifiers(network) if isinstance(network.get_submodule(key), nn.Identity)]
-    size = tuple(config["input_size"][1:])
-    return Backbone(name, network.eval(), transform, removed[0] if removed else "", input_size=size, note=note)
+    return Backbone(
+        name, network.eval(), transform, input_size=tuple(config["input_size"][1:]), own_size=own, **facts,
+    )  # fmt: skip
+
+
+def _resize(name, network, side):
+    """Make a network take images of this size, where it takes one size only."""
+    with _as_value_error(name):
+        if hasattr(network, "set_input_size"):
+            network.set_input_size(img_size=(side, side))
+        elif getattr(network, "pretrained_cfg", {}).get("fixed_input_size"):
+            raise ValueError("its own is fixed")
 
 
 def _classifiers(network):
@@ -335,7 +403,7 @@ def _published(zoo, name, rest):
     return partial(_load_published, name, rest, zoo[rest])
 
 
-def _load_published(name, rest, entry, folder):
+def _load_published(name, rest, entry, folder, side):
     folder = folder or Path(torch.hub.get_dir()) / "checkpoints"
     network, converted = entry.build(), folder / f"{rest}.pth"
     if converted.exists():
@@ -352,8 +420,16 @@ def _load_published(name, rest, entry, folder):
     # What is not the encoder's: projections, prototypes, classifiers.
     own = {key.partition(".")[0] for key in network.state_dict()}
     fill(name, network, {key: value for key, value in state.items() if key.partition(".")[0] in own})
-    transform = _transform(256, 224, entry.interpolation, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    return Backbone(name, network.eval(), transform, entry.layer, entry.pool, (224, 224))
+    if side:
+        _resize(name, network, side)
+    size = side or 224
+    transform = _transform(
+        round(256 / 224 * size), size, entry.interpolation, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    )
+    return Backbone(
+        name, network.eval(), transform, entry.layer, entry.pool, (size, size), (224, 224),
+        source_classes=None if entry.layer == "fc" else _source_classes(network),  # "fc" is removed
+    )  # fmt: skip
 
 
 def _renamed(name, network, state):
@@ -394,21 +470,32 @@ def _offline(name, url, folder, error):
 
 
 def _pocket(name, rest):
-    layer, size = pocket.find(rest).head, (pocket.SIZE, pocket.SIZE)
+    entry = pocket.find(rest)
 
-    def found(folder):
+    def found(folder, side):
         own = folder is not None and (folder / f"{rest}.safetensors").exists()
         network = pocket.pretrained(rest, folder=folder if own else None)
-        return Backbone(name, network, _small, layer, input_size=size)
+        if side:
+            _resize(name, network, side)
+        classes = pocket.SOURCE_CLASSES if entry.objective == "supervised" else None
+        small, size = _Small(side or pocket.SIZE), side or pocket.SIZE
+        return Backbone(
+            name, network, small, entry.head, "average", (size, size), (pocket.SIZE, pocket.SIZE), classes
+        )
 
     return found
 
 
-def _small(image):
-    """Any image as the pocket zoo wants it: RGB, 32 x 32, normalised."""
-    from sfda.images.views import centre
+@dataclass(frozen=True)
+class _Small:
+    """Any image as the pocket zoo wants it: RGB, square, normalised."""
 
-    return normalise(centre(image, pocket.SIZE, "bilinear")[None])[0]
+    side: int
+
+    def __call__(self, image):
+        from sfda.images.views import centre
+
+        return normalise(centre(image, self.side, "bilinear")[None])[0]
 
 
 _KINDS = {
@@ -442,12 +529,13 @@ def _manifest(path, name):
     return partial(_load_entry, name, path, entries[name])
 
 
-def _load_entry(name, path, entry, folder):
+def _load_entry(name, path, entry, folder, side):
     weights = path.parent / entry["file"]
     if weights.suffix != ".safetensors":
         raise ValueError(f"{weights}: pickles can run code; convert it to safetensors")
     try:
-        builder, size = entry["builder"], entry["input_size"][1:]
+        builder, own = entry["builder"], tuple(entry["input_size"][1:])
+        size = (side, side) if side else own
         module, _, function = builder["callable"].rpartition(".")
         if module.partition(".")[0] not in LIBRARIES:
             raise ValueError(f"{builder['callable']} is refused, only {' and '.join(LIBRARIES)} are called")
@@ -464,7 +552,10 @@ def _load_entry(name, path, entry, folder):
     except (LookupError, AttributeError, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {name} cannot be built ({in_one_line(error)})") from error
     fill(name, network, read_state(name, existing_file(weights)))
-    return Backbone(name, network.eval(), transform, input_size=tuple(size))
+    if side:
+        _resize(name, network, side)
+    classes = _source_classes(network)
+    return Backbone(name, network.eval(), transform, input_size=size, own_size=own, source_classes=classes)
 
 
 def _transform(side, size, interpolation, mean, std):

@@ -39,8 +39,7 @@ class Encoder(nn.Module):
 
     def forward(self, x):
         with Hook(self.backbone) as hook:
-            self.network(x * self.factor + self.offset)
-            return hook.taken()
+            return hook(x * self.factor + self.offset)[0]
 
     def classifier(self):
         """The same network with its head: images to logits (B, Z) of its source classes."""

@@ -5,12 +5,15 @@ layer, preprocessing, precision and libraries. It is written beside its place an
 only when its checksum is right: what was interrupted or damaged is made again.
 """
 
+import contextlib
 import hashlib
+import inspect
 import json
 import mmap
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +26,10 @@ from torch.utils.data import DataLoader, Dataset
 from sfda.networks.device import memory_errors, resolve_device, versions
 
 MAPPED = 2**28  # bytes from which on features are left on the disk and mapped into memory
+BATCH = 64  # images that are read at a time, and the most that go through a network at a time, unless one says so
+#: The sizes that the first images of a data set are put through a network in, on a CPU; the first to warm up.
+TRIALS = (4, 4, 8, 16, 32)
+ARRAYS = ("features", "labels", "logits")  # of a cache entry
 
 
 class UnreadableImages(ValueError):
@@ -33,8 +40,9 @@ class Features(NamedTuple):
     """What a network says of a data set.
 
     ``features`` is (N, D), mapped from the cache's file where it is large; ``labels`` (N,) int64; ``skipped`` the
-    positions of unreadable images, which have no row; ``layer`` the module whose input was taken; ``cached``
-    whether nothing had to be computed.
+    positions of unreadable images, which have no row; ``layer`` the module whose input was taken, or "pre-logits";
+    ``cached`` whether nothing had to be computed; ``logits`` (N, Z), where they were asked for, what the network's own
+    classifier says of its Z source classes.
     """
 
     features: np.ndarray
@@ -42,11 +50,12 @@ class Features(NamedTuple):
     skipped: list
     layer: str
     cached: bool
+    logits: np.ndarray | None = None
 
 
 def extract(
-    backbone, dataset, fingerprint, *, cache=None, dtype="float32", device="auto", batch=64, workers=0,
-    skip_unreadable=False, progress=None,
+    backbone, dataset, fingerprint, *, cache=None, dtype="float32", device="auto", batch="auto", workers=0,
+    skip_unreadable=False, logits=False, progress=None,
 ):  # fmt: skip
     """Features of all images of a data set, computed once.
 
@@ -64,12 +73,15 @@ def extract(
         As what they are stored. The forward pass runs in float32 on the CPU, in mixed precision on CUDA.
     device : str, default "auto"
         "auto" is "cuda" where there is one.
-    batch : int, default 64
-        Halved, as often as it takes, where the device's memory does not suffice.
+    batch : int or "auto", default "auto"
+        Images that go through the network at a time; halved, as often as it takes, where the device's memory does not
+        suffice. "auto": on a CPU that of 4, 8, 16 and 32 with which the first 64 images went fastest, elsewhere 64.
     workers : int, default 0
         Processes that read images.
     skip_unreadable : bool, default False
         Leave images out that cannot be read, instead of raising.
+    logits : bool, default False
+        Keep also what the network's own classifier says, of the same pass.
     progress : callable, optional
         Called with the number of images done and of all, after every batch.
 
@@ -82,8 +94,8 @@ def extract(
     UnreadableImages
         A ValueError: an image cannot be read (the message says how many and which first), or none can.
     ValueError
-        The layer was not reached or its input cannot be pooled; features that are not finite; an empty data set, or
-        no such dtype.
+        The layer was not reached or its input cannot be pooled; features that are not finite; an empty data set, no
+        such dtype, or logits of a network without source classes.
     MemoryError
         The device's memory does not suffice for one image.
     RuntimeError
@@ -93,14 +105,20 @@ def extract(
         raise ValueError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
     if not len(dataset):
         raise ValueError("dataset: expected at least one image, found none")
+    if logits and not backbone.source_classes:
+        raise ValueError(f"{backbone.name}: it has no classifier of source classes (Backbone's source_classes)")
     device = resolve_device(device)
     entry = None
     if cache is not None:
         entry = Path(cache) / _key(backbone, fingerprint, dtype, skip_unreadable, device)
-        if (found := _read(entry)) is not None:
-            return found
+        more = entry.with_name(entry.name + "-logits")
+        for place in (more,) if logits else (entry, more):
+            if (found := _read(place)) is not None:
+                return found
+        entry = more if logits else entry
+    pieces = _Pieces(batch, torch.device(device))
     with memory_errors():
-        result = _compute(backbone, dataset, dtype, torch.device(device), batch, workers, skip_unreadable, progress)
+        result = _compute(backbone, dataset, dtype, pieces, workers, skip_unreadable, logits, progress)
     if entry is None:
         return result
     _write(entry, result)
@@ -135,20 +153,20 @@ def _collate(items):
     return x, torch.tensor([label for *_, label in readable], dtype=torch.int64), failed
 
 
-def _compute(backbone, dataset, dtype, device, batch, workers, skip_unreadable, progress):
-    loader = DataLoader(_Readable(dataset, backbone.transform), batch, num_workers=workers, collate_fn=_collate)
+def _compute(backbone, dataset, dtype, pieces, workers, skip_unreadable, logits, progress):
+    loader = DataLoader(_Readable(dataset, backbone.transform), pieces.size, num_workers=workers, collate_fn=_collate)
     rows, labels, failed, done, layer = [], [], [], 0, ""
-    backbone.network.eval().to(device)
+    backbone.network.eval().to(pieces.device)
     with Hook(backbone) as hook, torch.inference_mode():
         for x, y, unreadable in _batches(loader):
             failed += unreadable
             # After a failure the others are only looked at, so that all can be named at once.
             if x is not None and (skip_unreadable or not failed):
-                z, batch = _in_pieces(backbone.network, hook, x, device, batch)
-                if not bool(torch.isfinite(z).all()):
+                z = pieces.through(hook, x, logits)
+                if not all(bool(torch.isfinite(part).all()) for part in z):
                     raise ValueError(f"{backbone.name}: its features are not finite")
                 with np.errstate(over="ignore"):
-                    rows.append(z.cpu().numpy().astype(dtype))
+                    rows.append([part.cpu().numpy().astype(dtype) for part in z])
                 labels.append(y.numpy())
                 layer = hook.name
             done += (0 if x is None else len(x)) + len(unreadable)
@@ -160,10 +178,10 @@ def _compute(backbone, dataset, dtype, device, batch, workers, skip_unreadable, 
         raise UnreadableImages(f"images: {which}; mend or remove them, or skip them")
     if not rows:
         raise UnreadableImages(f"images: none of {len(dataset)} can be read")
-    features = np.concatenate(rows)
-    if not np.isfinite(features).all():
+    features, *of_head = (np.concatenate(parts) for parts in zip(*rows))
+    if not all(np.isfinite(array).all() for array in (features, *of_head)):
         raise ValueError(f"{backbone.name}: its features exceed float16; use dtype='float32'")
-    return Features(features, np.concatenate(labels), [i for i, _ in failed], layer, False)
+    return Features(features, np.concatenate(labels), [i for i, _ in failed], layer, False, *of_head)
 
 
 def _batches(loader):
@@ -176,40 +194,82 @@ def _batches(loader):
         raise RuntimeError(f"the processes that read images have ended: {remedy}") from error
 
 
-def _in_pieces(network, hook, x, device, batch):
-    """Features of one batch, in pieces that fit the memory, and their size."""
-    while True:
-        try:
-            with memory_errors():
-                parts = []
-                for piece in x.split(batch):
-                    with torch.autocast(device.type, enabled=device.type == "cuda"):
-                        network(piece.to(device, non_blocking=True))
-                    parts.append(hook.taken().float())
-                return torch.cat(parts), batch
-        except MemoryError:
-            if batch == 1:
-                raise
-            batch //= 2
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
+class _Pieces:
+    """How many images go through a network at a time.
+
+    On a CPU this is measured: a batch whose maps do not fit its caches, or are given back to the system after each
+    layer, can be several times slower than a smaller one.
+    """
+
+    def __init__(self, batch, device):
+        self.device, self.size = device, BATCH if batch == "auto" else batch
+        self.trials = list(TRIALS) if batch == "auto" and device.type == "cpu" else []
+        self.seconds = {}  # an image
+
+    def through(self, hook, x, logits):
+        """Features (and logits) of images, in pieces that fit the memory."""
+        while True:
+            try:
+                with memory_errors():
+                    parts, start = [], 0
+                    while start < len(x):
+                        begin, n = time.perf_counter(), self.trials[0] if self.trials else self.size
+                        parts.append(self._of(hook, x[start : start + n], logits))
+                        start += n
+                        if self.trials and start <= len(x):
+                            self._tried(self.trials.pop(0), time.perf_counter() - begin)
+                    return [torch.cat(each) for each in zip(*parts)]
+            except MemoryError:
+                if self.size == 1:
+                    raise
+                self.size, self.trials = self.size // 2, []
+                if self.device.type == "cuda":
+                    torch.cuda.empty_cache()
+
+    def _of(self, hook, x, logits):
+        with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+            features, output = hook(x.to(self.device, non_blocking=True))
+        if not logits:
+            return [features.float()]
+        backbone = hook.backbone
+        if getattr(output, "shape", None) != (len(x), backbone.source_classes):
+            found = getattr(output, "shape", type(output).__name__)
+            expected = f"logits of {backbone.source_classes} source classes for {len(x)} images"
+            raise ValueError(f"{backbone.name}: expected {expected}, got {found}")
+        return [features.float(), output.float()]
+
+    def _tried(self, n, seconds):
+        self.seconds[n] = seconds / n
+        if not self.trials:
+            self.size = min(self.seconds, key=self.seconds.get)
 
 
 class Hook:
-    """Takes the input of the layer while the network runs."""
+    """Runs a network and takes its features: its own pre-logits, or the input of a layer."""
 
     def __init__(self, backbone):
         self.backbone, self.handles = backbone, []
         self.inputs, self.name, self.module = None, "", None
 
     def __enter__(self):
-        layer = self.backbone.layer
-        for name, module in self.backbone.network.named_modules():
+        network, layer = self.backbone.network, self.backbone.layer
+        if self.backbone.has_pre_logits:
+            self.name, body = "pre-logits", network.forward_features
+
+            def keep(*arguments, **options):
+                self.inputs = body(*arguments, **options)
+                return self.inputs
+
+            network.forward_features = keep  # hides the method, so that one pass gives both features and logits
+            return self
+        for name, module in network.named_modules():
             if name == layer if layer else isinstance(module, (nn.Linear, nn.Conv2d)):
                 self.handles.append(module.register_forward_pre_hook(self._keeper(name)))
         return self
 
     def __exit__(self, *_):
+        if self.backbone.has_pre_logits:
+            del self.backbone.network.forward_features
         for handle in self.handles:
             handle.remove()
 
@@ -220,16 +280,31 @@ class Hook:
 
         return keep
 
-    def taken(self):
-        """Features (B, D) of the batch that has just run."""
-        name, x, self.inputs = self.name, self.inputs, None
+    def __call__(self, x):
+        """Features (B, D) of a batch, and what the network gives for it."""
+        output = self.backbone.network(x)
+        x, self.inputs = self.inputs, None
         if x is None:
             raise ValueError(f"{self.backbone.name}: {self.backbone.layer or 'no linear layer'} did not run")
+        if self.module is None:
+            return pre_logits(self.backbone.network, x), output
         pooled = _pooled(x, self.backbone.pool, self.module)
         if pooled is None:
             why = f"which pool={self.backbone.pool!r} does not turn into vectors"
-            raise ValueError(f"{self.backbone.name}: the input of {name} has shape {tuple(x.shape)}, {why}")
-        return pooled
+            raise ValueError(f"{self.backbone.name}: the input of {self.name} has shape {tuple(x.shape)}, {why}")
+        return pooled, output
+
+
+def pre_logits(network, x):
+    """What a network of timm itself takes for its features (B, D), from what its ``forward_features`` gives.
+
+    Of encoders that are made for other tasks, and have none, the mean over all positions.
+    """
+    if "pre_logits" in inspect.signature(network.forward_head).parameters:
+        with contextlib.suppress(NotImplementedError):
+            return network.forward_head(x, pre_logits=True)
+    channels = 1 if x.shape[1] == network.num_features else -1
+    return x.movedim(channels, -1).flatten(1, -2).mean(1)
 
 
 def _pooled(x, pool, layer):
@@ -277,9 +352,9 @@ def checksum(network):
 
 def _key(backbone, fingerprint, dtype, skip_unreadable, device):
     facts = {
-        "weights": checksum(backbone.network), "images": fingerprint, "layer": backbone.layer,
-        "pool": backbone.pool, "transform": _described(backbone.transform), "dtype": dtype,
-        "skip": skip_unreadable, "device": str(device).split(":")[0],
+        "weights": checksum(backbone.network), "images": fingerprint, "dtype": dtype, "skip": skip_unreadable,
+        "layer": "pre-logits" if backbone.has_pre_logits else backbone.layer, "pool": backbone.pool,
+        "transform": _described(backbone.transform), "device": str(device).split(":")[0],
     } | versions("torch", "torchvision", "timm")  # fmt: skip
     text = json.dumps(facts, sort_keys=True)
     name = "".join(c if c.isalnum() or c in "-_." else "_" for c in backbone.name)[:60]
@@ -304,7 +379,9 @@ def _write(entry, result):
     part = Path(tempfile.mkdtemp(prefix=f".{entry.name}.", dir=entry.parent))
     try:
         facts = {"entry": entry.name, "skipped": result.skipped, "layer": result.layer}
-        for name, array in (("features", result.features), ("labels", result.labels)):
+        for name in ARRAYS:
+            if (array := getattr(result, name)) is None:
+                continue
             with open(part / f"{name}.npy", "wb") as file:
                 np.save(file, array, allow_pickle=False)
                 file.flush()
@@ -331,14 +408,14 @@ def _read(entry):
         facts = json.loads((entry / "facts.json").read_text(encoding="utf-8"))
         if facts.get("entry", entry.name) != entry.name:
             return None  # moved here from another place
-        arrays = []
-        for name in ("features", "labels"):
+        arrays = {}
+        for name in ARRAYS if "logits" in facts else ARRAYS[:2]:
             path = entry / f"{name}.npy"
             if _crc(path) != facts[name]:
                 return None
             mode = "r" if path.stat().st_size >= MAPPED else None
-            arrays.append(np.load(path, mmap_mode=mode, allow_pickle=False))
-        return Features(*arrays, facts["skipped"], facts["layer"], True)
+            arrays[name] = np.load(path, mmap_mode=mode, allow_pickle=False)
+        return Features(**arrays, skipped=facts["skipped"], layer=facts["layer"], cached=True)
     except Exception:  # damaged bytes make their readers stumble in any way
         return None
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from unittest.mock import Mock
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_tokens_and_maps(layer, shape, pool, reduce):
         np.testing.assert_allclose(found.features, reduce(net.put(expected(upto=0))), rtol=1e-5)
     else:
         with pytest.raises(ValueError, match=re.escape(f"input of head has shape {(10, *shape)}, which pool='{pool}'")):
-            extract(backbone(net, "head", pool), TEN, "x")
+            extract(backbone(net, "head", pool), TEN, "x", batch=10)
 
 
 @pytest.mark.parametrize(("call", "message"), [
@@ -90,6 +91,8 @@ def test_tokens_and_maps(layer, shape, pool, reduce):
     (lambda: extract(backbone(nn.Flatten()), TEN, "x"), "no linear layer did not run"),
     (lambda: extract(backbone(), TEN, "x", dtype="int8"), "dtype: expected .*'int8'"),
     (lambda: extract(backbone(), Squares(0), "x"), "dataset: expected at least one"),
+    (lambda: extract(backbone(), TEN, "x", logits=True), "small: it has no classifier of source classes"),
+    (lambda: extract(replace(backbone(), source_classes=5), TEN, "x", logits=True), "logits of 5 .* got .*4, 4"),
     (lambda: extract(backbone(network(weight=float("inf"))), TEN, "x"), "small: its features are not finite"),
     (lambda: extract(backbone(network(bias=1e6)), TEN, "x", dtype="float16"), "exceed float16"),
 ])
@@ -249,3 +252,42 @@ def test_the_checksum_is_that_of_all_weights_not_of_their_order_in_memory():
         tensor[(-1,) * tensor.ndim] += 1
         assert checksum(net) != before
     assert checksum(network()) == checksum(network()) not in (checksum(network(1)), checksum(network().bfloat16()))
+
+
+# --- how many images at a time ----------------------------------------------------
+
+
+@pytest.mark.parametrize(("device", "fastest"), [("cpu", 4), ("cpu", 16), ("cpu", 32), ("cuda", None)])
+def test_on_a_cpu_the_first_images_decide_the_batch(device, fastest, monkeypatch):
+    """Every image goes through the network once; the clock is ours."""
+    sizes, now, net = [], [0.0], network()
+
+    def forward(x):
+        sizes.append(len(x))
+        now[0] += len(x) * (1 if len(x) == fastest else 2)
+        return nn.Sequential.forward(net, x)
+
+    monkeypatch.setattr(net, "forward", forward)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    pieces = module._Pieces("auto", torch.device("cpu"))
+    if device == "cuda":
+        pieces = module._Pieces("auto", Mock(type="cuda"))
+        assert (pieces.size, pieces.trials) == (64, [])
+        return
+    x = torch.rand(150, 3, 8, 8)
+    with module.Hook(backbone(net)) as hook, torch.inference_mode():
+        found = torch.cat([pieces.through(hook, part, False)[0] for part in x.split(64)])
+        torch.testing.assert_close(found, net[:4](x))
+    assert sizes[:5] == [4, 4, 8, 16, 32] and set(sizes[5:-1]) == {fastest} and sum(sizes) == 150
+
+
+def test_logits_are_kept_beside_the_features_of_one_pass(tmp_path):
+    images, net = Squares(10, 8), replace(backbone(), source_classes=4)
+    for cached in (False, True):
+        found = extract(net, images, "x", cache=tmp_path, logits=True)
+        assert found.cached == cached and images.read == 10
+        np.testing.assert_allclose(found.logits, expected(upto=5), rtol=1e-5, atol=1e-6)
+    # What has them serves those who do not ask; features alone do not serve those who do.
+    assert extract(net, images, "x", cache=tmp_path).cached
+    extract(net, images, "y", cache=tmp_path)
+    assert not extract(net, images, "y", cache=tmp_path, logits=True).cached and images.read == 30
