@@ -19,7 +19,8 @@ examples:
   python -m sfda rank photographs --zoo supervised
   python -m sfda rank photographs --models timm:resnet50.a1_in1k torchvision:densenet121 \\
       --per-class 50 --figure ranking.png --json ranking.json
-  python -m sfda rank pets --download --models weights/manifest.json --metric LogME
+  python -m sfda rank pets --download --models weights/manifest.json --side 160 \\
+      --metric "left-out probability" --metric LEEP
 
 how to read the table:
   score            larger is better; comparable on the same images only
@@ -27,6 +28,8 @@ how to read the table:
   tied with first  yes: on these images the difference to the first may be chance
   saturated        yes: the score is at its maximum and cannot tell networks apart
                    (the column is left out where all are "no")
+  pixels           height of the images, and of the network's own where it differs
+                   (said above the table where it is the same for all)
   features         numbers a network makes of an image; parameters: its size
   forward          seconds of the forward pass, or "cached"; scoring: of the score
                    and its interval
@@ -72,8 +75,12 @@ def add_parser(commands):
     add("--weights", type=Path, metavar="FOLDER",
         help="where weights lie, or are downloaded to; default: torch.hub's folder")
     add = parser.add_argument_group("score").add_argument
-    add("--metric", default="left-out probability", metavar="NAME",
-        help="any of sfda.METRICS, such as SFDA or LogME (a wrong name lists them all); default: %(default)s")
+    add("--metric", action="append", metavar="NAME",
+        help="any of sfda.METRICS, such as SFDA or LogME, or LEEP, NCE, ETran or NCTI (a wrong name lists them all); "
+        "several times: the first decides the order; default: left-out probability")
+    add("--side", type=_whole(1), metavar="N",
+        help="images of N x N pixels, best those of the fine-tuning to come: the order may depend on it; default: "
+        "each network's own size")
     add("--part", choices=["train", "all"], default="train",
         help="train leaves the test part out; all takes it too, as the paper's public code does; default: train")
     add("--per-class", type=_whole(1), metavar="N", help="at most N images of each class, the same for all networks")
@@ -88,8 +95,9 @@ def add_parser(commands):
     add("--no-cache", action="store_true", help="keep no features")
     add("--half", action="store_true", help="keep features in 16 bits: half the disk")
     add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
-    add("--batch", type=_whole(1), default=64, metavar="N",
-        help="images at a time, fewer where memory does not suffice; default: 64")
+    add("--batch", type=_whole(1), metavar="N",
+        help="images at a time, fewer where memory does not suffice; default: on a CPU what is fastest for the first "
+        "images, else 64")
     add("--workers", type=_whole(0), metavar="N",
         help="processes that read images; default: none on the CPU, else up to 8")
     add = parser.add_argument_group("output, beside the table on the screen").add_argument
@@ -113,26 +121,28 @@ def _whole(least):
 def _rank(options):
     """Rank, print and write; the exit code."""
     from sfda.rank import run
-    from sfda.rivals.catalogue import find_metric
+    from sfda.rank.result import named_metrics
+    from sfda.rivals.catalogue import METRIC
 
     # What can be wrong without a look at images or networks is said before torch is there.
     _check_files(options)
     if not options.models and not options.zoo:
         raise ValueError("name some networks with --models, or a zoo with --zoo")
-    find_metric(options.metric)
+    metrics = named_metrics(options.metric or METRIC, ("features", "source probabilities", "zoo"))
 
     from sfda.images import official
     from sfda.networks import checkpoints
 
+    networks = [*options.models, *(checkpoints.ZOOS[options.zoo] if options.zoo else ())]
+    run.named_networks(networks)  # before a look at the images
     images = official.load_images(options.images, download=options.download)
     progress = _Progress()
     try:
         found = run.rank(
-            [*options.models, *(checkpoints.ZOOS[options.zoo] if options.zoo else ())], images,
-            metric=options.metric, part=options.part, per_class=options.per_class,
-            shuffle=options.shuffle, seed=options.seed, weights=options.weights,
+            networks, images, metric=metrics, part=options.part, per_class=options.per_class,
+            shuffle=options.shuffle, seed=options.seed, side=options.side, weights=options.weights,
             cache=None if options.no_cache else options.cache or FEATURES,
-            dtype="float16" if options.half else "float32", device=options.device, batch=options.batch,
+            dtype="float16" if options.half else "float32", device=options.device, batch=options.batch or "auto",
             workers="auto" if options.workers is None else options.workers,
             skip_unreadable=options.skip_unreadable, progress=progress,
         )  # fmt: skip
@@ -162,9 +172,13 @@ def _check_files(options):
 
 def _write(found, options):
     """The files that were asked for, each whole or not at all."""
+    import pandas as pd
+
     if options.csv:
+        tables = {found.metric: found.table} | found.others
+        whole = pd.concat(tables, names=["metric"]).reset_index(level=0) if found.others else found.table
         with replacing(options.csv) as part:
-            found.table.to_csv(part, index=False)
+            whole.to_csv(part, index=False)
     if options.json:
         text = json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         with replacing(options.json) as part:
@@ -184,11 +198,15 @@ def _draw(found, path, kind):
     import matplotlib.pyplot as plt
 
     from sfda import plots
+    from sfda.rank.report import finding
 
     plots.use_style()
-    fig, ax = plt.subplots(figsize=(8, 1.4 + 0.28 * len(found.table)))
-    label = f"{found.metric} with 95 % interval, {found.n} images of {len(found.classes)} classes"
-    plots.ranked(found.table, ax=ax, xlabel=label, title=textwrap.fill(found.finding, 64))
+    tables = {found.metric: found.table} | found.others
+    heights = [1.4 + 0.28 * len(table) for table in tables.values()]
+    fig, axes = plt.subplots(len(tables), figsize=(8, sum(heights)), height_ratios=heights, squeeze=False)
+    for ax, (metric, table) in zip(axes.flat, tables.items()):
+        label = f"{metric} with 95 % interval, {found.n} images of {len(found.classes)} classes"
+        plots.ranked(table, ax=ax, xlabel=label, title=textwrap.fill(finding(table), 64))
     fig.savefig(path, format=kind)
     plt.close(fig)
 

@@ -14,7 +14,7 @@ from sfda.metric.inputs import as_features, as_labels
 from sfda.metric.linalg import like
 from sfda.metric.scatter import LabelledFeatures
 from sfda.metric.score import SaturationWarning
-from sfda.rivals.catalogue import METRIC, METRICS, RIVALS, find_metric
+from sfda.rivals.catalogue import METRIC, RIVALS, find_metric
 
 GROUPS, FEW_GROUPS = 20, 10
 SLOW = ("NLEEP", "PARC 32 components as published", "linear probe")
@@ -63,13 +63,14 @@ class Scored(NamedTuple):
 
 
 class Judge:
-    """Scores features of the same samples by one metric; what is left out in turn is the same for all.
+    """Scores networks on the same samples by one metric; what is left out in turn is the same for all.
 
-    `labels` are places in `names`, the classes, of which some may not occur.
+    It is given what the metric needs, as :class:`sfda.rivals.catalogue.Metric` calls it. `labels` are places in
+    `names`, the classes, of which some may not occur.
     """
 
     def __init__(self, metric, labels, names, seed):
-        self.metric = metric
+        self.metric, self.needs = metric, RIVALS[metric].needs
         self.y, distinct = as_labels(labels, len(labels))
         self.counts = np.bincount(self.y)
         self.classes = {str(names[c]): n for c, n in zip(distinct, self.counts.tolist())}
@@ -85,9 +86,12 @@ class Judge:
         self.kept = [np.flatnonzero(group != g) for g in range(group.max() + 1)]
 
     def __call__(self, features):
-        """What features (N, D) score, as :class:`Scored`; ValueError where they are bad or the score is not finite."""
+        """What features (N, D), or probabilities (N, Z), score, as :class:`Scored`.
+
+        ValueError where they are bad or the score is not finite.
+        """
         start = time.perf_counter()
-        x, function = as_features(features), METRICS[self.metric]
+        x, function = as_features(features), RIVALS[self.metric]
         if len(x) != len(self.y):
             raise ValueError(f"features: expected {len(self.y)} rows, one a label, got {len(x)}")
         if self.metric in LEFT_OUT:
@@ -97,13 +101,28 @@ class Judge:
             warnings.simplefilter("ignore", SaturationWarning)  # the table says it
             score = float(function(x, self.y))
             replicates = np.array([function(x[like(kept, x)], self.y[kept]) for kept in self.kept])
+        return self._scored(score, replicates, x.shape[1], time.perf_counter() - start)
+
+    def together(self, features):
+        """What networks score that are compared with each other: from a mapping of features (N, D) one of scores."""
+        start, function = time.perf_counter(), RIVALS[self.metric]
+        xs = {name: as_features(x, name=f"features of {name}") for name, x in features.items()}
+        scores = function(xs, self.y)
+        replicates = [function({n: x[like(kept, x)] for n, x in xs.items()}, self.y[kept]) for kept in self.kept]
+        seconds = (time.perf_counter() - start) / len(xs)
+        return {
+            name: self._scored(float(scores[name]), np.array([r[name] for r in replicates]), x.shape[1], seconds)
+            for name, x in xs.items()
+        }
+
+    def _scored(self, score, replicates, width, seconds):
         if not (math.isfinite(score) and np.isfinite(replicates).all()):
             raise ValueError(f"features: their {self.metric} is not finite")
-        return Scored(score, replicates, x.shape[1], time.perf_counter() - start)
+        return Scored(score, replicates, width, seconds)
 
     def saturated(self, own):
         """Whether the score is at its maximum, or can be for any labels."""
-        full = RIVALS[self.metric].bounds[1] == 1 and own.score >= 1 - ROUNDING
+        full = RIVALS[self.metric].bounds[1] == 1 and self.needs != "zoo" and own.score >= 1 - ROUNDING
         return full or (self.metric in FITTED and len(self.y) <= own.features)
 
     def interval(self, own):

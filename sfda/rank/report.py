@@ -15,8 +15,11 @@ def report(found):
     about = found.about
     of = f"{about['images']}, " if about["images"] else ""
     which = f" ({about['part']})" if about["part"] else ""
+    pixels = _pixels(found.table).unique()
+    side, _, own = pixels[0].partition(" ")
+    at = f"at {side} pixels{own and ' ' + own}; " if len(pixels) == 1 and side else ""
     head = [f"{of}{found.n} images of {len(found.classes)} classes{which}",
-            f"by {found.metric}; larger is better", "", _table(found.table), ""]  # fmt: skip
+            f"{at}by {found.metric}; larger is better", "", _table(found.table), ""]  # fmt: skip
     lines = [f"{found.finding}."]
     if found.tied and not found.table["saturated"].iloc[0]:
         smallest = ""
@@ -34,9 +37,29 @@ def report(found):
             f"To average {_NUMBERS[size]}: {' + '.join(members)}. They give the true class of a left-out image "
             f"a probability of {with_:.3f} (geometric mean), {found.best} alone {alone:.3f}{better}."
         )
-    lines += ["", *(f"{note[0].upper()}{note[1:].rstrip('.')}." for note in found.notes)]
-    lines += [f"Not ranked: {name} ({reason})." for name, reason in found.failures.items()]
-    return "\n".join([*head, *(_wrapped(line) for line in lines)])
+    text = [*head, *map(_wrapped, lines)]
+    for metric, table in found.others.items():
+        text += ["", f"by {metric}; larger is better", "", _table(table, brief=True), ""]
+        text.append(_wrapped(f"{finding(table)}."))
+    notes = [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in found.notes]
+    notes += [f"Not ranked: {name} ({reason})." for name, reason in found.failures.items()]
+    return "\n".join([*text, "", *map(_wrapped, notes)])
+
+
+def finding(table):
+    """What a table of a :class:`sfda.rank.result.Ranking` says, in one sentence without a full stop."""
+    first, others, tied = table["network"].iloc[0], len(table) - 1, int(table["tied"].sum()) - 1
+    if not others:
+        return f"{first} alone was scored: nothing is ranked"
+    if table["saturated"].iloc[0]:
+        full = int(table["saturated"].sum())
+        return f"{full} of {others + 1} scores have saturated, and their order says nothing"
+    if not tied:
+        return f"{first} is first, and no other is within noise of it"
+    if tied < others:
+        return f"{first} is first, and {tied} of the {others} others {_are(tied)} within noise of it"
+    all_others = "the other" if others == 1 else f"all {others} others"
+    return f"{first} is first, but {all_others} {_are(others)} within noise of it"
 
 
 def _wrapped(line):
@@ -44,8 +67,15 @@ def _wrapped(line):
     return textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
-def _table(table):
-    """The table as text; columns of which nothing is known are left out."""
+def _pixels(table):
+    """The height of the images that each network saw, and that of its own, as text."""
+    differ = table["own_side"].notna() & (table["own_side"] != table["side"])
+    side = table["side"].astype(object).where(table["side"].notna(), "").astype(str)
+    return side + (" (own " + table["own_side"].astype(str) + ")").where(differ, "")
+
+
+def _table(table, *, brief=False):
+    """The table as text; columns of which nothing is known are left out, and when brief all but those of scores."""
     digits = max(0, 3 - math.floor(math.log10(max(table["score"].abs().max(), 1e-300))))
     names = table["network"].astype(str)
     width, words = max(len("network"), names.str.len().max()), {True: "yes", False: "no"}
@@ -56,18 +86,19 @@ def _table(table):
         "95 % interval": [f"{a:.{digits}f} to {b:.{digits}f}" for a, b in zip(table["low"], table["high"])],
         "tied with first": table["tied"].map(words).where(table.index > 0, ""),
         "saturated": table["saturated"].map(words) if table["saturated"].any() else "",
+        "pixels": _pixels(table) if _pixels(table).nunique() > 1 else "",
         "features": table["features"].astype(str),
         "parameters": ["" if pd.isna(p) else f"{p / 1e6:.2f} M" for p in table["parameters"]],
         "forward": ["cached" if c else "" if np.isnan(s) else f"{s:.1f} s"
                     for s, c in zip(table["forward_seconds"], table["cached"])],
         "scoring": table["scoring_seconds"].map("{:.1f} s".format),
     })  # fmt: skip
-    shown = shown.loc[:, (shown != "").any()]
+    shown = shown.iloc[:, : 6 if brief else None].loc[:, lambda kept: (kept != "").any()]
     others = {f" {name}": " " + shown[name] for name in shown.columns[1:]}  # two spaces between columns
     return pd.DataFrame({"rank": shown["rank"]} | others).to_string(index=False)
 
 
-def are(n):
+def _are(n):
     """The verb of so many."""
     return "is" if n == 1 else "are"
 

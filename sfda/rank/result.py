@@ -1,7 +1,7 @@
 """A ranking, and how it follows from features and labels."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from sfda.metric.ensemble import TooFewNetworks, select_ensemble
 from sfda.metric.inputs import as_features, as_labels
 from sfda.networks.device import versions
 from sfda.rank.jackknife import ROUNDING, Judge, half_width
-from sfda.rank.report import are, reason, report
+from sfda.rank.report import finding, reason, report
 from sfda.rivals.catalogue import METRIC, find_metric
 
 
@@ -30,9 +30,12 @@ class Ranking:
         ``behind_high``; ``tied``, whether that contains 0, True of the first itself; ``saturated``, whether the score
         is at its maximum of 1, or can be for any labels; ``features``, D; ``parameters``, missing where they are not
         known; ``forward_seconds``, missing for features that were given; ``cached``, whether they came from the
-        cache; ``scoring_seconds``, with the interval.
+        cache; ``scoring_seconds``, with the interval; ``side`` and ``own_side``, the height in pixels of the images
+        that it saw and of those that its authors state for it, missing where they are not known.
     metric : str
-        Key of ``sfda.METRICS``.
+        Key of ``sfda.rivals.catalogue.RIVALS``: the first of those asked for, which all but `others` goes by.
+    others : dict of str to pandas.DataFrame
+        The same table by each of the other metrics, of those networks that it could score.
     best : str
         The network with the largest score.
     cheapest : str
@@ -56,6 +59,7 @@ class Ranking:
 
     table: pd.DataFrame
     metric: str
+    others: dict[str, pd.DataFrame]
     best: str
     cheapest: str
     ensembles: dict[int, list[str]]
@@ -74,37 +78,39 @@ class Ranking:
     @property
     def finding(self) -> str:
         """The result in one sentence."""
-        others, tied = len(self.table) - 1, len(self.tied)
-        if not others:
-            return f"{self.best} alone was scored: nothing is ranked"
-        if self.table["saturated"].iloc[0]:
-            full = int(self.table["saturated"].sum())
-            return f"{full} of {others + 1} scores have saturated, and their order says nothing"
-        if not tied:
-            return f"{self.best} is first, and no other is within noise of it"
-        if tied < others:
-            return f"{self.best} is first, and {tied} of the {others} others {are(tied)} within noise of it"
-        all_others = "the other" if others == 1 else f"all {others} others"
-        return f"{self.best} is first, but {all_others} {are(others)} within noise of it"
+        return finding(self.table)
 
     def __str__(self) -> str:
         return report(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as JSON can hold it: numbers that are missing are None."""
-        rows = self.table.astype(object).where(self.table.notna(), None).to_dict("records")
         return {
             "metric": self.metric, "n": self.n, "classes": self.classes, "best": self.best,
             "cheapest": self.cheapest, "finding": self.finding,
-            "table": [{k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()} for row in rows],
+            "table": _rows(self.table), "others": {metric: _rows(table) for metric, table in self.others.items()},
             "ensembles": {str(size): members for size, members in self.ensembles.items()},
             "likelihoods": {str(size): value for size, value in self.likelihoods.items()},
             "notes": self.notes, "failures": self.failures, "about": self.about,
         }  # fmt: skip
 
 
+def _rows(table):
+    """A table as JSON can hold it."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{k: v.item() if isinstance(v, np.generic) else v for k, v in row.items()} for row in rows]
+
+
+def named_metrics(metric, needs):
+    """Keys of RIVALS, each once, from one name or several; ValueError as :func:`find_metric` raises it."""
+    found = [find_metric(each, needs=needs) for each in ([metric] if isinstance(metric, str) else metric)]
+    if not found:
+        raise ValueError("metric: expected at least one, got none")
+    return list(dict.fromkeys(found))
+
+
 def rank_features(
-    features_by_model: Mapping[str, ArrayLike], labels: ArrayLike, *, metric: str = METRIC,
+    features_by_model: Mapping[str, ArrayLike], labels: ArrayLike, *, metric: str | Sequence[str] = METRIC,
     parameters: Mapping[str, int] | None = None, seed: int = 0,
 ) -> Ranking:  # fmt: skip
     """Rank networks by features that exist already.
@@ -116,8 +122,9 @@ def rank_features(
         dtype; not modified.
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
-    metric : str, default "left-out probability"
-        Key of ``sfda.METRICS``, in any case of letters.
+    metric : str or sequence of str, default "left-out probability"
+        One that needs features only (``sfda.METRICS``), or one that compares networks (ETran, NCTI), in any case of
+        letters. The first of several decides the order.
     parameters : mapping of name to int, optional
         Sizes of the networks, to say which is the cheapest of those that are tied.
     seed : int, default 0
@@ -150,7 +157,8 @@ def rank_features(
     samples, and their errors go together. Each network is compared with the first by itself. The first has been
     picked as the largest, which favours it a little.
 
-    Adding networks, or another order of them, changes no score and no interval.
+    Adding networks, or another order of them, changes no score and no interval; but those of ETran and NCTI, which
+    compare networks.
 
     References
     ----------
@@ -167,7 +175,7 @@ def rank_features(
     >>> found.best, found.tied
     ('strong', [])
     """
-    metric = find_metric(metric)
+    metrics = named_metrics(metric, ("features", "zoo"))
     if not isinstance(features_by_model, Mapping):
         kind = type(features_by_model).__name__
         raise ValueError(f"features_by_model: expected a mapping from names to features, got {kind}")
@@ -179,50 +187,65 @@ def rank_features(
     first = next(iter(features_by_model))
     n = len(as_features(features_by_model[first], name=f"features_by_model[{first!r}]"))
     y, names = as_labels(labels, n)
-    judge, scored = Judge(metric, y, names, seed), {}
-    for name, features in features_by_model.items():
-        try:
-            scored[name] = judge(features)
-        except ValueError as error:
-            raise ValueError(f"features_by_model[{name!r}]: {error}") from error
-    sizes = {name: (parameters or {}).get(name) for name in features_by_model}
+    judges = [Judge(metric, y, names, seed) for metric in metrics]
+    scored = {metric: {} for metric in metrics}
+    for judge in judges:
+        if judge.needs == "zoo":
+            scored[judge.metric] = judge.together(features_by_model)
+            continue
+        for name, features in features_by_model.items():
+            try:
+                scored[judge.metric][name] = judge(features)
+            except ValueError as error:
+                raise ValueError(f"features_by_model[{name!r}]: {error}") from error
+    facts = {name: {"parameters": (parameters or {}).get(name)} for name in features_by_model}
     about = {"images": None, "part": None, "fingerprint": None, "seed": seed}
-    return made_of(judge, scored, features_by_model, sizes, {}, [], {}, about)
+    return made_of(judges, scored, features_by_model, facts, [], {}, about)
 
 
-def made_of(judge, scored, features, parameters, seconds, notes, failures, about):
-    """The :class:`Ranking` that follows from what `judge`, a ``jackknife.Judge``, has scored.
+def made_of(judges, scored, features, facts, notes, failures, about):
+    """The :class:`Ranking` that follows from what `judges`, a ``jackknife.Judge`` a metric, have scored.
 
-    All but `about` go by network: `scored` has at least one ``jackknife.Scored``; `features` (N, D),
-    for the ensembles; `parameters` are numbers or None; `seconds` of the forward pass, and whether it was spared by
-    the cache, without entries of features that were given; `failures` say why a network could not be ranked.
+    `scored` is a dict by metric of dicts by network, of the first metric with at least one ``jackknife.Scored``.
+    `features` (N, D), for the ensembles, go by network, as do `facts`: dicts of columns of the table, without those
+    that are not known. `failures` say why a network could not be ranked.
     """
+    judge, *_ = judges
+    table, *others = (_table(each, scored[each.metric], facts) for each in judges if scored[each.metric])
+    order = list(table["network"])
+    sized = table[table["tied"] & table["parameters"].notna()]
+    cheapest = sized.loc[sized["parameters"].idxmin(), "network"] if len(sized) else order[0]
+    # In the order of the table, so that equal criteria do not depend on that of the arguments.
+    ensembles, likelihoods, why_not = _ensembles({name: features[name] for name in order}, judge)
+    compared = [each.metric for each in judges if each.needs == "zoo"]
+    if compared:
+        notes = [*notes, f"{' and '.join(compared)} compared these networks: among others their scores would be others"]
+    notes = [judge.words, *notes, *_warnings(judge, table), *why_not]
+    libraries = versions("numpy", "scipy", "sfda", "timm", "torch", "torchvision")
+    about = about | {"groups": len(judge.kept), "versions": {"python": platform.python_version()} | libraries}
+    by_metric = dict(zip([each.metric for each in judges[1:] if scored[each.metric]], others))
+    return Ranking(
+        table, judge.metric, by_metric, order[0], cheapest, ensembles, likelihoods, len(judge.y), judge.classes,
+        [*notes, forecast(judge.metric)], failures, about,
+    )  # fmt: skip
+
+
+def _table(judge, scored, facts):
+    """The table of :class:`Ranking` by one metric."""
     order = sorted(scored, key=lambda name: (-scored[name].score, str(name)))
     best, rows = scored[order[0]], []
     for place, name in enumerate(order, 1):
         own = scored[name]
         low, high = judge.interval(own)
         behind, width = best.score - own.score, half_width(best.replicates - own.replicates)
-        forward, cached = seconds.get(name, (np.nan, False))
         rows.append({
             "rank": place, "network": name, "score": own.score, "low": low, "high": high,
             "behind": behind, "behind_low": behind - width, "behind_high": behind + width,
             "tied": behind - width <= ROUNDING * abs(best.score), "saturated": judge.saturated(own),
-            "features": own.features, "parameters": parameters[name], "forward_seconds": forward,
-            "cached": cached, "scoring_seconds": own.seconds,
-        })  # fmt: skip
-    table = pd.DataFrame(rows).astype({"parameters": "Int64"})
-    sized = table[table["tied"] & table["parameters"].notna()]
-    cheapest = sized.loc[sized["parameters"].idxmin(), "network"] if len(sized) else order[0]
-    # In the order of the table, so that equal criteria do not depend on that of the arguments.
-    ensembles, likelihoods, why_not = _ensembles({name: features[name] for name in order}, judge)
-    notes = [judge.words, *notes, *_warnings(judge, table), *why_not]
-    libraries = versions("numpy", "scipy", "sfda", "timm", "torch", "torchvision")
-    about = about | {"groups": len(judge.kept), "versions": {"python": platform.python_version()} | libraries}
-    return Ranking(
-        table, judge.metric, order[0], cheapest, ensembles, likelihoods, len(judge.y), judge.classes,
-        [*notes, forecast(judge.metric)], failures, about,
-    )  # fmt: skip
+            "features": own.features, "parameters": None, "forward_seconds": np.nan, "cached": False,
+            "scoring_seconds": own.seconds, "side": None, "own_side": None,
+        } | facts[name])  # fmt: skip
+    return pd.DataFrame(rows).astype(dict.fromkeys(["parameters", "side", "own_side"], "Int64"))
 
 
 def _ensembles(features, judge):

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
 from sfda.files import FEATURES, data_folder
 from sfda.networks.device import resolve_device
 from sfda.rank.jackknife import Judge, Scored
 from sfda.rank.report import duration, one_line, reason
-from sfda.rank.result import Ranking, made_of
-from sfda.rivals.catalogue import METRIC, find_metric
+from sfda.rank.result import Ranking, made_of, named_metrics
+from sfda.rivals.catalogue import METRIC
 
 if TYPE_CHECKING:
     import torch
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
 def rank(
     networks: "str | Backbone | Sequence[str | Backbone]",
     images: "str | Path | ImageSet | torch.utils.data.Dataset", *,
-    metric: str = METRIC, part: Literal["train", "all"] = "train", per_class: int | None = None,
-    shuffle: bool = False, seed: int = 0, weights: str | PathLike[str] | None = None,
+    metric: str | Sequence[str] = METRIC, part: Literal["train", "all"] = "train", per_class: int | None = None,
+    shuffle: bool = False, seed: int = 0, side: int | None = None, weights: str | PathLike[str] | None = None,
     cache: str | PathLike[str] | None = FEATURES, dtype: Literal["float32", "float16"] = "float32",
-    device: "str | torch.device" = "auto", batch: int = 64, workers: int | Literal["auto"] = "auto",
+    device: "str | torch.device" = "auto", batch: int | Literal["auto"] = "auto",
+    workers: int | Literal["auto"] = "auto",
     skip_unreadable: bool = False, progress: Callable[[str, bool], object] | None = None,
 ) -> Ranking:  # fmt: skip
     """Rank networks for labelled images.
@@ -46,8 +48,9 @@ def rank(
         ``sfda.networks.checkpoints.ZOOS`` has whole zoos.
     images : str, path, sfda.images.image_sets.ImageSet or torch.utils.data.Dataset
         As :func:`sfda.images.official.load_images` or :func:`sfda.images.folders.from_dataset` take them.
-    metric : str, default "left-out probability"
-        Key of ``sfda.METRICS``, in any case of letters.
+    metric : str or sequence of str, default "left-out probability"
+        Key of ``sfda.rivals.catalogue.RIVALS``, in any case of letters; the first of several decides the order. LEEP
+        and NCE score networks only that have a classifier of source classes.
     part : {"train", "all"}, default "train"
         "train" leaves the test part out, whose labels a benchmark may not use; "all" takes it too, as the paper's
         public code does.
@@ -58,6 +61,9 @@ def rank(
         cannot be trusted.
     seed : int, default 0
         Of the choice of these images, of the shuffle, and of the groups behind the intervals.
+    side : int, optional
+        Height and width of the images in pixels, in the place of each network's own: better those that it will be
+        fine-tuned with, for the order may depend on them.
     weights : path, optional
         Folder of weights, as in :func:`sfda.networks.backbones.load`.
     cache : path or None, default "~/.cache/sfda/features"
@@ -101,12 +107,14 @@ def rank(
     from sfda.images import folders, image_sets, official
     from sfda.networks.extract import UnreadableImages, extract
 
-    metric = find_metric(metric)
+    metrics = named_metrics(metric, ("features", "source probabilities", "zoo"))
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype: expected 'float32' or 'float16', got {dtype!r}")
-    if batch < 1:
+    if batch != "auto" and batch < 1:
         raise ValueError(f"batch: expected 1 or more, got {batch}")
-    named = _named(networks)
+    named = named_networks(networks)
+    if side is not None and (own := [name for name, each in named.items() if not isinstance(each, str)]):
+        raise ValueError(f"side: {own[0]} is a Backbone, whose transform makes its images: give them their size there")
     if weights is None and any(isinstance(each, str) and each.startswith("pocket:") for each in named.values()):
         data_folder("pocket/weights")  # or NeedsRepository, before any network is tried
     if not isinstance(images, image_sets.ImageSet):
@@ -114,36 +122,54 @@ def rank(
         images = official.load_images(images) if known else folders.from_dataset(images)
     chosen = _chosen(images, part, per_class, seed)
 
-    def judge_of(labels):
+    def judges_of(labels):
         if shuffle:
             labels = np.random.default_rng(seed).permutation(labels)
-        return Judge(metric, labels, images.classes, seed)
+        return [Judge(metric, labels, images.classes, seed) for metric in metrics]
 
-    judge = judge_of(chosen.labels)
+    judges = judges_of(chosen.labels)
     if cache is not None:
         cache = _writable(cache)
     device, workers = _device(device, workers)
-    parameters = _loadable(named, weights, progress)
+    facts = _loadable(named, weights, side, progress)
+    alone = [judge.metric for judge in judges if judge.needs == "source probabilities"]
+    without = [name for name in named if not facts[name]["source_classes"]]
+    if metrics[0] in alone and len(without) == len(named):
+        raise ValueError(f"metric: {metrics[0]} needs a network's own classifier, and none of these has one")
 
-    found, failures, seconds, skipped, notes = {}, {}, {}, [], []
-    scored: dict[str, Scored] = {}
+    found, failures, skipped, notes = {}, {}, [], []
+    scored: dict[str, dict[str, Scored]] = {metric: {} for metric in metrics}
+    pace = _Pace(len(named))
     for i, (name, network) in enumerate(named.items(), 1):
-        say = _Speaker(progress, f"[{i}/{len(named)}] {name}")
+        say = _Speaker(progress, f"[{i}/{len(named)}] {name}", pace)
+        classifier = facts[name].pop("source_classes")
         try:
+            if metrics[0] in alone and not classifier:
+                raise ValueError(f"{metrics[0]} needs a network's own classifier, which it has not")
             say("loading", last=False)
-            backbone = _backbone(network, weights)
+            backbone = _backbone(network, weights, side)
             start = time.perf_counter()
             taken = extract(
                 backbone, chosen.dataset, chosen.fingerprint, cache=cache, dtype=dtype, device=device,
-                batch=batch, workers=workers, skip_unreadable=skip_unreadable, progress=say.images,
+                batch=batch, workers=workers, skip_unreadable=skip_unreadable, logits=bool(alone and classifier),
+                progress=say.images,
             )  # fmt: skip
             elapsed = time.perf_counter() - start
-            if not scored and taken.skipped:
-                judge, skipped = judge_of(taken.labels), taken.skipped
+            if not found and taken.skipped:
+                judges, skipped = judges_of(taken.labels), taken.skipped
             if taken.skipped != skipped:
                 raise ValueError("other images could not be read than for the networks before it")
-            say("scoring", last=False)
-            scored[name] = judge(taken.features)
+            for judge in judges:
+                if judge.needs == "zoo" or (judge.metric in alone and not classifier):
+                    continue
+                say(f"scoring by {judge.metric}", last=False)
+                own = taken.features if judge.needs == "features" else softmax(taken.logits.astype(float), axis=1)
+                try:
+                    scored[judge.metric][name] = judge(own)
+                except (ValueError, MemoryError) as error:
+                    if judge is judges[0]:
+                        raise
+                    notes.append(f"{judge.metric} of {name}: {reason(error, len(chosen.labels))}")
         except OSError:
             raise  # a full disk stops every network
         except UnreadableImages as error:  # so do images that no network can read
@@ -153,17 +179,32 @@ def rank(
             failures[name] = reason(error, len(chosen.labels))
             say(f"failed: {failures[name]}", last=True)
             continue
+        finally:
+            pace.took(time.perf_counter() - say.start)
         notes += [f"{name}: {backbone.note}"] if backbone.note else []
-        found[name], seconds[name] = taken.features, (0.0 if taken.cached else elapsed, taken.cached)
-        say.done(taken, elapsed, scored[name].score)
+        found[name] = taken.features
+        facts[name] |= {"forward_seconds": 0.0 if taken.cached else elapsed, "cached": taken.cached}
+        say.done(taken, elapsed, scored[metrics[0]].get(name))
     if not found:
         why = "; ".join(f"{name}: {reason}" for name, reason in failures.items())
         raise ValueError(f"networks: none of {len(named)} could be ranked; {why}")
-    _Speaker(progress, "all networks")("choosing ensembles", last=False)
+    everything = _Speaker(progress, "all networks")
+    for judge in judges:
+        if judge.needs == "zoo":
+            everything(f"scoring by {judge.metric}", last=False)
+            try:
+                scored[judge.metric] = judge.together(found)
+            except ValueError as error:
+                if judge is judges[0]:
+                    raise
+                notes.append(f"{judge.metric}: {reason(error, len(chosen.labels))}")
+        elif judge.metric in alone and without and judge is not judges[0]:
+            notes.append(f"{judge.metric} needs a network's own classifier, which is not there: {', '.join(without)}")
+    everything("choosing ensembles", last=False)
     about = {
         "images": images.name, "part": chosen.words, "fingerprint": chosen.fingerprint, "seed": seed,
-        "per_class": per_class, "shuffled": bool(shuffle), "skipped": len(skipped), "left_out": images.left_out,
-        "dtype": dtype, "device": device,
+        "per_class": per_class, "shuffled": bool(shuffle), "side": side, "skipped": len(skipped),
+        "left_out": images.left_out, "dtype": dtype, "device": device,
         "cache": None if cache is None else str(cache),
     }  # fmt: skip
     if shuffle:
@@ -174,7 +215,7 @@ def rank(
         notes.append("left out: " + ", ".join(f"{reason} ({n})" for reason, n in images.left_out.items()))
     if images.targets is not None:
         notes.append("images that show several classes count as the first of them")
-    return made_of(judge, scored, found, parameters, seconds, notes, failures, about)
+    return made_of(judges, scored, found, facts, notes, failures, about)
 
 
 class _Chosen(NamedTuple):
@@ -218,8 +259,8 @@ def _words(images, part):
     return f"the {training}; the test part, {len(images.test)} images, is left out"
 
 
-def _named(networks):
-    """Networks by what the table calls them; every name is checked, no weights are read."""
+def named_networks(networks):
+    """Networks by what the table calls them; ValueError of a wrong name, before any weights are read."""
     from sfda.networks import backbones
 
     wanted = []
@@ -242,28 +283,32 @@ def _named(networks):
     return {full if short.count(name) > 1 else name: each for name, (full, each) in zip(short, by_full.items())}
 
 
-def _backbone(network, weights):
+def _backbone(network, weights, side):
     from sfda.networks import backbones
 
-    return backbones.load(network, folder=weights) if isinstance(network, str) else network
+    return backbones.load(network, folder=weights, side=side) if isinstance(network, str) else network
 
 
-def _loadable(named, weights, progress):
-    """Parameters of the networks; each is loaded once, so that what is missing is found out now."""
-    parameters, wrong = {}, {}
+def _loadable(named, weights, side, progress):
+    """What the table says of the networks; each is loaded once, so that what is missing is found out now."""
+    facts, wrong = {}, {}
     for i, (name, network) in enumerate(named.items(), 1):
         _Speaker(progress, f"[{i}/{len(named)}] {name}")("looking for its weights", last=False)
         try:
-            parameters[name] = _backbone(network, weights).parameters
+            one = _backbone(network, weights, side)
         except Exception as error:  # damaged or missing files, in any way
             wrong[name] = error
+            continue
+        facts[name] = {"parameters": one.parameters, "source_classes": one.source_classes}
+        for column, size in (("side", one.input_size), ("own_side", one.own_size)):
+            facts[name] |= {column: size[0]} if size else {}
     if wrong:
         first, *others = wrong
         cause = wrong[first]
         also = f"; nor can {', '.join(others)}" if others else ""
         kind = FileNotFoundError if isinstance(cause, FileNotFoundError) else ValueError
         raise kind(f"{first} cannot be loaded ({one_line(cause)}){also}; nothing was computed") from cause
-    return parameters
+    return facts
 
 
 def _writable(cache):
@@ -293,11 +338,26 @@ def _device(device, workers):
     return device, workers
 
 
+class _Pace:
+    """How long networks have taken, for a guess at how long all will take."""
+
+    def __init__(self, networks):
+        self.left, self.seconds = networks, []
+
+    def took(self, seconds):
+        self.left -= 1
+        self.seconds.append(seconds)
+
+    def rest(self, own):
+        """Seconds of the networks that follow, if they take as long as those so far and this one, `own`."""
+        return (self.left - 1) * float(np.mean([*self.seconds, own]))
+
+
 class _Speaker:
     """Lines about one network, for `progress`."""
 
-    def __init__(self, progress, name):
-        self.progress, self.name, self.start = progress, name, time.perf_counter()
+    def __init__(self, progress, name, pace=None):
+        self.progress, self.name, self.pace, self.start = progress, name, pace, time.perf_counter()
 
     def __call__(self, text, *, last):
         if self.progress is not None:
@@ -307,9 +367,11 @@ class _Speaker:
         from tqdm import tqdm
 
         elapsed = time.perf_counter() - self.start
-        self(tqdm.format_meter(done, total, elapsed, unit="image", ascii=True), last=False)
+        rest = elapsed * (total / done - 1) + self.pace.rest(elapsed * total / done) if self.pace.left > 1 else 0
+        words = f"; all networks: about {duration(rest)} left" if rest else ""
+        self(tqdm.format_meter(done, total, elapsed, unit="image", ascii=True) + words, last=False)
 
-    def done(self, taken, elapsed, score):
+    def done(self, taken, elapsed, own):
         n = len(taken.labels) + len(taken.skipped)
         how = "from the cache" if taken.cached else f"in {duration(elapsed)}, {n / max(1e-9, elapsed):.0f} a second"
-        self(f"{n} images {how}; score {score:.4g}", last=True)
+        self(f"{n} images {how}" + (f"; score {own.score:.4g}" if own else ""), last=True)

@@ -11,7 +11,7 @@ entries with other options are listed separately where published numbers depend 
 import difflib
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -197,13 +197,15 @@ METRICS: dict[str, Metric] = {name: metric for name, metric in RIVALS.items() if
 METRIC = "left-out probability"
 
 
-def find_metric(name: str) -> str:
-    """The key of ``sfda.METRICS`` that is meant.
+def find_metric(name: str, *, needs: Sequence[str] = (_FEATURES,)) -> str:
+    """The key of ``sfda.METRICS``, or of ``RIVALS``, that is meant.
 
     Parameters
     ----------
     name : str
         In any case of letters.
+    needs : sequence of str, default ("features",)
+        What can be given to the metric, as :class:`Metric` calls it.
 
     Returns
     -------
@@ -215,19 +217,19 @@ def find_metric(name: str) -> str:
         No such metric, with those of a similar name; or one that needs more than features and labels, with the
         reason.
     """
-    known = {metric.lower(): metric for metric in RIVALS}
+    known, fit = {metric.lower(): metric for metric in RIVALS}, [m for m in RIVALS if RIVALS[m].needs in needs]
     metric = known.get(str(name).strip().lower())
     if metric is None:
         near = difflib.get_close_matches(str(name).lower(), known, n=3)
-        meant = " or ".join(repr(known[each]) for each in near if known[each] in METRICS)
+        meant = " or ".join(repr(known[each]) for each in near if known[each] in fit)
         hint = f"; did you mean {meant}?" if meant else ""
-        raise ValueError(f"metric: expected one of {', '.join(METRICS)}, got {name!r}{hint}")
-    if metric not in METRICS:
+        raise ValueError(f"metric: expected one of {', '.join(fit)}, got {name!r}{hint}")
+    if metric not in fit:
         why = {
-            "zoo": "scores networks against each other, so that none has a score of its own",
-            "source probabilities": "needs the probabilities of the network's own classifier",
+            _ZOO: "scores networks against each other, so that none has a score of its own",
+            _SOURCE: "needs the probabilities of the network's own classifier",
         }[RIVALS[metric].needs]
-        raise ValueError(f"metric: {metric} {why}; expected one of {', '.join(METRICS)}")
+        raise ValueError(f"metric: {metric} {why}; expected one of {', '.join(fit)}")
     return metric
 
 

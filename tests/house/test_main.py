@@ -100,10 +100,10 @@ def test_ablate_select_and_pretrain(calls, tmp_path):
     (["rank", "x", "--models", "a", "--json", "."], "--json: . is a folder; name a file in it"),
     *[(["rank", "x", "--models", "a", "--metric", name], message) for name, message in (
         ("left out probability", "got 'left out probability'; did you mean 'left-out probability'"), ("logm", "did you mean 'LogME'"),
-        ("ncti", "metric: NCTI scores networks against each other"), ("SDFA", "metric: expected one of SFDA, "),
-        ("SFDB", "got 'SFDB'; did you mean 'SFDA'"), ("LEEP", "LEEP needs the probabilities of the network's own classifier; expected one of"),
-        ("&%", "got '&%'\n"),
+        ("SDFA", "metric: expected one of SFDA, "), ("SFDB", "got 'SFDB'; did you mean 'SFDA'"), ("&%", "got '&%'\n"),
     )],
+    (["rank", "x", "--models", "timm:resnet18", "resnet50"], "name: expected torchvision:NAME, "),
+    (["rank", "x", "--zoo", "pocket", "--models", "timm:resnet19"], "name: timm has no 'resnet19'"),
     (["rank", "x"], "name some networks with --models, or a zoo with --zoo"),
 ])  # fmt: skip
 def test_an_error_is_one_line(command, message, capsys, tmp_path, monkeypatch):
@@ -140,30 +140,31 @@ def test_rank_passes_everything_on(monkeypatch, photographs, tmp_path, capsys):
         raise ValueError("enough")
 
     monkeypatch.setattr(rank, "rank", record)
-    options = ("--metric logme --part all --per-class 7 --seed 3 --weights w --shuffle --device cpu --batch 5 --workers 2 --half "
+    options = ("--metric logme --metric LEEP --side 96 --part all --per-class 7 --seed 3 --weights w --shuffle --device cpu --batch 5 --workers 2 --half "
                "--skip-unreadable --cache").split()  # fmt: skip
-    models = ["--models", "timm:x", "pocket:y", "--zoo", "pocket"]
+    models = ["--models", "timm:resnet18", "pocket:byol", "--zoo", "pocket"]
     assert main(["rank", photographs, *models, *options, str(tmp_path)]) == 2
     assert capsys.readouterr().err == "python -m sfda: enough\n"
     (networks, images, passed), = ranked
-    assert networks[:2] == ["timm:x", "pocket:y"] and len(networks) == 2 + len(pocket.POCKET)
+    assert networks[:2] == ["timm:resnet18", "pocket:byol"] and len(networks) == 2 + len(pocket.POCKET)
     assert images.classes == ["a", "b"] and len(images.everything) == 6
     del passed["progress"]
     assert passed == {
-        "metric": "logme", "part": "all", "per_class": 7, "shuffle": True, "seed": 3, "weights": Path("w"),
+        "metric": ["LogME", "LEEP"], "part": "all", "per_class": 7, "shuffle": True, "seed": 3, "side": 96, "weights": Path("w"),
         "cache": tmp_path, "dtype": "float16", "device": "cpu", "batch": 5, "workers": 2, "skip_unreadable": True,
     }  # fmt: skip
     for without in ([], ["--no-cache"]):  # by default
         assert main(["rank", photographs, "--models", "pocket:byol", *without]) == 2
         passed = ranked[-1][2]
-        assert (passed["metric"], passed["part"], passed["shuffle"]) == (METRIC, "train", False)
+        assert (passed["metric"], passed["part"], passed["shuffle"]) == ([METRIC], "train", False)
         assert (passed["dtype"], passed["workers"], passed["skip_unreadable"]) == ("float32", "auto", False)
+        assert (passed["batch"], passed["side"]) == ("auto", None)
         assert passed["cache"] == (None if without else rank.FEATURES)
 
 
 @pytest.mark.parametrize(("command", "message"), [
-    (["rank", "PLACE", "--models", "a"], "what was finished is kept, and the same command goes on"),
-    (["rank", "PLACE", "--models", "a", "--no-cache"], "stopped; with --no-cache nothing was kept"),
+    (["rank", "PLACE", "--models", "pocket:byol"], "what was finished is kept, and the same command goes on"),
+    (["rank", "PLACE", "--models", "pocket:byol", "--no-cache"], "stopped; with --no-cache nothing was kept"),
     (["benchmark", "--cells", "PLACE", "--tables", "PLACE"], "what was finished is kept"),
 ])  # fmt: skip
 def test_stopped_by_hand(monkeypatch, photographs, capsys, command, message):
@@ -191,7 +192,7 @@ def test_rank_writes_all_or_nothing(monkeypatch, photographs, tmp_path, capsys):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
-    assert main(["rank", photographs, "--models", "a", "--csv", str(file)]) == 2
+    assert main(["rank", photographs, "--models", "pocket:byol", "--csv", str(file)]) == 2
     captured = capsys.readouterr()
     assert "a alone was scored" in captured.out and "No space left on device" in captured.err
     assert file.read_text() == "before" and [p.name for p in tmp_path.iterdir() if p.is_file()] == ["a.csv"]

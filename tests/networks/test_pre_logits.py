@@ -36,8 +36,8 @@ SMALLER = {
                     "naflexvit_base_patch16_parfac_gap samvit_base_patch16_224 cait_xxs24_224 "
                     "xcit_nano_12_p8_224 visformer_tiny".split(), VIT),
     **dict.fromkeys("swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_224".split(), STAGES),
-    **dict.fromkeys("hiera_tiny_224 sam2_hiera_tiny".split(), {"stages": (1, 1, 1, 1)}),
-    **dict.fromkeys("sequencer2d_s tresnet_m".split(), {"layers": (1, 1, 1, 1)}),
+    **{name: {"stages": (1, 1, 1, 1)} for name in ("hiera_tiny_224", "sam2_hiera_tiny")},
+    **{name: {"layers": (1, 1, 1, 1)} for name in ("sequencer2d_s", "tresnet_m")},
     "tnt_s_legacy_patch16_224": {"depth": 1}, "twins_svt_small": {"depths": (1, 1, 1, 1)},
     "vitamin_small_224": {"depth": 1}, "vgg11": {"mlp_ratio": 0.05},
 }  # fmt: skip
@@ -95,8 +95,9 @@ def test_both_tokens_of_a_distilled_network_are_taken():
 
 
 def test_of_attention_pooling_what_enters_its_projection_is_taken():
-    x, found = seen(timm.create_model("resnet50_clip"), 224, None)
-    assert found.features.shape == (3, 2048) and found.logits is None
+    network = timm.create_model("resnet50_clip")
+    _, found = seen(network, 224, None)
+    assert found.features.shape == (3, network.get_classifier().in_features) and found.logits is None
 
 
 def test_of_encoders_that_classify_nothing_the_mean_over_positions_is_taken():

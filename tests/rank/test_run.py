@@ -6,10 +6,12 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 
 from forks import forked
 from sfda import METRICS
@@ -17,6 +19,8 @@ from sfda.__main__ import main
 from sfda.rank import rank
 from sfda.rank.jackknife import LEFT_OUT, jackknife
 from sfda.rank.result import Ranking, rank_features
+from sfda.rivals.etran import etran
+from sfda.rivals.source_classifier import leep
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")
@@ -53,6 +57,10 @@ def small(name, seed=0, width=6):
     torch.manual_seed(seed)
     layers = nn.Conv2d(3, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 2)
     return Backbone(name, nn.Sequential(*layers), to_tensor)
+
+
+def images_of(folder):
+    return official.load_images(folder).everything
 
 
 def raising(error):
@@ -130,10 +138,10 @@ def test_so_many_images_a_class_are_the_same_for_all_networks(images, tmp_path):
         backbone.network.register_forward_pre_hook(lambda net, x: seen.setdefault(name, []).append(x[0].clone()))
         return backbone
 
-    found = rank([looking("a"), looking("b")], images, per_class=4, cache=tmp_path)
+    found = rank([looking("a"), looking("b")], images, per_class=4, cache=tmp_path, batch=12)
     assert found.n == 12 and set(found.classes.values()) == {4}
     assert torch.equal(seen["a"][0], seen["b"][0]) and len(seen["a"][0]) == 12
-    other = rank([looking("c")], images, per_class=4, seed=1, cache=tmp_path)
+    other = rank([looking("c")], images, per_class=4, seed=1, cache=tmp_path, batch=12)
     assert not torch.equal(seen["a"][0], seen["c"][0])
     assert len({each.about["fingerprint"] for each in (found, other, rank(small("a"), images, cache=None))}) == 3
     assert rank(small("a"), images, per_class=99, cache=None).n == 24
@@ -214,6 +222,9 @@ def test_a_manifest_stands_for_all_its_networks(images, tmp_path, monkeypatch):
     ([], {}, "networks: expected at least one, got none"), ([small("a"), small("a")], {}, "networks: two different ones are called 'a'"),
     (small("a"), {"dtype": "int8"}, "dtype: expected 'float32' or 'float16', got 'int8'"),
     (small("a"), {"device": "cuda:77"}, "device: cannot compute on cuda:77"),
+    (small("a"), {"side": 32}, "side: a is a Backbone"), (small("a"), {"metric": []}, "metric: expected at least one"),
+    (small("a"), {"metric": ["SFDA", "LEEPP"]}, "got 'LEEPP'; did you mean 'LEEP'"),
+    (small("a"), {"metric": "leep"}, "LEEP needs a network's own classifier, and none of these has one"),
     (small("a"), {"batch": 0}, "batch: expected 1 or more, got 0"), (small("a"), {"per_class": 0}, "per_class: expected 1 or more, got 0"),
 ])  # fmt: skip
 def test_names_and_options_are_checked_before_any_work(images, monkeypatch, names, options, message):
@@ -221,6 +232,53 @@ def test_names_and_options_are_checked_before_any_work(images, monkeypatch, name
     monkeypatch.setattr(backbones, "load", never)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         rank(names, images, cache=None, **options)
+
+
+def with_classifier(name, seed=0):
+    return replace(small(name, seed), source_classes=2)
+
+
+def test_several_metrics_in_one_pass(images, tmp_path):
+    """LEEP where there is a classifier, ETran of all together, each as its function has it; images are seen once."""
+    networks, seen = [with_classifier("a"), with_classifier("b", seed=1), small("c", seed=2)], []
+    for each in networks:
+        each.network.register_forward_pre_hook(lambda net, x: seen.append(len(x[0])))
+    found = rank(networks, images, metric=["leep", "ETran", "H-score", "LEEP"], cache=tmp_path)
+    assert found.metric == "LEEP" and list(found.others) == ["ETran", "H-score"] and sum(seen) == 2 * 24
+    assert found.failures == {"c": "LEEP needs a network's own classifier, which it has not"}
+    x = {each.name: extract.extract(each, images_of(images), "x", logits=True) for each in networks[:2]}
+    y = x["a"].labels
+    for row in found.table.itertuples():
+        assert row.score == pytest.approx(leep(softmax(x[row.network].logits.astype(float), 1), y), abs=1e-6)
+        assert row.low <= row.score <= row.high <= 0
+    zoo = etran({name: each.features for name, each in x.items()}, y)
+    assert found.others["ETran"].set_index("network")["score"].to_dict() == pytest.approx(zoo, abs=1e-6)
+    text, written = str(found), found.to_dict()
+    assert "by ETran; larger is better\n\nrank  network" in text and "among others their scores would be" in text
+    assert [row["network"] for row in written["others"]["H-score"]] == list(found.others["H-score"]["network"])
+    # Where another metric comes first, what has no classifier is ranked all the same.
+    found = rank(networks, images, metric=["H-score", "LEEP"], cache=None)
+    assert len(found.table) == 3 and len(found.others["LEEP"]) == 2 and not found.failures
+    assert "LEEP needs a network's own classifier, which is not there: c" in found.notes
+
+
+def test_networks_of_another_number_of_pixels(images, tmp_path):
+    names = ["pocket:vit_tiny", "pocket:googlenet"]
+    own, larger = rank(names, images, cache=None), rank(names, images, side=48, cache=tmp_path)
+    assert own.table["side"].tolist() == own.table["own_side"].tolist() == larger.table["own_side"].tolist() == [32, 32]
+    assert larger.table["side"].tolist() == [48, 48] and larger.about["side"] == 48
+    assert not np.allclose(own.table["score"].sort_values(), larger.table["score"].sort_values(), atol=1e-4)
+    assert "at 32 pixels; by left-out" in str(own) and "at 48 pixels (own 32); by left-out" in str(larger)
+    mixed = rank([*names, small("mine")], images, cache=tmp_path)
+    assert re.search(r"pixels  features\n", str(mixed)) is None and " pixels " in str(mixed)  # mine: not known
+
+
+def test_the_time_left_is_that_of_all_networks(images):
+    said = []
+    rank([small("a"), small("b", 1), small("c", 2)], images, cache=None, batch=8, progress=lambda *a: said.append(a[0]))
+    left = [text for text in said if "images" in text or "image/s" in text]
+    assert [("all networks: about" in text) for text in left if text.startswith("[1/3]")] == [True, True, True, False]
+    assert not any("all networks: about" in text for text in left if text.startswith("[3/3]"))
 
 
 def test_the_command_prints_and_writes(images, tmp_path, monkeypatch, capsys):
@@ -242,6 +300,11 @@ def test_the_command_prints_and_writes(images, tmp_path, monkeypatch, capsys):
         assert (tmp_path / f"a.{suffix}").read_bytes().startswith(begin)
         assert "a alone was scored" in capsys.readouterr().out
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    # Of several metrics every table is written, one below the other.
+    several = ["--metric", "SFDA", "--metric", "NCTI", "--csv", str(out["csv"]), "--figure", str(out["svg"])]
+    assert main([*arguments, str(manifest), *several]) == 0 and "by NCTI; larger is" in capsys.readouterr().out
+    assert pd.read_csv(out["csv"])["metric"].tolist() == ["SFDA"] * 2 + ["NCTI"] * 2
+    assert "NCTI with 95 % interval" in out["svg"].read_text(encoding="utf-8")
     # On a terminal, progress is one line a network.
     arguments = ["rank", str(images), "--models", str(manifest), "--no-cache"]
     with monkeypatch.context() as patch:
