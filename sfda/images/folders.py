@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from sfda.files import in_one_line
+from sfda.images.hugging_face import from_hugging_face, is_hugging_face
 from sfda.images.image_sets import DatasetImages, EncodedImages, ImageFiles, Images, ImageSet, as_rgb
 from sfda.images.layout import beside, folders_in, image_files, layout_of, same_name
 from sfda.metric import inputs, linalg
@@ -132,14 +133,14 @@ def image_archive(path, *, validation=0.0, seed=SEED):
 
 
 def from_dataset(dataset, name="data set", classes=None):
-    """Any labelled data set of torch, all of it for training.
+    """Any labelled data set of torch, all of it for training, or one of Hugging Face.
 
     Parameters
     ----------
-    dataset : torch.utils.data.Dataset
-        With a length. Items are (image, label): the image one of PIL, an array (H, W), (H, W, 1), (H, W, 3) or (H,
-        W, 4), or a tensor (H, W) or (channels, H, W); uint8, or real numbers from 0 to 1. Labels are integers, gaps
-        are fine, or strings.
+    dataset : torch.utils.data.Dataset, datasets.Dataset or datasets.DatasetDict
+        Of ``datasets``, as :func:`sfda.images.hugging_face.from_hugging_face` takes it. Of torch, with a length and
+        items (image, label): the image one of PIL, an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor (H,
+        W) or (channels, H, W); uint8, or real numbers from 0 to 1. Labels are integers, gaps are fine, or strings.
     name : str, default "data set"
     classes : sequence of str, optional
         Names of the sorted distinct labels, or names by label. Default: ``dataset.classes`` where labels are
@@ -161,6 +162,8 @@ def from_dataset(dataset, name="data set", classes=None):
     Labels come from the data set's ``targets`` or ``labels``, if three images that are looked at confirm them.
     Otherwise, or if it transforms its targets, all items are read once.
     """
+    if is_hugging_face(dataset):
+        return from_hugging_face(dataset, name)
     if not hasattr(dataset, "__len__"):
         raise ValueError(f"{name}: expected a data set with a length, got {type(dataset).__name__}")
     if not len(dataset):

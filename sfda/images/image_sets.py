@@ -119,7 +119,7 @@ class ImageFiles:
         self.names = [str(path)[len(self.root) :] for path in paths]
 
     def __getitem__(self, row):
-        return _read(self.root + self.names[row], self.root + self.names[row])
+        return read_image(self.root + self.names[row], self.root + self.names[row])
 
     def describe(self, rows, digest):
         for row in rows:
@@ -134,7 +134,7 @@ class EncodedImages:
 
     def __getitem__(self, row):
         content = self.buffer[self.offsets[row] : self.offsets[row + 1]].tobytes()
-        return _read(io.BytesIO(content), f"{self.path}, image {row} ({self.names[row]})")
+        return read_image(io.BytesIO(content), f"{self.path}, image {row} ({self.names[row]})")
 
     def describe(self, rows, digest):
         digest.update(_stamp(os.path.join(self.path.parent, ""), self.path.name))
@@ -173,7 +173,8 @@ def _stamp(root, name):
     return os.fsencode(name) + f"\0{facts}\n".encode()
 
 
-def _read(file, name):
+def read_image(file, name):
+    """The image in a file, or in a buffer of its bytes; OSError, with the name, where there is none."""
     try:
         with Image.open(file) as image:
             return _rgb(image)

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from sfda.files import in_one_line
+from sfda.images import hugging_face
 from sfda.images.downloads import fetch, images_folder
 from sfda.images.folders import image_archive, image_folder, listed
 from sfda.images.image_sets import DatasetImages, ImageFiles, Images, ImageSet
@@ -175,7 +176,8 @@ def load_images(path_or_name, folder=None, *, download=False):
     ----------
     path_or_name : str or path
         A name of ``OFFICIAL``; a folder, as :func:`sfda.images.folders.image_folder` takes it; an ``.npz`` file, as
-        :func:`sfda.images.folders.image_archive` does. A name comes first: write ``./food`` for a folder called
+        :func:`sfda.images.folders.image_archive` does; a folder of ``save_to_disk`` or parquet files of Hugging Face,
+        as :func:`sfda.images.hugging_face.read` does. A name comes first: write ``./food`` for a folder called
         food.
     folder : path, optional
         As in :func:`sfda.images.official.load_official`; of no use for paths.
@@ -198,10 +200,10 @@ def load_images(path_or_name, folder=None, *, download=False):
         return image_archive(path)
     if not path.exists():
         raise FileNotFoundError(
-            f"{path_or_name}: expected one of {', '.join(OFFICIAL)}, or a folder or .npz file of images; "
+            f"{path_or_name}: expected one of {', '.join(OFFICIAL)}, or a folder, .npz or .parquet file of images; "
             "there is none there"
         )
-    return image_folder(path)
+    return hugging_face.read(path) if hugging_face.is_saved(path) else image_folder(path)
 
 
 # --- the paper's data sets --------------------------------------------------------

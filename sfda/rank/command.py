@@ -64,7 +64,8 @@ def add_parser(commands):
     parser.set_defaults(run=_rank)
     parser.add_argument("images", metavar="IMAGES",
                         help="a folder with one subfolder a class (or train/CLASS, val/CLASS, test/CLASS), an "
-                        ".npz archive of encoded images, or the name of one of the paper's data sets")
+                        ".npz archive of encoded images, a data set of Hugging Face (parquet, or a folder of its "
+                        "save_to_disk), or the name of one of the paper's data sets")
     add = parser.add_argument_group("networks (at least one of the first two)").add_argument
     add("--models", nargs="+", metavar="NAME", default=[],
         help="torchvision:NAME[:WEIGHTS], timm:NAME, self-supervised:NAME, transformer:NAME, pocket:NAME, "

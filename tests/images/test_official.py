@@ -195,7 +195,7 @@ def test_official_agrees_with_what_is_published_and_other_names_mean_nothing():
     assert sorted(datasets._DOWNLOADS) == sorted(set(OFFICIAL) - set(BY_HAND))
     with pytest.raises(ValueError, match="name: expected one of aircraft, .*, voc2007, got 'imagenet'"):
         load_official("imagenet")
-    with pytest.raises(FileNotFoundError, match="cifar-10: expected one of aircraft, .* or .npz file"):
+    with pytest.raises(FileNotFoundError, match="cifar-10: expected one of aircraft, .* or a folder, .npz or .parquet file"):
         load_images("cifar-10")
 
 
