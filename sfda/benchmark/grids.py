@@ -5,13 +5,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from sfda.benchmark import finetune
-from sfda.images import tasks
+from sfda.images import official, tasks
+from sfda.images.folders import with_all_parts
 from sfda.images.task_images import SIDE
+from sfda.images.views import Photographs
 from sfda.networks import backbones, encoders, pocket
 
 #: Multiple of the usual number of steps, by group; transformers learn more slowly.
@@ -34,7 +37,7 @@ class Grid:
     networks : mapping of str to str
         From names in tables to names that :func:`sfda.networks.backbones.load` takes.
     tasks : tuple of str
-        Keys of :data:`sfda.images.tasks.TASKS`.
+        Keys of :data:`sfda.images.tasks.TASKS`, or of `places`.
     groups : mapping of str to str
         Of the networks, by name.
     seeds : tuple of int, default (0, 1)
@@ -42,6 +45,8 @@ class Grid:
         Height and width of the images in pixels.
     options : mapping, default none
         Of :func:`sfda.benchmark.finetune.choose` and :func:`sfda.benchmark.finetune.measure`.
+    places : mapping, default none
+        From names of tasks to images of one's own, as :func:`sfda.images.official.load_images` takes them.
     """
 
     networks: Mapping
@@ -50,6 +55,7 @@ class Grid:
     seeds: tuple = (0, 1)
     side: int = SIDE
     options: Mapping = field(default_factory=dict)
+    places: Mapping = field(default_factory=dict)
 
     def check(self, name):
         """Raise ValueError unless there is such a network."""
@@ -83,8 +89,14 @@ class Grid:
         return self.encoder(name, folder=folder).classifier()
 
     def task(self, name, folder=None):
-        """Images and labels of a task: :func:`sfda.images.tasks.load_task` at this grid's size."""
-        return tasks.load_task(name, folder, side=self.side)
+        """Images and labels of a task: :func:`sfda.images.tasks.load_task` at this grid's size.
+
+        Of one's own images, a fifth of the training images of each class is set aside for a part that they lack.
+        """
+        if name not in self.places:
+            return tasks.load_task(name, folder, side=self.side)
+        found = with_all_parts(official.load_images(self.places[name], folder))
+        return as_task(name, found, self.side, f"images of {self.places[name]}", tasks.accuracy)
 
     def options_of(self, name):
         """Options of the fine-tuning of one network."""
@@ -123,6 +135,30 @@ POCKET = Pocket(
 )  # fmt: skip
 
 
+class _Part(NamedTuple):
+    """Images and labels of one part of a data set, the images read when they are needed."""
+
+    images: Photographs
+    labels: torch.Tensor
+
+
+def as_task(name, found, side, description, measure):
+    """An :class:`sfda.images.image_sets.ImageSet` of three parts as a :class:`sfda.images.tasks.LoadedTask`.
+
+    Its images are photographs, which training may mirror; where they show several classes, labels (n, C) are all.
+    """
+    parts, start = [], 0
+    for which, part in zip(("train", "validation", "test"), found.parts):
+        photographs = Photographs(part, f"{found.fingerprint} {which}", side=side)
+        labels = torch.from_numpy(part.labels)
+        if found.targets is not None:
+            labels = torch.from_numpy(found.targets[start : start + len(part)]).float()
+        parts.append(_Part(photographs, labels))
+        start += len(part)
+    task = tasks.Task(name, description, len(found.classes), "", True, True, tuple(map(len, found.parts)))
+    return tasks.LoadedTask(task, *parts, measure=measure)
+
+
 def read(path, *, weights=None):
     """A grid from a TOML file.
 
@@ -130,7 +166,9 @@ def read(path, *, weights=None):
     ----------
     path : path
         Keys: ``networks``, a list of names as :func:`sfda.networks.backbones.load` takes them, or of manifests, of
-        which all networks are taken; ``tasks``, a list of names; and, if wanted, ``seeds``, ``side``, ``group`` (one
+        which all networks are taken; ``tasks``, a list of names of :data:`sfda.images.tasks.TASKS` or of folders and
+        files of images, relative to the file, as :func:`sfda.images.official.load_images` takes them, each called as
+        its folder or file; and, if wanted, ``seeds``, ``side``, ``group`` (one
         name for all networks, "supervised" by default) and a table ``protocol`` with ``rates``, ``decays``,
         ``every_pair``, ``steps``, ``batch`` and ``plain``, options of :func:`sfda.benchmark.finetune.choose` and
         :func:`sfda.benchmark.finetune.finetune`.
@@ -178,13 +216,23 @@ def read(path, *, weights=None):
     networks = {name.rpartition(":")[2]: name for name in names}
     if len(networks) < len(names):
         raise ValueError(f"{path}: two networks have one name")
+    places = {}
     for name in content["tasks"]:
-        if name not in tasks.TASKS:
-            raise ValueError(f"{path}: expected tasks among {', '.join(tasks.TASKS)}, got {name!r}")
+        if name in tasks.TASKS:
+            continue
+        place = path.parent / Path(name).expanduser()
+        if not place.exists():
+            known = ", ".join(tasks.TASKS)
+            raise ValueError(f"{path}: expected tasks among {known}, or images, got {name!r}, which is not there")
+        if place.stem in tasks.TASKS or place.stem in places:
+            raise ValueError(f"{path}: two tasks are called {place.stem!r}; rename the folder")
+        places[place.stem] = str(place)
+    own = [name if name in tasks.TASKS else Path(name).stem for name in content["tasks"]]
     return Grid(
-        networks, tuple(content["tasks"]), dict.fromkeys(networks, content.get("group", "supervised")),
+        networks, tuple(own), dict.fromkeys(networks, content.get("group", "supervised")),
         tuple(content.get("seeds", (0, 1))), content.get("side", SIDE),
         {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()},
+        places,
     )  # fmt: skip
 
 

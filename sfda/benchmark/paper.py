@@ -9,7 +9,6 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,12 +18,12 @@ from torchvision.transforms.functional import normalize
 
 from sfda.benchmark import measures
 from sfda.benchmark.finetune import PAPER
-from sfda.benchmark.grids import Grid
+from sfda.benchmark.grids import Grid, as_task
 from sfda.benchmark.tables import add_rows
 from sfda.evidence import published
 from sfda.files import read_table
-from sfda.images import official, tasks
-from sfda.images.views import Photographs, centre
+from sfda.images import official
+from sfda.images.views import centre
 from sfda.metric import ranking
 from sfda.networks import backbones, checkpoints, encoders
 from sfda.networks.device import device_name, resolve_device
@@ -50,30 +49,14 @@ METRICS = ("SFDA", "SFDA leave-one-out", "left-out probability", "LogME as publi
 STATED = {"SFDA": "SFDA", "LogME as published": "LogME", "LEEP": "LEEP", "NLEEP": "NLEEP", "PARC": "PARC"}
 
 
-class _Part(NamedTuple):
-    """Images and labels of one part of a data set, the images read when they are needed."""
-
-    images: Photographs
-    labels: torch.Tensor
-
-
 class FullSize(Grid):
     """The paper's grid: tasks are whole data sets, judged as the paper judges them."""
 
     def task(self, name, folder=None):
         """A data set in three parts of photographs; of VOC 2007 the labels are all that an image shows."""
         found = official.load_official(name, folder)
-        parts, start = [], 0
-        for which, part in zip(("train", "validation", "test"), found.parts):
-            photographs = Photographs(part, f"{found.fingerprint} {which}", side=self.side)
-            labels = torch.from_numpy(part.labels)
-            if found.targets is not None:
-                labels = torch.from_numpy(found.targets[start : start + len(part)]).float()
-            parts.append(_Part(photographs, labels))
-            start += len(part)
         about = official.OFFICIAL[name]
-        task = tasks.Task(name, about.title, about.n_classes, "", True, True, tuple(map(len, found.parts)))
-        return tasks.LoadedTask(task, *parts, measure=partial(_measured, about.measure))
+        return as_task(name, found, self.side, about.title, partial(_measured, about.measure))
 
 
 def _measured(name, logits, labels):

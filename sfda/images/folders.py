@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,16 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
             raise ValueError(f"{part}: {path} has images for it, expected the share 0, got {share}")
     parts = (found | _set_aside(train, shares, seed)).values()
     return ImageSet(root.name, *parts, classes, left_out=dict(+left_out))
+
+
+def with_all_parts(images, *, share=0.2, seed=SEED):
+    """An :class:`sfda.images.image_sets.ImageSet` in three parts: a `share` of the training images, the same of each
+    class, is set aside for each part that it lacks. ValueError where these are too few."""
+    shares = {part: share for part in ("validation", "test") if getattr(images, part) is None}
+    try:
+        return replace(images, **_set_aside(images.train, shares, seed))
+    except ValueError as error:
+        raise ValueError(f"{images.name}: {error}") from error
 
 
 def image_archive(path, *, validation=0.0, seed=SEED):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from sfda import METRICS
 from sfda.benchmark import cells as benchmark
@@ -97,3 +98,46 @@ def test_scores_are_those_of_the_encoders_features(grid, tmp_path):
     found = pd.read_csv(options["table"]).set_index(["metric", "model"])["score"]
     assert found["H-score", "large"] == pytest.approx(METRICS["H-score"](z, part.labels.numpy()))
     assert (found["LEEP"] < 0).all()
+
+
+@pytest.fixture(scope="module")
+def own(folder):
+    """A grid of one's own images: a folder without parts, and one of parts."""
+    rng = np.random.default_rng(0)
+    for part in ("pets", "birds/train", "birds/test"):
+        for c, name in enumerate("ab"):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(10):
+                pixels = rng.integers(100 * c, 100 * c + 150, size=(20, 25, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / part / name / f"{i}.png")
+    content = CONTENT.replace('["digits"]', '["pets", "birds", "digits"]').replace("[3]", "[3, 4]")
+    (folder / "own.toml").write_text(content)
+    return grids.read(folder / "own.toml")
+
+
+def test_images_of_ones_own_are_tasks(own, folder, tmp_path):
+    assert own.tasks == ("pets", "birds", "digits") and own.places["pets"] == str(folder / "pets")
+    sizes = {"pets": (12, 4, 4), "birds": (16, 4, 20)}
+    for name in sizes:
+        task = own.task(name)
+        assert task.task.sizes == sizes[name] == tuple(len(part.labels) for part in task.parts)
+        assert task.train.images[:2].shape == (2, 3, 40, 40) and task.task.n_classes == 2
+        assert [np.bincount(part.labels).tolist() for part in task.parts] == [[n // 2] * 2 for n in sizes[name]]
+    one = replace(own, tasks=("pets",))
+    assert [run(one, tmp_path / "cells") for _ in range(2)] == [4, 0]
+    options = {"metrics": ["H-score"], "table": tmp_path / "scores.csv", "device": "cpu", "progress": lambda line: None}
+    assert scores.score_zoo(list(own.networks), own.tasks[:2], grid=own, **options) == 4
+    # Another image is another cell.
+    Image.new("RGB", (20, 20), "red").save(folder / "pets" / "a" / "0.png")
+    assert run(one, tmp_path / "cells") == 4
+
+
+@pytest.mark.parametrize(("names", "message"), [
+    ('["pets", "digits", "dogs"]', "expected tasks among digits, .*, or images, got 'dogs', which is not there"),
+    ('["pets", "./pets"]', "two tasks are called 'pets'"), ('["./digits"]', "two tasks are called 'digits'"),
+])  # fmt: skip
+def test_tasks_that_are_none_are_refused_at_once(own, folder, names, message):
+    (folder / "digits").mkdir(exist_ok=True)
+    (folder / "bad.toml").write_text(CONTENT.replace('["digits"]', names))
+    with pytest.raises(ValueError, match=message):
+        grids.read(folder / "bad.toml")

@@ -23,7 +23,7 @@ pytest.importorskip("timm")  # which brings safetensors
 from safetensors.torch import save_file
 
 from sfda import files
-from sfda.images.image_sets import _read
+from sfda.images.image_sets import read_image
 from sfda.networks import backbones
 from sfda.networks.weights import read_state
 
@@ -93,7 +93,7 @@ def test_an_image_bomb_is_not_decoded():
     chunk = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
     with pytest.raises(OSError, match="bomb cannot be read .DecompressionBomb"):
-        _read(io.BytesIO(bomb + struct.pack(">I", 0) + b"IDAT" + bytes(4)), "bomb")
+        read_image(io.BytesIO(bomb + struct.pack(">I", 0) + b"IDAT" + bytes(4)), "bomb")
 
 
 def test_circles_of_links(tmp_path, capsys):
