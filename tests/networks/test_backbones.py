@@ -214,3 +214,46 @@ def test_zoos():
     assert len(set().union(*ZOOS.values())) == 66 and "pocket:googlenet" in ZOOS["pocket"]
     rows = pd.read_csv(Path(__file__).parents[2] / "data" / "published" / "finetune_accuracy.csv")
     assert list(TRANSFORMERS) == list(rows[rows.group == "vit"].model.unique())
+
+
+@pytest.mark.parametrize(("name", "side", "fits"), [
+    ("torchvision:resnet18", 96, True), ("torchvision:vit_b_32", 96, True), ("torchvision:swin_t", 100, True),
+    ("torchvision:vit_b_32", 100, "of this size .*patch"), ("timm:test_vit.r160_in1k", 64, True),
+    ("timm:test_vit.r160_in1k", 60, "of this size .*patch"), ("timm:test_efficientnet.r160_in1k", 99, True),
+    ("timm:convit_tiny.fb_in1k", 96, "of this size .*its own is fixed"), ("pocket:vit_tiny", 48, True),
+    ("pocket:googlenet", 40, True), ("torchvision:resnet18", 0, "side: expected a number of pixels from 1"),
+])  # fmt: skip
+def test_images_of_another_size(name, side, fits, tmp_path):
+    """Weights of one's own or published, the network takes images of `side` pixels: as much of the picture as before."""
+    kind, _, rest = name.partition(":")
+    for own in (False, True):
+        if kind == "torchvision":
+            file = tmp_path / torchvision.models.get_model_weights(rest).DEFAULT.url.rpartition("/")[2]
+            torch.save(untrained(rest).state_dict(), file)
+        elif kind == "timm":
+            file = tmp_path / f"{rest}.safetensors"
+            safetensors_torch.save_file(timm.create_model(rest, pretrained=False).state_dict(), file)
+        elif own:
+            continue
+        called = f"{name}={file}" if own else name
+        if fits is not True:
+            with pytest.raises(ValueError, match=fits):
+                load(called, folder=None if kind == "pocket" else tmp_path, side=side)
+            continue
+        before, found = (load(called, folder=None if kind == "pocket" else tmp_path, side=n) for n in (None, side))
+        assert found.input_size == (side, side) and found.own_size == before.own_size == before.input_size
+        shown = found.transform(Squares(side=600)[0][0])
+        assert shown.shape[1:] == (side, side) and found.source_classes == before.source_classes
+        x = extract(found, Squares(2, side=90), "x").features
+        assert x.shape == extract(before, Squares(2, side=90), "x").features.shape and np.isfinite(x).all()
+
+
+def test_what_published_heads_are(tmp_path, monkeypatch):
+    """Classes of ImageNet and others; embeddings that captions are compared with are none."""
+    heads = {"test_vit.r160_in1k": 1000, "vit_tiny_patch16_224.augreg_in21k": 21843, "mvitv2_base_cls.fb_inw21k": 19168,
+             "vit_base_patch32_clip_224.openai": None, "resnet50_clip.openai": None,
+             "vit_small_patch16_224.dino": None}  # fmt: skip
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, **o: create(name, pretrained=False))
+    with torch.device("meta"):
+        assert {name: load(f"timm:{name}").source_classes for name in heads} == heads
