@@ -16,6 +16,7 @@ from sfda.rivals.moments import as_labelled, class_sizes, eigh_of_rank, smaller_
 MAX_ROUNDS = 11
 TOLERANCE = 1e-3  # relative change of alpha / beta
 EPSILON = 1e-5
+PUBLISHED_CUT = 1e-10  # of the singular values that the authors' code keeps
 
 
 def logme(features, labels, *, as_published=False):
@@ -74,20 +75,24 @@ def logme(features, labels, *, as_published=False):
     """
     x, y, n_classes = as_labelled(features, labels)
     n, d = x.shape
-    g = smaller_gram(x)
-    nonzero_columns = int((g.diagonal() > 0).sum())
-    if not nonzero_columns:
+    xp, g = namespace(x), smaller_gram(x)
+    if not bool((g.diagonal() > 0).any()):
         raise ValueError("features: expected a value other than zero")
-    s, vectors = eigh_of_rank(g, x.shape)
+    if as_published and n > d:
+        _, s, axes = xp.linalg.svd(g)
+        rank = int((s**0.5 > PUBLISHED_CUT).sum())
+        if not rank:
+            raise ValueError("features: too small for the published cut of singular values at 1e-10; rescale them")
+        s, vectors, unspanned = s[:rank], axes[:rank].T, 0
+    else:
+        s, vectors = eigh_of_rank(g, x.shape)
+        # The log-determinant has a term log(alpha) for every direction that the features do not span, of N in print.
+        unspanned = (n if as_published else d) - len(s)
     # The targets T (N, C) along the axes.
     if n > d:
         z = matmul(class_sums(x, y, n_classes), vectors) / s**0.5
     else:
         z = class_sums(vectors, y, n_classes)
-    # The log-determinant has a term log(alpha) for every direction the features do not span. The published
-    # sum has those of N <= D directions, and for N > D those of the columns that are not exactly zero.
-    published = nonzero_columns if n > d else n
-    unspanned = (max(published, len(s)) if as_published else d) - len(s)
     return _iterated(s, z * z, class_sizes(y, x, n_classes), unspanned, n, d)
 
 
