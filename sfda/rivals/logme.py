@@ -30,8 +30,8 @@ def logme(features, labels, *, as_published=False):
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
     as_published : bool, default False
-        True returns what the authors' code returns by default where the rank of the features is below D, so
-        always where N < D: an evidence that lacks log-determinant terms. See Notes.
+        True takes the steps of the authors' code, whose evidence lacks log-determinant terms where N < D. See
+        Notes.
 
     Returns
     -------
@@ -41,17 +41,15 @@ def logme(features, labels, *, as_published=False):
     Raises
     ------
     ValueError
-        Bad input, or features that are all zero.
+        Bad input, features that are all zero or, as published, below 1e-10.
 
     Notes
     -----
-    The log-determinant of A = alpha I + beta X'X has D terms. The authors'
-    code sums only those of the singular values that it computed, min(N, D) of
-    them or fewer where columns are all zero, and so misses
-    -log(alpha) / 2N for every other. With N < D this is a large and
-    model-dependent error (https://github.com/thuml/LogME/issues/23); published
-    scores of SFDA, PED, NCTI and others contain it. Here the terms are there
-    unless `as_published` asks for the published value.
+    The log-determinant of A = alpha I + beta X'X has D terms. The authors' code sums only those of the singular
+    values that it keeps, and so misses -log(alpha) / 2N for every other. With N < D it keeps N, a large and
+    model-dependent error (https://github.com/thuml/LogME/issues/23); published scores of SFDA, PED, NCTI and
+    others contain it. With N > D it keeps those of X'X whose roots exceed 1e-10: most columns of zeros, since
+    rounding leaves some 1e-13 of them, but not all. Here all terms are there unless `as_published`.
 
     The score changes with translation, since the model has no intercept, and somewhat with scale, since the
     iteration starts at alpha = beta = 1, stops early (relative change 1e-3, 11 rounds) and adds 1e-5 to two
