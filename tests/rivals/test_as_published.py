@@ -29,7 +29,7 @@ PROBLEMS = AUTHORS["problems"]
 
 @pytest.mark.filterwarnings("ignore::sfda.SaturationWarning")
 @pytest.mark.parametrize(
-    ("problem", "name"), [(problem, name) for problem in PROBLEMS for name in FUNCTIONS if name in PROBLEMS[problem]["scores"]]
+    ("problem", "name"), [(key, name) for key in PROBLEMS for name in FUNCTIONS if name in PROBLEMS[key]["scores"]]
 )
 def test_equals_what_the_authors_files_give(problem, name):
     X, y = authors_problem(problem)

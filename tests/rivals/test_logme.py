@@ -56,7 +56,7 @@ def test_as_published_equals_the_published_steps(shape, dead):
 
 def test_features_below_the_published_cut():
     X, y = 1e-13 * gaussian_classes(2, np.arange(60) % 3, 20), np.arange(60) % 3
-    with pytest.raises(ValueError, match="^features: too small for the published cut of singular values at 1e-10; rescale"):
+    with pytest.raises(ValueError, match="^features: too small for the published cut of singular values at"):
         logme(X, y, as_published=True)
     assert np.isfinite(logme(X, y))
 
