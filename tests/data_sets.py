@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,33 @@ def _reference_case(name):
     logits = 1.5 * np.eye(n_source)[(2 * y) % n_source] + rng.standard_normal((p["N"], n_source))
     theta = np.exp(logits - logits.max(1, keepdims=True))
     return X, y, theta / theta.sum(1, keepdims=True)
+
+
+AUTHORS = json.loads((Path(__file__).parent / "authors_scores.json").read_text())
+
+
+def authors_problem(name):
+    """Features and labels of a problem of authors_scores.json: hashed numbers, which no version of NumPy changes."""
+    p = AUTHORS["problems"][name]
+    n, d, n_classes = p["N"], p["D"], p["C"]
+
+    def uniform(*shape, part):
+        """Of [0, 1): the finaliser of splitmix64 on the numbers from part * 2^32 on."""
+        z = np.arange(math.prod(shape), dtype=np.uint64) + np.uint64(p["seed"] * 16 + part << 32)
+        z *= np.uint64(0x9E3779B97F4A7C15)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+            z = (z ^ (z >> np.uint64(shift))) * np.uint64(factor)
+        return ((z >> np.uint64(11)) * 2.0**-53).reshape(shape)
+
+    many = np.arange(n - 2 * n_classes) % n_classes
+    if p["imbalance"]:
+        many = (n_classes * uniform(n - 2 * n_classes, part=0) ** 2).astype(int)
+    y = np.r_[np.arange(n_classes), np.arange(n_classes), many]
+    mu, noise = (sum(uniform(k, d, part=i + j) for j in range(4)) - 2 for k, i in ((n_classes, 1), (n, 5)))
+    X = p["separation"] * mu[y] + noise
+    X = np.maximum(X, 0) if p["relu"] else X
+    X[:, p["dead"]] = 0
+    return X.astype(p["dtype"]), y
 
 
 def gaussian_classes(seed, y, D, separation=1.0, scale=1.0):

@@ -93,8 +93,9 @@ def sfda_score(
 
     Notes
     -----
-    The plain score equals the public code's ``SFDA_Score`` on fresh copies of the features, for two symmetric products
-    and two Cholesky factorisations. In the second pass of "leave-one-out" the held-out sample is challenged without its
+    The plain score equals the public code's ``SFDA_Score`` on fresh copies of the features (where columns are constant,
+    to 1e-5: that code's rounding grows by 1 / lambda, unless they are 0), for two symmetric products and two Cholesky
+    factorisations. In the second pass of "leave-one-out" the held-out sample is challenged without its
     label (:func:`sfda.metric.challenge.expected_confmix`); those that train the discriminant are mixed with theirs.
 
     References

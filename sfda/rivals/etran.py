@@ -23,7 +23,7 @@ def etran_energy(features, labels=None, *, share=0.005):
     labels : ignored
         Taken so that it can be called like other metrics, and checked where they are given.
     share : float in (0, 1], default 0.005
-        floor(share N) samples, but at least one: the authors' code returns NaN for N < 200.
+        floor(share N) samples, but at least one: the authors' code returns NaN for N < 200. Else both agree.
 
     Returns
     -------

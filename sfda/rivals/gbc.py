@@ -50,7 +50,8 @@ def gbc(features, labels, *, covariance="spherical", components=None, log=False)
     -----
     Population variances, no smaller than 1e-4 for any feature. The floor makes
     the score depend on the unit of the features where it binds; where it does
-    not, scale does not matter. Computed in log space.
+    not, scale does not matter. Computed in log space and in float64, which
+    the authors' code takes only from float64 features.
 
     References
     ----------

@@ -43,8 +43,8 @@ def h_score(features, labels):
     general position as soon as N <= D: then it says nothing.
 
     Directions with less variance than max(N, D) times the machine precision of the largest are rounding errors
-    and left out. Public code cuts its pseudo-inverse at 1e-15, which in single precision divides by rounding
-    errors: scores above C - 1 can come from that.
+    and left out. The authors' code cuts its pseudo-inverse at 1e-15, which in single precision divides by rounding
+    errors: scores above C - 1, or below 0, come from that. In double precision both agree.
 
     References
     ----------

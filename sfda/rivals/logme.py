@@ -16,6 +16,7 @@ from sfda.rivals.moments import as_labelled, class_sizes, eigh_of_rank, smaller_
 MAX_ROUNDS = 11
 TOLERANCE = 1e-3  # relative change of alpha / beta
 EPSILON = 1e-5
+PUBLISHED_CUT = 1e-10  # of the singular values that the authors' code keeps
 
 
 def logme(features, labels, *, as_published=False):
@@ -29,8 +30,8 @@ def logme(features, labels, *, as_published=False):
     labels : array-like of shape (N,)
         Integers (gaps are fine) or strings, at least two classes.
     as_published : bool, default False
-        True returns what the authors' code returns by default where the rank of the features is below D, so
-        always where N < D: an evidence that lacks log-determinant terms. See Notes.
+        True takes the steps of the authors' code, whose evidence lacks log-determinant terms where N < D. See
+        Notes.
 
     Returns
     -------
@@ -40,17 +41,15 @@ def logme(features, labels, *, as_published=False):
     Raises
     ------
     ValueError
-        Bad input, or features that are all zero.
+        Bad input, features that are all zero or, as published, below 1e-10.
 
     Notes
     -----
-    The log-determinant of A = alpha I + beta X'X has D terms. The authors'
-    code sums only those of the singular values that it computed, min(N, D) of
-    them or fewer where columns are all zero, and so misses
-    -log(alpha) / 2N for every other. With N < D this is a large and
-    model-dependent error (https://github.com/thuml/LogME/issues/23); published
-    scores of SFDA, PED, NCTI and others contain it. Here the terms are there
-    unless `as_published` asks for the published value.
+    The log-determinant of A = alpha I + beta X'X has D terms. The authors' code sums only those of the singular
+    values that it keeps, and so misses -log(alpha) / 2N for every other. With N < D it keeps N, a large and
+    model-dependent error (https://github.com/thuml/LogME/issues/23); published scores of SFDA, PED, NCTI and
+    others contain it. With N > D it keeps those of X'X whose roots exceed 1e-10: most columns of zeros, since
+    rounding leaves some 1e-13 of them, but not all. Here all terms are there unless `as_published`.
 
     The score changes with translation, since the model has no intercept, and somewhat with scale, since the
     iteration starts at alpha = beta = 1, stops early (relative change 1e-3, 11 rounds) and adds 1e-5 to two
@@ -74,20 +73,24 @@ def logme(features, labels, *, as_published=False):
     """
     x, y, n_classes = as_labelled(features, labels)
     n, d = x.shape
-    g = smaller_gram(x)
-    nonzero_columns = int((g.diagonal() > 0).sum())
-    if not nonzero_columns:
+    xp, g = namespace(x), smaller_gram(x)
+    if not bool((g.diagonal() > 0).any()):
         raise ValueError("features: expected a value other than zero")
-    s, vectors = eigh_of_rank(g, x.shape)
+    if as_published and n > d:
+        _, s, axes = xp.linalg.svd(g)
+        rank = int((s**0.5 > PUBLISHED_CUT).sum())
+        if not rank:
+            raise ValueError("features: too small for the published cut of singular values at 1e-10; rescale them")
+        s, vectors, unspanned = s[:rank], axes[:rank].T, 0
+    else:
+        s, vectors = eigh_of_rank(g, x.shape)
+        # The log-determinant has a term log(alpha) for every direction that the features do not span, of N in print.
+        unspanned = (n if as_published else d) - len(s)
     # The targets T (N, C) along the axes.
     if n > d:
         z = matmul(class_sums(x, y, n_classes), vectors) / s**0.5
     else:
         z = class_sums(vectors, y, n_classes)
-    # The log-determinant has a term log(alpha) for every direction the features do not span. The published
-    # sum has those of N <= D directions, and for N > D those of the columns that are not exactly zero.
-    published = nonzero_columns if n > d else n
-    unspanned = (max(published, len(s)) if as_published else d) - len(s)
     return _iterated(s, z * z, class_sizes(y, x, n_classes), unspanned, n, d)
 
 

@@ -98,10 +98,10 @@ def ncti_terms(features, labels):
 
     Notes
     -----
-    The principal components are exact, where the authors' code lets
-    scikit-learn choose a randomised, unseeded solver for large features.
-    Fewer than 64 are used where the features have a lower rank, which ends in
-    an error in that code.
+    The principal components are exact, where the authors' code lets scikit-learn choose a randomised, unseeded
+    solver for large features: their terms then vary by some 1e-3. Fewer than 64 are used where the features have
+    a lower rank. That code ends in an error for N or D below 64, and where columns are dead, constant or repeated
+    makes of rounding errors components like any other, with terms that are off by up to a factor of ten.
 
     References
     ----------

@@ -161,6 +161,10 @@ def nleep(
     the original. Far from any other seed's value the score cannot be trusted:
     run several.
 
+    No code of the authors was found. Without the logarithm it is the code beside the SFDA paper after
+    ``numpy.random.seed(seed)``, but for the limit of N / 2 components, which is ours, and for single precision, in
+    which most mixtures fail there.
+
     References
     ----------
     Y. Li et al., *Ranking Neural Checkpoints*, CVPR 2021.

@@ -344,12 +344,12 @@ def test_transrate_of_large_numbers_counts_no_rounding_errors():
         assert larger - value == pytest.approx(rise, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["PARC 32 components", "PARC 32 components as published"])
 @pytest.mark.parametrize(("x", "y"), [(WIDE, Y), (np.repeat(WIDE, 2, 0), np.repeat(Y, 2)), (NARROW @ np.ones((4, 9)), Y)])
-def test_components_without_variance_are_not_scaled_to_some(name, x, y):
-    """As many components as samples: the last was nothing but rounding errors, which a layout of memory changes."""
-    assert METRICS[name](np.asfortranarray(x), y) == pytest.approx(METRICS[name](x, y), abs=1e-9)
-    assert METRICS[name](x * 3 + 7, y) == pytest.approx(METRICS[name](x, y), abs=1e-9)
+def test_components_without_variance_are_not_scaled_to_some(x, y):
+    """As many components as samples: the last is nothing but rounding errors, which count as published only."""
+    score = METRICS["PARC 32 components"]
+    assert score(np.asfortranarray(x), y) == pytest.approx(score(x, y), abs=1e-9)
+    assert score(x * 3 + 7, y) == pytest.approx(score(x, y), abs=1e-9)
 
 
 def test_leep_of_rows_that_sum_to_more_than_one_is_at_most_zero():
