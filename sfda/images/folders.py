@@ -60,6 +60,7 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
     ``test/3.jpg`` beside ``train/cat/1.jpg``     no part: images without classes are left out
     ``cat/train/1.jpg``, ``fold1/cat/1.jpg``      ValueError: these may be parts
     ``train/...`` beside ``cat/1.jpg``            ValueError: neither all parts nor all classes
+    ``box_train/1.jpg``, ``box_test/2.jpg``       ValueError: parts of one set, without classes
     ``labels.csv`` beside the classes             left out, as are folders without images beside parts
     ``cat/clip.mp4``, ``cat/more.zip``            left out, by ending
     ``.git``, ``.DS_Store``, ``__MACOSX``         left out, as hidden

@@ -11,9 +11,9 @@ from PIL import Image, UnidentifiedImageError
 
 #: What folders of parts are called, beside words and digits that say nothing more, as in Training_Set or val2017.
 PARTS = {
-    "train": ("train", "training", "trainval", "trainset"),
-    "validation": ("val", "valid", "validation", "dev", "eval", "valset"),
-    "test": ("test", "testing", "testset"),
+    "train": ("train", "training", "trainval", "trainset", "labeled", "labelled"),
+    "validation": ("val", "valid", "validation", "dev", "devel", "eval", "evaluation", "valset"),
+    "test": ("test", "testing", "testset", "unlabeled", "unlabelled", "holdout"),
 }
 _ROLES = {word: part for part, words in PARTS.items() for word in words}
 _PLAIN = ("data", "dataset", "folder", "image", "images", "img", "imgs", "set", "split")
@@ -82,8 +82,16 @@ def _parts(root, roles):
 
 def _refuse_splits(root, names):
     """Raise ValueError where what would be classes look like parts: the same folders lie in several."""
-    seen = {}
+    seen, roles = {}, {}
     for name in names:
+        words = _words(name)
+        for word in set(words) & set(_ROLES):
+            other, role = roles.setdefault(tuple(w for w in words if w != word), (name, _ROLES[word]))
+            if role != _ROLES[word]:
+                raise ValueError(
+                    f"{root}: {other!r} and {name!r} are called as parts of one set: call them train, val and test, "
+                    "with a folder for each class inside, or name one of them instead"
+                )
         below = folders_in(_unwrapped(root / name)[0])
         if split := next(filter(part_of, below), None):
             raise ValueError(
@@ -100,8 +108,13 @@ def _refuse_splits(root, names):
 
 def part_of(name):
     """The part that a folder's name means, such as "train" for Training_Set; None for any other name."""
-    words = [word for word in re.findall("[^\\W\\d_]+", name.lower()) if word not in _PLAIN]
-    return _ROLES.get(words[0]) if len(words) == 1 else None
+    words = [word for word in _words(name) if word not in _PLAIN]
+    return _ROLES.get("".join(words)) if len(words) < 3 else None
+
+
+def _words(name):
+    """The words of a name without digits; a capital within one begins another."""
+    return re.findall("[^\\W\\d_]+", re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower())
 
 
 def folders_in(root):

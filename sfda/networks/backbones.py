@@ -31,6 +31,7 @@ LIBRARIES = ("torchvision", "timm")
 BUILDERS = [["torchvision", "models"], ["timm", "models"]]  # where they are defined
 _WITH_AUXILIARIES = ("googlenet", "inception_v3")  # classifiers for training
 _MORE_CLASSES = (19168, 115217)  # of networks of timm that were trained on more than ImageNet's
+_WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 POOLS = ("average", "channels-last average", "class token", "token mean")
 
 
@@ -43,7 +44,7 @@ class Backbone:
     name : str
         What tables call it.
     network : torch.nn.Module
-        Maps a batch (B, 3, H, W) to logits.
+        Maps a batch (B, 3, H, W) to logits. One in ``DataParallel`` or of ``torch.compile`` is taken out of it.
     transform : callable
         Turns one image of the data set into a tensor (3, H, W).
     layer : str, default ""
@@ -123,6 +124,10 @@ class Backbone:
     note: str = ""
 
     def __post_init__(self):
+        network = self.network
+        while type(network).__name__ in _WRAPPERS:  # whose copies and graphs would hide the layers
+            network = getattr(network, _WRAPPERS[type(network).__name__])
+        object.__setattr__(self, "network", network)
         if self.pool not in POOLS:
             raise ValueError(f"pool: expected one of {', '.join(POOLS)}, got {self.pool!r}")
         if self.layer and self.layer not in dict(self.network.named_modules()):
@@ -185,8 +190,9 @@ def load(name, *, folder=None, side=None):
     cropped. Only builders of torchvision and timm are called.
 
     Weights of one's own are a state dict in the library's names, as ``.safetensors`` or as torch.save writes it,
-    alone or under "state_dict" or "model" (averaged ones, "state_dict_ema" or "model_ema", first), with whatever word
-    stands before all of its names: ``module.``, ``_orig_mod.``, ``model.``, ``backbone.``. The classifier may have any
+    alone or in a box ("state_dict", "model"), with whatever word stands before all of its names: ``module.``,
+    ``_orig_mod.``, ``model.``, ``backbone.``. Where there are several, averaged ones (EMA, a teacher's) come first, and
+    the ranking says so. The classifier may have any
     number of classes, or be missing. GoogLeNet and Inception v3 turn their inputs into the range that
     torchvision's own weights want.
     """

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +13,10 @@ from torch import nn
 
 from sfda.files import in_one_line
 
-#: Where a file has the state dict, the first that there is; as timm, averaged weights (EMA) are taken before others.
-BOXES = ("state_dict_ema", "model_ema", "state_dict", "model", "model_state")
+#: Where a published file has the state dict, the first that there is.
+BOXES = ("state_dict", "model", "model_state")
+_AVERAGED = {"ema", "teacher", "swa"}  # words of averaged weights, which are taken before others, as timm does
+_POINTER = b"version https://git-lfs"
 UNREADABLE = "it is damaged, or holds more than weights and could run code; save the state dict alone"
 
 
@@ -26,24 +29,7 @@ def existing_file(path):
 
 def read_state(name, file):
     """The state dict in a file, out of its box; nothing is run."""
-    return _opened(name, file)[0]
-
-
-def _opened(name, file):
-    """The state dict in a file, and the name of its box."""
-    from safetensors.torch import load_file
-
-    try:
-        if file.suffix == ".safetensors":
-            state = load_file(file)
-        else:
-            # The settings of the command line, which training scripts save beside the weights.
-            with _settings_are_safe():
-                state = torch.load(file, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise ValueError(f"{name}: {file.name} cannot be read ({in_one_line(error)})") from error
-    except Exception as error:  # damaged bytes make the unpickler stumble in any way
-        raise ValueError(f"{name}: {file.name} cannot be read: {UNREADABLE}") from error
+    state = _opened(name, file)
     box = next((box for box in BOXES if isinstance(state, Mapping) and isinstance(state.get(box), Mapping)), None)
     while isinstance(state, Mapping) and isinstance(state.get(box), Mapping):
         state = state[box]
@@ -51,31 +37,65 @@ def _opened(name, file):
         found = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
         expected = f"expected {file.name} to hold a state dict, alone or as one of {', '.join(BOXES)}"
         raise ValueError(f"{name}: {expected}, found {found[:100]}")
-    return {key.removeprefix("module."): value for key, value in state.items()}, box
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _opened(name, file):
+    """What is in a file of weights."""
+    from safetensors.torch import load_file
+
+    with open(file, "rb") as opened:
+        if opened.read(len(_POINTER)) == _POINTER:
+            raise ValueError(f"{name}: {file.name} is a pointer of Git LFS, not the file; `git lfs pull` fetches it")
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        # The settings of the command line, which training scripts save beside the weights.
+        with _settings_are_safe():
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise ValueError(f"{name}: {file.name} cannot be read ({in_one_line(error)})") from error
+    except Exception as error:  # damaged bytes make the unpickler stumble in any way
+        raise ValueError(f"{name}: {file.name} cannot be read: {UNREADABLE}") from error
 
 
 def own_state(name, file, network):
     """Weights in a file of one's own in the names of `network`, and what was chosen among what is there, in words.
 
-    torch.compile, Lightning and others put a word before every name: that before which most names of the network
-    stand is taken away, and what has another is left, such as a loss's.
+    Training scripts put the state dict into a box, and torch.compile, Lightning and others a word before every name:
+    the box and the word are taken with which most names of the network are there, of equals those of averaged
+    weights, and what has another word is left, such as a loss's.
     """
-    (state, box), known = _opened(name, file), set(network.state_dict())
-    found = Counter(
-        key.removesuffix(end)
-        for key in state
-        for end in (key.split(".", n)[-1] for n in range(key.count(".") + 1))
-        if end in known and key.endswith(end)
-    )
-    prefix = found.most_common(1)[0][0] if found else ""
-    if found[""] == found[prefix]:
-        prefix = ""
-    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    words = [f"averaged weights, {box!r}, were taken"] if box in BOXES[:2] else []
-    words += [f"its weights are those under {prefix!r}"] if prefix else []
-    if len(own) < len(state):
-        words.append(f"left out: {len(state) - len(own)} others")
+    known, choices = set(network.state_dict()), []
+    for box, state in _state_dicts(_opened(name, file)):
+        found = Counter(
+            key.removesuffix(end)
+            for key in state
+            for end in (key.split(".", n)[-1] for n in range(key.count(".") + 1))
+            if end in known and key.endswith(end)
+        )
+        for word, n in found.items():
+            averaged = next((part for part in (box, word) if _AVERAGED & set(re.split(r"[._]", part.lower()))), "")
+            choices.append((n, bool(averaged), not word, averaged, word, state))
+    if not choices:
+        return read_state(name, file), ""
+    *_, averaged, word, state = max(choices, key=lambda choice: choice[:3])
+    own = {key.removeprefix(word): value for key, value in state.items() if key.startswith(word)}
+    words = [f"averaged weights, {averaged!r}, were taken"] if averaged else []
+    words += [f"its weights are those under {word!r}"] if word not in ("", "module.", averaged) else []
+    if others := len(state) - len(own):
+        words.append(f"left out: {others} other{'s' * (others > 1)}")
     return own, "; ".join(words)
+
+
+def _state_dicts(content, box=""):
+    """Mappings from names to tensors within what a file holds, each with where it is."""
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
+        return
+    if tensors := {key: value for key, value in content.items() if torch.is_tensor(value)}:
+        yield box, tensors
+    for key, value in content.items():
+        yield from _state_dicts(value, f"{box}.{key}" if box else key)
 
 
 @contextlib.contextmanager

@@ -209,6 +209,7 @@ def of_moco(state):
     ("transformer:swin_t", lambda: as_published("swin_t", TOO_DEEP | state_of("swin_t")), f"swin_t: {OTHER}"),
     ("torchvision:resnet18=mine.pth", None, "mine.pth is missing"),
     ("torchvision:resnet18=mine.pth", b"half a file", "mine.pth cannot be read: it is damaged"),
+    ("torchvision:resnet18=mine.pth", b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS, not the file"),
     ("timm:test_vit=mine.safetensors", b"half a file of tensors", "mine.safetensors cannot be read"),
     ("timm:test_vit=mine.pth", [1, 2], "expected mine.pth to hold a state dict.*found list"),
     ("timm:test_vit=mine.pth", {"net": {"w": torch.zeros(1)}, "epoch": 1}, "state dict.*found net, epoch"),
@@ -233,12 +234,15 @@ def before(word, state):
 # What training scripts save around a state dict, and which of it is said to be taken.
 BOXES = {
     "module": (lambda s: before("module.", s), ""), "compile": (lambda s: before("_orig_mod.", s), "its weights are those under '_orig_mod.'"),
-    "both": (lambda s: before("module._orig_mod.", s), "its weights are those under '_orig_mod.'"),
-    "Lightning": (lambda s: {"epoch": 3, "state_dict": before("model.net.", s) | {"loss.weight": torch.ones(3)}}, "its weights are those under 'model.net.'; left out: 1 others"),
+    "both": (lambda s: before("module._orig_mod.", s), "its weights are those under 'module._orig_mod.'"),
+    "Lightning": (lambda s: {"epoch": 3, "state_dict": before("model.net.", s) | {"loss.weight": torch.ones(3)}}, "its weights are those under 'model.net.'; left out: 1 other"),
     "timm": (lambda s: {"arch": "x", "state_dict": other_than(s), "state_dict_ema": s}, "averaged weights, 'state_dict_ema', were taken"),
     "averages of parallel training": (lambda s: {"model": other_than(s), "model_ema": before("module.", s)}, "averaged weights, 'model_ema', were taken"),
-    "backbone": (lambda s: before("backbone.", headless(s)) | {"projector.0.weight": torch.ones(2, 2)}, "its weights are those under 'backbone.'; left out: 1 others"),
-    "without a head": (lambda s: headless(s), ""),
+    "backbone": (lambda s: before("backbone.", headless(s)) | {"projector.0.weight": torch.ones(2, 2)}, "its weights are those under 'backbone.'; left out: 1 other"),
+    "without a head": (lambda s: headless(s), ""), "a box of any name": (lambda s: {"net": s, "optimizer": {"state": {0: torch.ones(2)}}}, ""),
+    "a teacher": (lambda s: {"student": before("module.", other_than(s)), "teacher": s}, "averaged weights, 'teacher', were taken"),
+    "averages beside": (lambda s: {"state_dict": before("model.", other_than(s)) | before("ema_model.", s)}, "averaged weights, 'ema_model.', were taken; left out: N others"),
+    "averages of torch": (lambda s: before("module.", s) | {"n_averaged": torch.tensor(3)}, "left out: 1 other"),
 }  # fmt: skip
 
 
@@ -258,7 +262,7 @@ def test_weights_as_training_scripts_save_them(name, box, tmp_path):
     state, (saved, note) = build(architecture, num_classes=3).state_dict(), BOXES[box]
     torch.save(saved(state), tmp_path / "mine.pth")
     found = load(f"{name}={tmp_path / 'mine.pth'}")
-    assert found.note == note
+    assert found.note == note.replace("N others", f"{len(state)} others")
     assert all(torch.equal(found.network.state_dict()[key], value) for key, value in headless(state).items())
 
 

@@ -291,3 +291,9 @@ def test_logits_are_kept_beside_the_features_of_one_pass(tmp_path):
     assert extract(net, images, "x", cache=tmp_path).cached
     extract(net, images, "y", cache=tmp_path)
     assert not extract(net, images, "y", cache=tmp_path, logits=True).cached and images.read == 30
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda net: torch.compile(nn.DataParallel(net), backend="eager")])
+def test_a_network_is_taken_out_of_what_runs_it_elsewhere(wrap):
+    net = network()
+    assert Backbone("wrapped", wrap(net), to_tensor).network is net
