@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sfda.images.image_sets import ImageSet
     from sfda.networks.backbones import Backbone
 
+KEPT = 2**28  # parameters of networks that are loaded once, a gigabyte
+
 
 def rank(
     networks: "str | Backbone | Sequence[str | Backbone]",
@@ -131,7 +133,7 @@ def rank(
     if cache is not None:
         cache = _writable(cache)
     device, workers = _device(device, workers)
-    facts = _loadable(named, weights, side, progress)
+    facts, kept = _loadable(named, weights, side, progress)
     alone = [judge.metric for judge in judges if judge.needs == "source probabilities"]
     without = [name for name in named if not facts[name]["source_classes"]]
     if metrics[0] in alone and len(without) == len(named):
@@ -147,7 +149,7 @@ def rank(
             if metrics[0] in alone and not classifier:
                 raise ValueError(f"{metrics[0]} needs a network's own classifier, which it has not")
             say("loading", last=False)
-            backbone = _backbone(network, weights, side)
+            backbone = kept.pop(name, None) or _backbone(network, weights, side)
             start = time.perf_counter()
             taken = extract(
                 backbone, chosen.dataset, chosen.fingerprint, cache=cache, dtype=dtype, device=device,
@@ -290,8 +292,11 @@ def _backbone(network, weights, side):
 
 
 def _loadable(named, weights, side, progress):
-    """What the table says of the networks; each is loaded once, so that what is missing is found out now."""
-    facts, wrong = {}, {}
+    """What the table says of the networks, and those that need not be loaded again, as far as they are small.
+
+    Each is loaded now, so that what is missing is found out before anything is computed.
+    """
+    facts, kept, wrong, room = {}, {}, {}, KEPT
     for i, (name, network) in enumerate(named.items(), 1):
         _Speaker(progress, f"[{i}/{len(named)}] {name}")("looking for its weights", last=False)
         try:
@@ -302,13 +307,15 @@ def _loadable(named, weights, side, progress):
         facts[name] = {"parameters": one.parameters, "source_classes": one.source_classes}
         for column, size in (("side", one.input_size), ("own_side", one.own_size)):
             facts[name] |= {column: size[0]} if size else {}
+        room -= one.parameters
+        kept |= {name: one} if room > 0 else {}
     if wrong:
         first, *others = wrong
         cause = wrong[first]
         also = f"; nor can {', '.join(others)}" if others else ""
         kind = FileNotFoundError if isinstance(cause, FileNotFoundError) else ValueError
         raise kind(f"{first} cannot be loaded ({one_line(cause)}){also}; nothing was computed") from cause
-    return facts
+    return facts, kept
 
 
 def _writable(cache):
