@@ -334,8 +334,8 @@ def exhaustive(log_p, size):
         In increasing order; of equals, the first.
     step : Step
     """
-    subsets = map(list, itertools.combinations(range(len(log_p)), size))
-    best = max(subsets, key=lambda rows: split(log_p[rows]).criterion)
+    subsets = list(map(list, itertools.combinations(range(len(log_p)), size)))
+    best = subsets[best_of([split(log_p[rows]).criterion for rows in subsets], [])]
     return best, split(log_p[best])
 
 
@@ -439,9 +439,7 @@ def _check_size(size, names, given):
     again = [repr(name) for name in given if name not in names]
     why = f" ({', '.join(again)} repeated an earlier one)" if again else ""
     kind = TooFewNetworks if whole and size > len(names) else ValueError
-    raise kind(
-        f"size: expected an integer from 1 to {len(names)}, the number of different networks{why}, got {size!r}"
-    )
+    raise kind(f"size: expected an integer from 1 to {len(names)}, the number of different networks{why}, got {size!r}")
 
 
 def _check_scores(scores, names, given):

@@ -97,9 +97,7 @@ def as_labels(labels, n_samples, *, name="labels", least=2, beside=None):
     if labels.ndim != 1:
         raise ValueError(f"{name}: expected 1 dimension, got {labels.ndim} (shape {labels.shape}){_remedy(labels)}")
     if len(labels) != n_samples:
-        raise ValueError(
-            f"{name}: expected one label for each of the {n_samples} rows of features, got {len(labels)}"
-        )
+        raise ValueError(f"{name}: expected one label for each of the {n_samples} rows of features, got {len(labels)}")
     y, classes = _numbered(labels, name)
     if len(classes) < least:
         raise ValueError(f"{name}: expected at least {least} classes, got 1 ({classes[0]!s}) in {n_samples} rows")
@@ -236,9 +234,7 @@ def _matrix(features, name):
     shape = tuple(x.shape)
     if len(shape) != 2:
         hint = "; average over the image positions first" if len(shape) == 4 else ""
-        raise ValueError(
-            f"{name}: expected 2 dimensions (samples x features), got {len(shape)} (shape {shape}){hint}"
-        )
+        raise ValueError(f"{name}: expected 2 dimensions (samples x features), got {len(shape)} (shape {shape}){hint}")
     if 0 in shape:
         raise ValueError(f"{name}: expected at least one row and one column, got shape {shape}")
     return x

@@ -379,14 +379,15 @@ class LabelledFeatures(PooledScatter):
 def best_shrinkage(likelihoods):
     """lambda of the largest likelihood: a search over logit(lambda), -10 to 6 by 1, then by 1/4 around the best.
 
-    `likelihoods` takes a list of lambdas and returns their likelihoods.
+    `likelihoods` takes a list of lambdas and returns their likelihoods in nats a sample. Of those within 1e-9 of
+    the best, as where every lambda knows all classes, it is the largest: losses so small are exact to far below that.
     """
-    found = {}
+    found, best = {}, 0
     for steps in (range(-10, 7), (-0.75, -0.5, -0.25, 0.25, 0.5, 0.75)):
-        centre = max(found, key=found.get, default=0)
-        logits = [centre + step for step in steps]
+        logits = [best + step for step in steps]
         found |= zip(logits, likelihoods([_sigmoid(logit) for logit in logits]), strict=True)
-    return _sigmoid(max(found, key=found.get))
+        best = max(logit for logit, value in found.items() if value >= max(found.values()) - 1e-9)
+    return _sigmoid(best)
 
 
 def _sigmoid(logit):

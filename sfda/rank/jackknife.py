@@ -22,7 +22,6 @@ SLOW = ("NLEEP", "PARC 32 components as published", "linear probe")
 LEFT_OUT = ("SFDA leave-one-out", "left-out accuracy", "left-out probability", "left-out log-likelihood")
 # They judge the samples that they were fitted to, and N <= D of these can be separated.
 FITTED = ("SFDA", "discriminant accuracy", "discriminant probability", "ETran discriminant")
-ROUNDING = 1e-6  # smaller differences, relative to the best score, are none
 
 
 def jackknife(features, labels, *, metric=METRIC, seed=0):
@@ -103,7 +102,7 @@ class Judge:
 
     def saturated(self, own):
         """Whether the score is at its maximum, or can be for any labels."""
-        full = RIVALS[self.metric].bounds[1] == 1 and own.score >= 1 - ROUNDING
+        full = RIVALS[self.metric].bounds[1] == 1 and own.score >= 1 - 1e-6  # as in SaturationWarning
         return full or (self.metric in FITTED and len(self.y) <= own.features)
 
     def interval(self, own):

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 from sfda.evidence.forecast import forecast
 from sfda.metric.ensemble import TooFewNetworks, select_ensemble
 from sfda.metric.inputs import as_features, as_labels
+from sfda.metric.ranking import FLOAT32, evened
 from sfda.networks.device import versions
-from sfda.rank.jackknife import ROUNDING, Judge, half_width
+from sfda.rank.jackknife import Judge, half_width
 from sfda.rank.report import are, reason, report
 from sfda.rivals.catalogue import METRIC, find_metric
 
@@ -197,17 +198,18 @@ def made_of(judge, scored, features, parameters, seconds, notes, failures, about
     for the ensembles; `parameters` are numbers or None; `seconds` of the forward pass, and whether it was spared by
     the cache, without entries of features that were given; `failures` say why a network could not be ranked.
     """
-    order = sorted(scored, key=lambda name: (-scored[name].score, str(name)))
+    even = dict(zip(scored, evened([own.score for own in scored.values()], FLOAT32).tolist()))
+    order = sorted(scored, key=lambda name: (-even[name], str(name)))
     best, rows = scored[order[0]], []
     for place, name in enumerate(order, 1):
         own = scored[name]
         low, high = judge.interval(own)
-        behind, width = best.score - own.score, half_width(best.replicates - own.replicates)
+        behind, width = even[order[0]] - even[name], half_width(best.replicates - own.replicates)
         forward, cached = seconds.get(name, (np.nan, False))
         rows.append({
             "rank": place, "network": name, "score": own.score, "low": low, "high": high,
             "behind": behind, "behind_low": behind - width, "behind_high": behind + width,
-            "tied": behind - width <= ROUNDING * abs(best.score), "saturated": judge.saturated(own),
+            "tied": behind <= width, "saturated": judge.saturated(own),
             "features": own.features, "parameters": parameters[name], "forward_seconds": forward,
             "cached": cached, "scoring_seconds": own.seconds,
         })  # fmt: skip

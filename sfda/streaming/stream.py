@@ -348,7 +348,7 @@ def _shrinkage(passes, first):
     def likelihoods(grid):
         *sums, found = passes(partial(_log_likelihoods, first, scatter, q, grid), _add)
         _check_same(found, first.n)
-        return sums
+        return [each / found for each in sums]
 
     return best_shrinkage(likelihoods)
 
