@@ -37,8 +37,7 @@ def _forecast(metric, folder):
         accuracies = accuracies[accuracies["task"].isin(halves["reporting"])]
         scores = scores[scores["metric"] == metric]
         pairs = [
-            (scores[scores["model"].isin(rows["model"])], rows)
-            for _, rows in accuracies.groupby("group", sort=False)
+            (scores[scores["model"].isin(rows["model"])], rows) for _, rows in accuracies.groupby("group", sort=False)
         ]
         tau = verdict.pooled_interval(pairs).loc[metric]
         lost = 100 * np.mean([verdict.judge(*pair, regret).loc[metric].mean() for pair in pairs])
