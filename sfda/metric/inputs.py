@@ -5,7 +5,7 @@ import itertools
 import math
 import numbers
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sklearn.utils import check_array
@@ -126,6 +126,20 @@ def out_of_order(one, other):
         return None
     rows = enumerate(zip(one.index, other.index))
     return next((f"{a!r} and {b!r} at position {i}" for i, (a, b) in rows if a != b), None)
+
+
+def check_networks(features_by_model, labels):
+    """Raise ValueError unless networks have features, and all frames, the labels too, list the rows in one order."""
+    if not isinstance(features_by_model, Mapping):
+        kind = type(features_by_model).__name__
+        raise ValueError(f"features_by_model: expected a mapping from names to features, got {kind}")
+    if not features_by_model:
+        raise ValueError("features_by_model: expected at least one network, got none")
+    frames = {f"features_by_model[{name!r}]": each for name, each in features_by_model.items()} | {"labels": labels}
+    frames = [(name, each) for name, each in frames.items() if hasattr(each, "iloc")]
+    for (before, one), (name, other) in itertools.pairwise(frames):
+        if (apart := out_of_order(one, other)) is not None:
+            raise ValueError(f"{name}: expected the rows of {before} in their order, got {apart}; use .loc")
 
 
 def in_order(labels, features, name):

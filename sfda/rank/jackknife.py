@@ -47,7 +47,7 @@ def jackknife(features, labels, *, metric=METRIC, seed=0):
     ValueError
         Bad input, or an unknown metric.
     """
-    y, names = as_labels(labels, len(as_features(features)))
+    y, names = as_labels(labels, len(as_features(features)), beside=features)
     own = Judge(find_metric(metric), y, names, seed)(features)
     return own.score, own.replicates
 

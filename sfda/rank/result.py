@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from sfda.evidence.forecast import forecast
 from sfda.metric.ensemble import TooFewNetworks, select_ensemble
-from sfda.metric.inputs import as_features, as_labels
+from sfda.metric.inputs import as_features, as_labels, check_networks
 from sfda.metric.ranking import FLOAT32, evened
 from sfda.networks.device import versions
 from sfda.rank.jackknife import Judge, half_width
@@ -169,11 +169,7 @@ def rank_features(
     ('strong', [])
     """
     metric = find_metric(metric)
-    if not isinstance(features_by_model, Mapping):
-        kind = type(features_by_model).__name__
-        raise ValueError(f"features_by_model: expected a mapping from names to features, got {kind}")
-    if not features_by_model:
-        raise ValueError("features_by_model: expected at least one network, got none")
+    check_networks(features_by_model, labels)
     unknown = sorted(map(str, set(parameters or ()) - set(features_by_model)))
     if unknown:
         raise ValueError(f"parameters: expected names of features_by_model, got {unknown[0]!r}")

@@ -265,5 +265,5 @@ def _as_source(source_probabilities, labels):
             "source_probabilities: expected rows of probabilities that sum to 1, "
             f"found {found} in row {row}; turn logits into probabilities with softmax"
         )
-    y, classes = as_labels(labels, len(theta))
+    y, classes = as_labels(labels, len(theta), beside=source_probabilities)
     return theta, like(y, theta), len(classes)

@@ -115,10 +115,10 @@ def stream_score(
 
     Notes
     -----
-    Memory is O(D min(N, D) + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D features and C probabilities;
-    chunks of fewer rows are joined first. Passes over the samples: one for the H-score, two for the discriminant's
-    metrics, three for SFDA; the leave-one-out ones take two more where they choose lambda. Where N <= D the samples
-    take no more memory than their scatter, and are gathered and scored at once.
+    Memory is O(D min(N, D) + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D features and C
+    probabilities; chunks of fewer rows are joined first. Passes over the samples: one for the H-score, two for the
+    discriminant's metrics, three for SFDA; the leave-one-out ones take two more where they choose lambda. Where N <= D
+    the samples take no more memory than their scatter, and are gathered and scored at once.
 
     Examples
     --------

@@ -1,6 +1,7 @@
 """Features and labels in every container that the reference lists give the score of plain arrays."""
 
 from decimal import Decimal
+from functools import partial
 
 import ml_dtypes
 import numpy as np
@@ -11,7 +12,11 @@ import pytest
 import torch
 
 from data_sets import gaussian_classes
-from sfda import FisherDiscriminant, sfda_score
+from sfda import FisherDiscriminant, leep, nce, select_ensemble, sfda_score, stream_score
+from sfda.rank.jackknife import jackknife
+from sfda.rank.result import rank_features
+from sfda.rivals.etran import etran
+from sfda.rivals.ncti import ncti
 
 Y = np.arange(60) % 3
 X = gaussian_classes(0, Y, 6, 1.0, 0.1).astype(np.float16).astype(float)  # every dtype holds it
@@ -65,8 +70,17 @@ def test_a_row_without_a_label(missing, found):
 def test_rows_of_frames_in_another_order_are_refused_and_of_other_rows_are_taken_as_they_stand():
     order = np.random.default_rng(0).permutation(60)
     frame, y = pd.DataFrame(X, index=[f"{i}.jpg" for i in range(60)]), pd.Series(Y, index=[f"{i}.jpg" for i in range(60)])
-    for function, name in ((sfda_score, "labels"), (FisherDiscriminant().fit, "y")):
-        with pytest.raises(ValueError, match=f"^{name}: expected the rows of .* in their order, got '0.jpg' and '{order[0]}.jpg' at position 0"):
-            function(frame, y.iloc[order])
+    theta = pd.DataFrame(np.full((60, 2), 0.5), frame.index)
+    several = partial(select_ensemble, size=1), rank_features, ncti, etran
+    calls = [partial(function, {"a": X, "b": frame, "c": X}) for function in several]
+    calls += [partial(sfda_score, frame), partial(FisherDiscriminant().fit, frame), partial(leep, theta), partial(nce, theta)]
+    calls += [partial(jackknife, frame), lambda y: stream_score(lambda: [(frame, y)])]
+    found = f"got '0.jpg' and '{order[0]}.jpg' at position 0"
+    for call in calls:
+        with pytest.raises(ValueError, match=f"(labels|y): expected the rows of .* in their order, {found}"):
+            call(y.iloc[order])
+    for function in several:  # though the labels have no order
+        with pytest.raises(ValueError, match=rf"^features_by_model\['c'\]: expected the rows of features_by_model\['a'\] in their order, {found}"):
+            function({"a": frame, "b": X, "c": frame.iloc[order]}, Y)
     assert sfda_score(frame.iloc[order], y.iloc[order]) == pytest.approx(sfda_score(X, Y), abs=1e-12)
     assert sfda_score(frame, pd.Series(Y)) == sfda_score(X, Y)
