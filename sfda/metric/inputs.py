@@ -272,8 +272,8 @@ def unboxed(values, name):
     if hasattr(values, "dtypes") and any(hasattr(kind, "fill_value") for kind in np.atleast_1d(values.dtypes)):
         return values.sparse.to_dense()
     columns = getattr(values, "columns", None)
-    if isinstance(values, np.ndarray):
-        x = values
+    if isinstance(values, np.ndarray) or getattr(getattr(values, "dtype", None), "kind", "") == "V":
+        x = np.asarray(values)  # JAX has bfloat16, too
     elif columns is not None and len(columns) == 1:
         x = np.asarray(values[columns[0]])
     elif hasattr(values, "to_numpy") and columns is None:

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from functools import partial
 
+import dask.array as da
 import ml_dtypes
 import numpy as np
 import pandas as pd
@@ -18,6 +19,24 @@ from sfda.rank.result import rank_features
 from sfda.rivals.etran import etran
 from sfda.rivals.ncti import ncti
 
+try:
+    from jax.numpy import asarray as as_jax
+except ImportError:
+
+    class as_jax:  # what of such an array can be asked for
+        def __init__(self, x):
+            self.x, self.dtype, self.shape, self.ndim, self.size = x, x.dtype, x.shape, x.ndim, x.size
+
+        def __array__(self, dtype=None, copy=None):
+            return self.x.astype(dtype or self.dtype)
+
+        def __dlpack__(self, **options):
+            return self.x.__dlpack__(**options)
+
+        def __len__(self):
+            return len(self.x)
+
+
 Y = np.arange(60) % 3
 X = gaussian_classes(0, Y, 6, 1.0, 0.1).astype(np.float16).astype(float)  # every dtype holds it
 F, LISTS, NAMES = pd.DataFrame(X), X.tolist(), np.array(["ape", "bee", "cow"])[Y]
@@ -31,13 +50,14 @@ FEATURES = {
     "pyarrow lists in pandas": pd.Series(LISTS, dtype=pd.ArrowDtype(pa.list_(pa.float64()))), "polars frame": pl.DataFrame(X),
     "polars List": pl.Series(LISTS), "polars Array": pl.Series(LISTS, dtype=pl.Array(pl.Float64, 6)), "polars frame of lists": pl.DataFrame({"e": LISTS}),
     "pyarrow list": pa.array(LISTS), "pyarrow fixed list": pa.array(LISTS, pa.list_(pa.float64(), 6)), "pyarrow chunks": pa.chunked_array([LISTS[:9], LISTS[9:]]),
-    "pyarrow table": pa.table({str(i): X[:, i] for i in range(6)}),
+    "pyarrow table": pa.table({str(i): X[:, i] for i in range(6)}), "JAX": as_jax(X.astype("f4")), "bfloat16 of JAX": as_jax(X.astype(ml_dtypes.bfloat16)),
+    "Dask": da.from_array(X, chunks=(20, 3)),
 }  # fmt: skip
 LABELS = {
     "list": Y.tolist(), "floats": Y.astype(float), "gaps": 7 * Y - 3, "booleans and more": Y.astype(object), "strings": NAMES, "list of strings": NAMES.tolist(),
     "bytes": NAMES.astype("S"), "tensor": torch.tensor(Y), "Series": pd.Series(Y), "Int64": pd.Series(Y, dtype="Int64"), "string[pyarrow]": pd.Series(NAMES, dtype="string[pyarrow]"),
     "category": pd.Series(NAMES, dtype="category"), "int64[pyarrow]": pd.Series(Y).astype("int64[pyarrow]"), "polars": pl.Series(NAMES),
-    "polars Categorical": pl.Series(NAMES).cast(pl.Categorical), "pyarrow": pa.array(NAMES), "pyarrow dictionary": pa.array(NAMES).dictionary_encode(),
+    "polars Categorical": pl.Series(NAMES).cast(pl.Categorical), "pyarrow": pa.array(NAMES), "pyarrow dictionary": pa.array(NAMES).dictionary_encode(), "JAX": as_jax(Y.astype("i4")), "Dask": da.from_array(Y, chunks=20),
 }  # fmt: skip
 
 
