@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sfda.files import data_folder, table_of
-from sfda.metric.ranking import FLOAT32, evened, regret, weighted_tau, weighted_taus
+from sfda.metric.ranking import FLOAT32, TIE, evened, regret, weighted_tau, weighted_taus
 
 
 def table(name, *, folder=None):
@@ -384,7 +384,7 @@ def summary(scores, accuracies, tasks_by_half, **options):
     found[["from", "to"]] = interval[["low", "high"]]
     found["regret"] = 100 * judge(scores, reported, regret).mean(axis=1)
     # Metrics that are equal but for rounding keep their order.
-    return found.iloc[np.argsort(-evened(found["reporting"]), kind="stable")]
+    return found.iloc[np.argsort(-evened(found["reporting"], TIE), kind="stable")]
 
 
 def chance(*accuracies, level=0.95, orders=5000, seed=0):
@@ -437,8 +437,8 @@ def below_probe(accuracies, probes):
 
 
 def _over_seeds(values):
-    """Means (..., networks, tasks) over the last axis, those of a task that differ by rounding being equal."""
-    return evened(values.mean(-1).swapaxes(-1, -2)).swapaxes(-1, -2)
+    """Means over the last axis: of the same accuracies in another order, too, whose sums differ by a rounding error."""
+    return values.mean(-1).round(12)
 
 
 def _complete(scores, models, tasks):

@@ -131,9 +131,9 @@ def test_h_scores_that_differ_by_rounding_are_no_order():
     scores, accuracies = [9.0, 9 + 1e-15, 9 - 1e-15, 4.0], [50, 60, 70, 80]
     assert weighted_tau(scores, accuracies) == weighted_tau([9, 9, 9, 4], accuracies)
     assert regret(scores, accuracies) == pytest.approx(20) and ties(scores) == [[0, 1, 2]]
-    # They chain, whatever the order; what is further apart, or relative to the largest, is not touched.
+    # They chain, whatever the order; what is further apart is not touched, nor what is small but has its own digits.
     assert evened([3 + 4e-12, 3 - 4e-12, 3, 1]).tolist() == [3 - 4e-12] * 3 + [1]
-    assert evened([3 + 1e-10, 3, -1e-9, 0]).tolist() == [3 + 1e-10, 3, -1e-9, 0]
+    assert evened([3 + 1e-10, 3, -1e-50, 0, 2e-50]).tolist() == [3 + 1e-10, 3, -1e-50, 0, 2e-50]
     assert evened([[1, 1 + 1e-7], [5, 5 + 1e-15]], FLOAT32).tolist() == [[1, 1], [5, 5]]
 
 
