@@ -13,6 +13,8 @@ import pandas as pd
 
 from sfda.evidence import verdict
 from sfda.files import read_table, replacing
+from sfda.metric.nuclear import best_of
+from sfda.metric.ranking import FLOAT32, evened
 
 SIZES = (2, 3, 4, 5)
 EXHAUSTIVE = 3  # larger ensembles are too many to try them all
@@ -45,9 +47,7 @@ class Predictions:
         order = verdict.table("models", folder=folder)["model"]
         seeds = sorted({seed for _, seed in found})
         self.names = [name for name in order if (name, seeds[0]) in found]
-        self.probabilities = np.array(
-            [[found[name, seed] for name in self.names] for seed in seeds], dtype=np.float32
-        )
+        self.probabilities = np.array([[found[name, seed] for name in self.names] for seed in seeds], dtype=np.float32)
         # How far the own class is ahead of each, a row a class: an ensemble is right where no sum of them is below 0.
         # Stored probabilities are multiples of 1/1024, so that sums are exact; ties, which go to the first class,
         # are lost to earlier ones by less than that.
@@ -115,7 +115,7 @@ class Predictions:
         while len(chosen) < size:
             rest = [row for row in rows if row not in chosen]
             each = self._right(self._sum(chosen)[:, None] + self._ahead[:, rest])
-            chosen.append(rest[int(each[seeds].mean(0).argmax())])
+            chosen.append(rest[best_of(each[seeds].mean(0), [])])
         return [self.names[row] for row in chosen]
 
     def random(self, size, pool=None, *, draws=1000, seed=0):
@@ -174,7 +174,7 @@ def limits(task, pools, *, folder=None):
             if size <= EXHAUSTIVE:
                 members, each = found.every(size, names)
                 means = each.mean(1)
-                best = members[int(means.argmax())]
+                best = members[best_of(means, [])]
                 other = [np.delete(each[each[:, s].argmax()], s).mean() for s in seeds]
                 drawn = means
             else:
@@ -237,10 +237,10 @@ def first_of(scores, pools, size=SIZES[-1]):
     """
     rows = []
     for (metric, task), group in scores.groupby(["metric", "task"], sort=False):
-        of = group.set_index("model")["score"].round(6)
+        of = group.set_index("model")["score"]
         for pool, names in pools.items():
             if set(names) <= set(of.index):
-                first = of[names].sort_values(ascending=False, kind="stable").index[:size]
+                first = np.array(names)[np.argsort(-evened(of[names], FLOAT32), kind="stable")][:size]
                 rows.append((f"top {metric}", pool, task, " ".join(first)))
     return pd.DataFrame(rows, columns=["method", "pool", "task", "members"])
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sfda.files import data_folder, table_of
-from sfda.metric.ranking import regret, weighted_tau, weighted_taus
+from sfda.metric.ranking import FLOAT32, TIE, evened, regret, weighted_tau, weighted_taus
 
 
 def table(name, *, folder=None):
@@ -126,7 +126,7 @@ def spread(accuracies):
     """
     values, _, tasks = by_seed(accuracies)
     seeds = np.sqrt(values.var(2, ddof=1).mean(0))
-    between = _over_seeds(values, 2).var(0, ddof=1) - seeds**2 / values.shape[2]
+    between = _over_seeds(values).var(0, ddof=1) - seeds**2 / values.shape[2]
     networks = np.sqrt(between.clip(min=0))
     return pd.DataFrame(
         {"networks": networks, "seeds": seeds, "ratio": networks / seeds},
@@ -150,9 +150,8 @@ def judge(scores, accuracies, statistic=weighted_tau):
     Returns
     -------
     pandas.DataFrame of shape (n_metrics, n_tasks)
-        NaN where the statistic is not defined, as for scores that are all equal. Scores on a task are taken as
-        equal when they differ by less than a millionth of the largest: such differences are rounding, of which
-        another processor makes other ones.
+        NaN where the statistic is not defined, as for scores that are all equal. Scores on a task that differ by no
+        more than float32 rounds are equal (:func:`sfda.metric.ranking.evened`).
 
     Raises
     ------
@@ -160,7 +159,7 @@ def judge(scores, accuracies, statistic=weighted_tau):
         A score is infinite; or as :func:`by_seed`.
     """
     values, models, tasks = by_seed(accuracies)
-    truth, rows = _over_seeds(values, 2).T, {}
+    truth, rows = _over_seeds(values).T, {}
     for metric, found in _complete(scores, models, tasks).items():
         if statistic is weighted_tau and len(models) > 1:
             rows[metric] = weighted_taus(found.T, truth)
@@ -260,7 +259,7 @@ def _resampled(scores, accuracies, statistic, tasks, drawn, rng):
     networks = rng.integers(n, size=(resamples, n))
     # A network or task drawn twice is the same cell, with the same seeds, twice.
     chosen = rng.integers(s, size=(resamples, *values.shape))
-    truth = _over_seeds(np.take_along_axis(values[None], chosen, axis=3), 3)
+    truth = _over_seeds(np.take_along_axis(values[None], chosen, axis=3))
     at = networks[:, None, :], drawn[:, :, None]
     truth = truth[np.arange(resamples)[:, None, None], *at]
     draws = {}
@@ -293,7 +292,7 @@ def yardsticks(models, accuracies):
     """
     values, names, tasks = by_seed(accuracies)
     facts = models.set_index("model").loc[names]
-    ranks = pd.DataFrame(_over_seeds(values, 2)).rank().to_numpy()
+    ranks = pd.DataFrame(_over_seeds(values)).rank().to_numpy()
     elsewhere = (ranks.sum(1, keepdims=True) - ranks) / max(1, len(tasks) - 1)
     rows = []
     for i, name in enumerate(names):
@@ -384,8 +383,8 @@ def summary(scores, accuracies, tasks_by_half, **options):
     interval = mean_interval(scores, reported, **options)
     found[["from", "to"]] = interval[["low", "high"]]
     found["regret"] = 100 * judge(scores, reported, regret).mean(axis=1)
-    # Metrics that are equal but for rounding keep their order, with every release of pandas.
-    return found.loc[found["reporting"].round(9).sort_values(ascending=False, kind="stable").index]
+    # Metrics that are equal but for rounding keep their order.
+    return found.iloc[np.argsort(-evened(found["reporting"], TIE), kind="stable")]
 
 
 def chance(*accuracies, level=0.95, orders=5000, seed=0):
@@ -408,7 +407,7 @@ def chance(*accuracies, level=0.95, orders=5000, seed=0):
     """
     rng, means = np.random.default_rng(seed), 0
     for group in accuracies:
-        truth = _over_seeds(by_seed(group)[0], 2).T
+        truth = _over_seeds(by_seed(group)[0]).T
         drawn = rng.permuted(np.tile(np.arange(truth.shape[1]), (orders, 1)), axis=1)
         taus = [weighted_taus(drawn.astype(float), accuracy) for accuracy in truth]
         means = means + np.mean(taus, axis=0) / len(accuracies)
@@ -437,9 +436,9 @@ def below_probe(accuracies, probes):
     return both[both["gap"] > 0].sort_values("gap", ascending=False, ignore_index=True)
 
 
-def _over_seeds(values, axis):
-    """Means: of the same accuracies in another order, too, whose sums differ by a rounding error."""
-    return values.mean(axis).round(12)
+def _over_seeds(values):
+    """Means over the last axis: of the same accuracies in another order, too, whose sums differ by a rounding error."""
+    return values.mean(-1).round(12)
 
 
 def _complete(scores, models, tasks):
@@ -451,7 +450,5 @@ def _complete(scores, models, tasks):
         if np.isinf(found).any():
             raise ValueError(f"scores: expected finite numbers, found infinity for {metric}")
         if not np.isnan(found).any():
-            largest = np.abs(found).max(0)
-            largest[largest == 0] = 1
-            complete[metric] = (found / largest).round(6)
+            complete[metric] = evened(found.T, FLOAT32).T
     return complete

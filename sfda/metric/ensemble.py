@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import log_softmax, logsumexp
 
-from sfda.metric.inputs import as_features, as_labels
+from sfda.metric.inputs import as_features, as_labels, check_networks
 from sfda.metric.linalg import is_torch, namespace, to_numpy
 from sfda.metric.nuclear import Step, best_of, fisher_features, nuclear_selection
 from sfda.metric.scatter import NoVariation, OutOfPrecision
@@ -148,6 +148,7 @@ def select_ensemble(
     mended = isinstance(shrinkage, str) and shrinkage == "leave-one-out"
     if mended and method != "nuclear":
         raise ValueError(f"shrinkage: 'leave-one-out' is for method 'nuclear'; with {method!r} None does the same")
+    check_networks(features_by_model, labels)
     names, n = _different(features_by_model, device)
     y, classes = as_labels(labels, n)
     size = _check_size(size, names, features_by_model)
@@ -321,21 +322,12 @@ def greedy(log_p, size):
 
 
 def exhaustive(log_p, size):
-    """The subset of the largest log-likelihood of the average, among all of that size.
+    """The subset of the largest log-likelihood of the average, among all of that size: of equals, the first.
 
-    Parameters
-    ----------
-    log_p : array of shape (K, N)
-    size : int
-
-    Returns
-    -------
-    chosen : list of int
-        In increasing order; of equals, the first.
-    step : Step
+    Its rows of `log_p` (K, N) in increasing order, and the Step.
     """
-    subsets = map(list, itertools.combinations(range(len(log_p)), size))
-    best = max(subsets, key=lambda rows: split(log_p[rows]).criterion)
+    subsets = list(map(list, itertools.combinations(range(len(log_p)), size)))
+    best = subsets[best_of([split(log_p[rows]).criterion for rows in subsets], [])]
     return best, split(log_p[best])
 
 
@@ -387,12 +379,6 @@ def least_correlated(wrong, size):
 
 def _different(features_by_model, device):
     """Names of the networks, less those whose features an earlier one has, too, and N."""
-    if not isinstance(features_by_model, Mapping):
-        raise ValueError(
-            f"features_by_model: expected a mapping from names to features, got {type(features_by_model).__name__}"
-        )
-    if not features_by_model:
-        raise ValueError("features_by_model: expected at least one network, got none")
     n, known = None, {}
     for name in features_by_model:
         x = _numpy(features_by_model, name, device)
@@ -439,9 +425,7 @@ def _check_size(size, names, given):
     again = [repr(name) for name in given if name not in names]
     why = f" ({', '.join(again)} repeated an earlier one)" if again else ""
     kind = TooFewNetworks if whole and size > len(names) else ValueError
-    raise kind(
-        f"size: expected an integer from 1 to {len(names)}, the number of different networks{why}, got {size!r}"
-    )
+    raise kind(f"size: expected an integer from 1 to {len(names)}, the number of different networks{why}, got {size!r}")
 
 
 def _check_scores(scores, names, given):

@@ -5,7 +5,7 @@ import itertools
 import math
 import numbers
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sklearn.utils import check_array
@@ -97,9 +97,7 @@ def as_labels(labels, n_samples, *, name="labels", least=2, beside=None):
     if labels.ndim != 1:
         raise ValueError(f"{name}: expected 1 dimension, got {labels.ndim} (shape {labels.shape}){_remedy(labels)}")
     if len(labels) != n_samples:
-        raise ValueError(
-            f"{name}: expected one label for each of the {n_samples} rows of features, got {len(labels)}"
-        )
+        raise ValueError(f"{name}: expected one label for each of the {n_samples} rows of features, got {len(labels)}")
     y, classes = _numbered(labels, name)
     if len(classes) < least:
         raise ValueError(f"{name}: expected at least {least} classes, got 1 ({classes[0]!s}) in {n_samples} rows")
@@ -128,6 +126,20 @@ def out_of_order(one, other):
         return None
     rows = enumerate(zip(one.index, other.index))
     return next((f"{a!r} and {b!r} at position {i}" for i, (a, b) in rows if a != b), None)
+
+
+def check_networks(features_by_model, labels):
+    """Raise ValueError unless networks have features, and all frames, the labels too, list the rows in one order."""
+    if not isinstance(features_by_model, Mapping):
+        kind = type(features_by_model).__name__
+        raise ValueError(f"features_by_model: expected a mapping from names to features, got {kind}")
+    if not features_by_model:
+        raise ValueError("features_by_model: expected at least one network, got none")
+    frames = {f"features_by_model[{name!r}]": each for name, each in features_by_model.items()} | {"labels": labels}
+    frames = [(name, each) for name, each in frames.items() if hasattr(each, "iloc")]
+    for (before, one), (name, other) in itertools.pairwise(frames):
+        if (apart := out_of_order(one, other)) is not None:
+            raise ValueError(f"{name}: expected the rows of {before} in their order, got {apart}; use .loc")
 
 
 def in_order(labels, features, name):
@@ -236,9 +248,7 @@ def _matrix(features, name):
     shape = tuple(x.shape)
     if len(shape) != 2:
         hint = "; average over the image positions first" if len(shape) == 4 else ""
-        raise ValueError(
-            f"{name}: expected 2 dimensions (samples x features), got {len(shape)} (shape {shape}){hint}"
-        )
+        raise ValueError(f"{name}: expected 2 dimensions (samples x features), got {len(shape)} (shape {shape}){hint}")
     if 0 in shape:
         raise ValueError(f"{name}: expected at least one row and one column, got shape {shape}")
     return x
@@ -262,8 +272,8 @@ def unboxed(values, name):
     if hasattr(values, "dtypes") and any(hasattr(kind, "fill_value") for kind in np.atleast_1d(values.dtypes)):
         return values.sparse.to_dense()
     columns = getattr(values, "columns", None)
-    if isinstance(values, np.ndarray):
-        x = values
+    if isinstance(values, np.ndarray) or getattr(getattr(values, "dtype", None), "kind", "") == "V":
+        x = np.asarray(values)  # JAX has bfloat16, too
     elif columns is not None and len(columns) == 1:
         x = np.asarray(values[columns[0]])
     elif hasattr(values, "to_numpy") and columns is None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sfda.metric.discriminant import FisherDiscriminant
+from sfda.metric.ranking import TIE, evened
 
 
 class Step(NamedTuple):
@@ -152,5 +153,5 @@ def best_of(values, taken):
     """Place of the largest value that is not taken, the first of those equal but for rounding."""
     values = np.array(values, dtype=float)
     values[taken] = -np.inf
-    size = np.abs(values[np.isfinite(values)]).max()
-    return int(np.flatnonzero(values >= values.max() - 1e-12 * size)[0])
+    left = np.flatnonzero(np.isfinite(values))
+    return int(left[evened(values[left], TIE).argmax()])

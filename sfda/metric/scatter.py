@@ -58,20 +58,13 @@ class PooledScatter:
     counts : array of shape (C,), float64
         N_c.
     scatter : array of shape (d, d), float64
-        S_W in that basis; its lower triangle is enough. It is used up.
+        S_W in that basis; its lower triangle is enough. It is used up, and None after :meth:`factor` or :meth:`rotate`.
     n_features : int
         D, the dimension of the original features: the ridge shares the trace of S_W among all D of them.
     dtype : NumPy or torch dtype
         Working precision of the products over samples.
     varies : callable
         Says whether any residual differs from zero; asked only where the scatter vanishes.
-
-    Attributes
-    ----------
-    scatter : array of shape (d, d), float64, or None
-        S_W until :meth:`factor` or :meth:`rotate` overwrites it.
-    mean_variance : float
-        tr(S_W) / D.
 
     Raises
     ------
@@ -90,7 +83,7 @@ class PooledScatter:
             if varies() or self._eps > 1e-10:
                 raise OutOfPrecision("features: too small, their scatter underflows; rescale them")
             raise NoVariation(counts)
-        self.mean_variance = trace / n_features
+        self.mean_variance = trace / n_features  # tr(S_W) / D
         self._eigenvalues = None
 
     def power_iteration(self, start):
@@ -216,10 +209,8 @@ class ClassMoments:
         at = like(at, self.means)
         return replace(self, classes=classes, counts=self.counts[at] * known, means=self.means[at] * known[:, None])
 
-    @property
-    def n(self):
-        """N."""
-        return int(self.counts.sum())
+    n = property(lambda self: int(self.counts.sum()))
+    d = property(lambda self: self.means.shape[1])
 
     def pooled(self, dtype, origin=0):
         """As a discriminant takes them, the means from `origin`; nothing is shared."""
@@ -275,7 +266,12 @@ class LeftOut:
         if bool((left <= self._least_left).any()):
             raise _singular(self.shrinkage)
         g = alpha / left
-        delta = zm + (g * zr)[:, None] * rm - (square + g[:, None] * rm**2) / 2 + self._log_priors
+        # zm - square / 2 + (g zr - g rm / 2) rm + log q, in place: of many classes memory is what costs
+        delta = (g / -2)[:, None] * rm
+        delta += (g * zr)[:, None]
+        delta *= rm
+        delta += zm
+        delta += self._log_priors - square / 2
         # The sample's own class has lost it: mean mu - s r, one sample fewer.
         s, zm, rm = 1 / (n_c - 1), zm[own], rm[own]
         delta[own] = (
@@ -351,17 +347,18 @@ class LabelledFeatures(PooledScatter):
         sums = to_dtype(self._residual_sums, self.residuals.dtype)
         return self.power_iteration(to_float64(matmul(self.residuals.T, sums)) / len(self.y))
 
-    def leave_one_out(self, shrinkage, points=None):
+    def leave_one_out(self, shrinkage, points=None, kept=lambda log_p, y: log_p):
         """Log-probabilities for sample n by the discriminant fitted without it, (N, C), as :class:`LeftOut` has them.
 
         The samples are judged where they are, or at `points`: a function of a slice of the rows that returns the points
-        (n, d) for them, since all at once would be another N x d numbers in memory.
+        (n, d) for them, since all at once would be another N x d numbers in memory. `kept` is what of a block is.
         """
         judge, result = LeftOut(self, shrinkage), []
         # Large blocks keep both cores at work; an eighth of the samples, or two megabytes, is little to hold.
-        eighth = len(self.y) * self.residuals.shape[1]
-        for rows in row_blocks(self.residuals, min(2**24, max(2**21, eighth))):
-            result.append(judge(self.residuals[rows], self.y[rows], points(rows) if points else None))
+        n, d = self.residuals.shape
+        for rows in row_blocks(self.residuals, min(2**24, max(2**21, n * d)) * d // (d + len(self.means))):
+            y = self.y[rows]
+            result.append(kept(judge(self.residuals[rows], y, points(rows) if points else None), y))
         return namespace(self.residuals).concatenate(result)
 
     def choose_shrinkage(self):
@@ -372,21 +369,22 @@ class LabelledFeatures(PooledScatter):
         q = self.rotate()
         for rows in row_blocks(self.residuals):
             self.residuals[rows] = matmul(self.residuals[rows], q)
-        own = namespace(q).arange(len(self.y)), self.y
-        return best_shrinkage(lambda grid: [float(self.leave_one_out(value)[own].mean()) for value in grid])
+        own = lambda log_p, y: log_p[namespace(y).arange(len(y)), y]  # noqa: E731
+        return best_shrinkage(lambda grid: [float(self.leave_one_out(each, kept=own).mean()) for each in grid])
 
 
 def best_shrinkage(likelihoods):
     """lambda of the largest likelihood: a search over logit(lambda), -10 to 6 by 1, then by 1/4 around the best.
 
-    `likelihoods` takes a list of lambdas and returns their likelihoods.
+    `likelihoods` takes a list of lambdas and returns their likelihoods in nats a sample. Of those within 1e-9 of
+    the best, as where every lambda knows all classes, it is the largest: losses so small are exact to far below that.
     """
-    found = {}
+    found, best = {}, 0
     for steps in (range(-10, 7), (-0.75, -0.5, -0.25, 0.25, 0.5, 0.75)):
-        centre = max(found, key=found.get, default=0)
-        logits = [centre + step for step in steps]
+        logits = [best + step for step in steps]
         found |= zip(logits, likelihoods([_sigmoid(logit) for logit in logits]), strict=True)
-    return _sigmoid(max(found, key=found.get))
+        best = max(logit for logit, value in found.items() if value >= max(found.values()) - 1e-9)
+    return _sigmoid(best)
 
 
 def _sigmoid(logit):

@@ -22,7 +22,6 @@ SLOW = ("NLEEP", "PARC 32 components as published", "linear probe")
 LEFT_OUT = ("SFDA leave-one-out", "left-out accuracy", "left-out probability", "left-out log-likelihood")
 # They judge the samples that they were fitted to, and N <= D of these can be separated.
 FITTED = ("SFDA", "discriminant accuracy", "discriminant probability", "ETran discriminant")
-ROUNDING = 1e-6  # smaller differences, relative to the best score, are none
 
 
 def jackknife(features, labels, *, metric=METRIC, seed=0):
@@ -48,7 +47,7 @@ def jackknife(features, labels, *, metric=METRIC, seed=0):
     ValueError
         Bad input, or an unknown metric.
     """
-    y, names = as_labels(labels, len(as_features(features)))
+    y, names = as_labels(labels, len(as_features(features)), beside=features)
     own = Judge(find_metric(metric), y, names, seed)(features)
     return own.score, own.replicates
 
@@ -122,7 +121,8 @@ class Judge:
 
     def saturated(self, own):
         """Whether the score is at its maximum, or can be for any labels."""
-        full = RIVALS[self.metric].bounds[1] == 1 and self.needs != "zoo" and own.score >= 1 - ROUNDING
+        bounded = RIVALS[self.metric].bounds[1] == 1 and self.needs != "zoo"
+        full = bounded and own.score >= 1 - 1e-6  # as in SaturationWarning
         return full or (self.metric in FITTED and len(self.y) <= own.features)
 
     def interval(self, own):

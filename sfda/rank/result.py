@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 
 from sfda.evidence.forecast import forecast
 from sfda.metric.ensemble import TooFewNetworks, select_ensemble
-from sfda.metric.inputs import as_features, as_labels
+from sfda.metric.inputs import as_features, as_labels, check_networks
+from sfda.metric.ranking import FLOAT32, evened
 from sfda.networks.device import versions
-from sfda.rank.jackknife import ROUNDING, Judge, half_width
+from sfda.rank.jackknife import Judge, half_width
 from sfda.rank.report import finding, reason, report
 from sfda.rivals.catalogue import METRIC, find_metric
 
@@ -176,11 +177,7 @@ def rank_features(
     ('strong', [])
     """
     metrics = named_metrics(metric, ("features", "zoo"))
-    if not isinstance(features_by_model, Mapping):
-        kind = type(features_by_model).__name__
-        raise ValueError(f"features_by_model: expected a mapping from names to features, got {kind}")
-    if not features_by_model:
-        raise ValueError("features_by_model: expected at least one network, got none")
+    check_networks(features_by_model, labels)
     unknown = sorted(map(str, set(parameters or ()) - set(features_by_model)))
     if unknown:
         raise ValueError(f"parameters: expected names of features_by_model, got {unknown[0]!r}")
@@ -232,16 +229,17 @@ def made_of(judges, scored, features, facts, notes, failures, about):
 
 def _table(judge, scored, facts):
     """The table of :class:`Ranking` by one metric."""
-    order = sorted(scored, key=lambda name: (-scored[name].score, str(name)))
+    even = dict(zip(scored, evened([own.score for own in scored.values()], FLOAT32).tolist()))
+    order = sorted(scored, key=lambda name: (-even[name], str(name)))
     best, rows = scored[order[0]], []
     for place, name in enumerate(order, 1):
         own = scored[name]
         low, high = judge.interval(own)
-        behind, width = best.score - own.score, half_width(best.replicates - own.replicates)
+        behind, width = even[order[0]] - even[name], half_width(best.replicates - own.replicates)
         rows.append({
             "rank": place, "network": name, "score": own.score, "low": low, "high": high,
             "behind": behind, "behind_low": behind - width, "behind_high": behind + width,
-            "tied": behind - width <= ROUNDING * abs(best.score), "saturated": judge.saturated(own),
+            "tied": behind <= width, "saturated": judge.saturated(own),
             "features": own.features, "parameters": None, "forward_seconds": np.nan, "cached": False,
             "scoring_seconds": own.seconds, "side": None, "own_side": None,
         } | facts[name])  # fmt: skip

@@ -1,13 +1,12 @@
 """Checked input, means, Gram matrices and principal axes: what the rival metrics share."""
 
 import numbers
-from collections.abc import Mapping
 
 import numpy as np
 from sklearn.decomposition import PCA
 
 from sfda.metric import linalg
-from sfda.metric.inputs import as_features, as_labels
+from sfda.metric.inputs import as_features, as_labels, check_networks
 from sfda.metric.linalg import class_sums, eigh, is_torch, like, namespace, row_space, to_dtype, to_numpy
 
 SMALLEST = 1e-140  # the largest feature's least size: its square, too, has all its digits
@@ -139,14 +138,10 @@ def check_components(components):
 
 def over_zoo(features_by_model, labels, terms_of):
     """Terms of every network, by name: ``terms_of(x, y)`` of its checked features and the classes."""
-    if not isinstance(features_by_model, Mapping):
-        raise ValueError(
-            f"features_by_model: expected a mapping from names to features, got {type(features_by_model).__name__}"
-        )
+    check_networks(features_by_model, labels)
     if len(features_by_model) < 2:
         raise ValueError(
-            "features_by_model: expected at least 2 networks, whose terms are compared, "
-            f"got {len(features_by_model)}"
+            f"features_by_model: expected at least 2 networks, whose terms are compared, got {len(features_by_model)}"
         )
     # Named here, since what follows knows only one network.
     return {

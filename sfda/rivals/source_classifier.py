@@ -6,16 +6,19 @@ and the score is how likely the labels are under it. NLEEP needs no classifier: 
 it.
 """
 
+import math
 import numbers
 import warnings
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.linalg.lapack import dtrtri
+from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from sfda.metric.inputs import as_features, as_labels
-from sfda.metric.linalg import class_sums, like, namespace, row_blocks, to_numpy
+from sfda.metric.linalg import class_sums, like, matmul, namespace, row_blocks, to_numpy
 from sfda.rivals.moments import as_labelled, principal_components
 
 SUM_TOLERANCE = 1e-2  # float16 and bfloat16 softmaxes stay within it, logits do not
@@ -117,9 +120,7 @@ def nce(source_probabilities: ArrayLike, labels: ArrayLike) -> float:
     return float((counts[seen] * np.log(shares)).sum() / len(y)) + 0.0
 
 
-def nleep(
-    features, labels, *, components_per_class=5, variance=0.8, covariance="full", log=True, seed=0
-):
+def nleep(features, labels, *, components_per_class=5, variance=0.8, covariance="full", log=True, seed=0):
     """LEEP with the components of a Gaussian mixture as source classes.
 
     The features are reduced to the principal components that hold `variance` of their variance, a mixture with
@@ -180,9 +181,7 @@ def nleep(
     True
     """
     if not isinstance(components_per_class, numbers.Integral) or components_per_class < 1:
-        raise ValueError(
-            f"components_per_class: expected an integer of 1 or more, got {components_per_class!r}"
-        )
+        raise ValueError(f"components_per_class: expected an integer of 1 or more, got {components_per_class!r}")
     if not isinstance(variance, numbers.Real) or not 0 < variance < 1:
         raise ValueError(f"variance: expected a number between 0 and 1, got {variance!r}")
     kinds = ("full", "tied", "diag", "spherical")
@@ -191,18 +190,59 @@ def nleep(
     x, y, n_classes = as_labelled(features, labels)
     x, y = principal_components(x, float(variance))[0], to_numpy(y)
     n_components = min(components_per_class * n_classes, max(1, len(x) // 2))
-    mixture = GaussianMixture(n_components, covariance_type=covariance, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         try:
-            theta = mixture.fit(x).predict_proba(x)
-        except ValueError as error:  # the covariance of few samples, far from the unit's size
+            if covariance == "full":
+                theta = _responsibilities(x, n_components, seed)
+            else:
+                mixture = GaussianMixture(n_components, covariance_type=covariance, random_state=seed)
+                theta = mixture.fit(x).predict_proba(x)
+        except (ValueError, np.linalg.LinAlgError) as error:  # the covariance of few samples, far from the unit's size
             raise ValueError(
-                "features: the covariances of the mixture are singular; rescale them, "
-                "or take covariance='diag'"
+                "features: the covariances of the mixture are singular; rescale them, or take covariance='diag'"
             ) from error
     predictions = _expected_predictions(theta, y, n_classes).clip(max=1)
     return float(np.log(predictions).mean() if log else predictions.mean())
+
+
+def _responsibilities(x, n_components, seed):
+    """Of the components of a mixture with full covariances for the samples; shape (N, K).
+
+    What scikit-learn's ``GaussianMixture`` finds, from the same start: its tolerance, its ridge of 1e-6. Here the
+    likelihoods are products of many components at once, and a covariance looks at those samples alone in which the
+    component has a part: with thousands of components, that are few.
+    """
+    n, d = x.shape
+    start = KMeans(n_components, n_init=1, random_state=np.random.RandomState(seed)).fit(x).labels_
+    theta, bound, done = np.zeros((n_components, n)), -np.inf, False
+    theta[start, np.arange(n)] = 1
+    ones = np.column_stack([x, np.ones(n)]).T
+    whiten, log_scale = np.empty((n_components, d, d + 1)), np.empty(n_components)
+    for last in [False] * 100 + [True]:
+        mass = theta.sum(1) + 10 * np.finfo(float).eps
+        means = matmul(theta, x) / mass[:, None]
+        for k, mean in enumerate(means):
+            part = np.flatnonzero(theta[k] > 1e-40)
+            r = x[part] - mean
+            covariance = (theta[k, part] * r.T) @ r / mass[k] + 1e-6 * np.eye(d)
+            # C^-1 = W'W where L W = I and C = L L'
+            upper, _ = dtrtri(np.linalg.cholesky(covariance).T)
+            whiten[k, :, :d], whiten[k, :, d] = upper.T, -(upper.T @ mean)
+            log_scale[k] = np.log(upper.diagonal()).sum()
+        log_scale += np.log(mass / mass.sum()) - d / 2 * math.log(2 * math.pi)
+        for some in row_blocks(whiten[:, :, 0], 2**12):  # blocks that stay in a cache
+            for rows in row_blocks(x[:, :1], 2**11):
+                z = matmul(whiten[some].reshape(-1, d + 1), ones[:, rows]).reshape(-1, d, len(x[rows]))
+                theta[some, rows] = log_scale[some, None] - np.einsum("kdn,kdn->kn", z, z) / 2
+        largest = theta.max(0)
+        theta -= largest
+        total = np.exp(theta, out=theta).sum(0)
+        theta /= total
+        before, bound = bound, float((largest + np.log(total)).mean())
+        if done or last:
+            return theta.T
+        done = abs(bound - before) < 1e-3
 
 
 def _expected_predictions(theta, y, n_classes):
@@ -229,5 +269,5 @@ def _as_source(source_probabilities, labels):
             "source_probabilities: expected rows of probabilities that sum to 1, "
             f"found {found} in row {row}; turn logits into probabilities with softmax"
         )
-    y, classes = as_labels(labels, len(theta))
+    y, classes = as_labels(labels, len(theta), beside=source_probabilities)
     return theta, like(y, theta), len(classes)

@@ -145,9 +145,7 @@ def _chunks(features, labels):
             raise ValueError("labels: expected none beside delayed chunks, which hold their own")
         return list(features)
     if not hasattr(features, "to_delayed"):
-        raise ValueError(
-            f"features: expected a Dask array or a list of delayed chunks, got {type(features).__name__}"
-        )
+        raise ValueError(f"features: expected a Dask array or a list of delayed chunks, got {type(features).__name__}")
     if len(features.shape) != 2:
         raise ValueError(f"features: expected 2 dimensions (samples x features), got {len(features.shape)}")
     if labels is None:

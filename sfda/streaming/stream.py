@@ -8,7 +8,7 @@ way to merge two results, in any order, on one machine (:mod:`sfda.streaming.chu
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -115,10 +115,10 @@ def stream_score(
 
     Notes
     -----
-    Memory is O(D^2 + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D features and C probabilities;
-    chunks of fewer rows are joined first. Passes over the samples: one for the H-score, two for the discriminant's
-    metrics, three for SFDA; the leave-one-out ones take two more where they choose lambda. Where N <= D the samples
-    take no more memory than their scatter, and are gathered and scored at once.
+    Memory is O(D min(N, D) + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D features and C
+    probabilities; chunks of fewer rows are joined first. Passes over the samples: one for the H-score, two for the
+    discriminant's metrics, three for SFDA; the leave-one-out ones take two more where they choose lambda. Where N <= D
+    the samples take no more memory than their scatter, and are gathered and scored at once.
 
     Examples
     --------
@@ -160,11 +160,12 @@ def score_passes(passes, metric, options):
 
 
 def _score(passes, name, plan, options):
-    moments = passes(partial(_moments, plan), ClassMoments.merge)
-    (n_classes, d), n = moments.means.shape, moments.n
-    if n_classes < 2:
-        raise ValueError(f"labels: expected at least 2 classes, got 1 ({moments.classes[0]!s}) in {n} rows")
+    moments = passes(partial(_moments, plan), _merged)
+    classes, n, d = moments.classes, moments.n, moments.d
+    if len(classes) < 2:
+        raise ValueError(f"labels: expected at least 2 classes, got 1 ({classes[0]!s}) in {n} rows")
     if n <= d:
+        del moments
         features, labels = passes(partial(_as_is, plan), _add)
         together = namespace(features[0]).concatenate(features)
         with warnings.catch_warnings():
@@ -252,7 +253,32 @@ class _Plan:
 def _moments(plan, features, labels):
     x = plan.read(features)
     y, classes = as_labels(labels, len(x), least=1, beside=features)
-    return ClassMoments.of(x, like(y, x), classes)
+    few = len(x) <= x.shape[1]
+    return _Few([(x + 0, like(y, x), classes)]) if few else ClassMoments.of(x, like(y, x), classes)
+
+
+class _Few:
+    """No more samples than features, which take less memory than their scatter: parts (features, places, classes)."""
+
+    def __init__(self, parts):
+        self.parts, self.n, self.d = parts, sum(len(y) for _, y, _ in parts), parts[0][0].shape[1]
+
+    @property
+    def classes(self):
+        return np.unique(np.concatenate([classes for *_, classes in self.parts]))
+
+    def moments(self):
+        return reduce(ClassMoments.merge, (ClassMoments.of(*part) for part in self.parts))
+
+
+def _merged(a, b):
+    """Of both sets of samples, each as :class:`_Few` or as moments."""
+    if isinstance(a, _Few) and isinstance(b, _Few) and a.n + b.n <= a.d == b.d:
+        one, other = (each.parts[0][2].dtype.kind in "iufb" for each in (a, b))
+        if one == other:
+            return _Few(a.parts + b.parts)
+    a, b = (each.moments() if isinstance(each, _Few) else each for each in (a, b))
+    return a.merge(b)
 
 
 def _as_is(plan, features, labels):
@@ -348,7 +374,7 @@ def _shrinkage(passes, first):
     def likelihoods(grid):
         *sums, found = passes(partial(_log_likelihoods, first, scatter, q, grid), _add)
         _check_same(found, first.n)
-        return sums
+        return [each / found for each in sums]
 
     return best_shrinkage(likelihoods)
 

@@ -66,7 +66,7 @@ def pytest_sessionfinish(session):
         each |= {name: b.stats.min / 16 for name, b in inside("image_through[").items()}  # a batch of images
         tables["forward.csv"] = [{"name": name, "milliseconds": f"{1000 * one:.2f}",
                                   "ratio_to_file": f"{one / each['from file']:.2f}"} for name, one in each.items()]  # fmt: skip
-    for start in ("sweep", "stream", "gpu"):
+    for start in ("sweep", "stream", "many", "gpu"):
         rows = [*inside(f"{start}[").values()]
         file = {"stream": "streaming.csv"}.get(start, f"{start}.csv")
         tables[file] = [size_row(b, rows, seconds.get("stream_product")) for b in rows]

@@ -80,7 +80,7 @@ def test_calibration_keeps_the_order_and_never_lowers_the_likelihood(log_p):
 @settings(deadline=None)
 @given(log_probabilities)
 def test_greedy_finds_the_best_of_one_two_and_all_and_is_never_better_than_all_subsets(log_p):
-    slack = 1e-11 * max(1, np.abs(log_p).max())  # criteria that differ by less than 1e-12 of their size are equal
+    slack = 1e-11 * max(1, np.abs(log_p).max())  # criteria that differ by less than ranking.TIE of their size are equal
     for size in range(1, len(log_p) + 1):
         chosen, steps = greedy(log_p, size)
         best = exhaustive(log_p, size)[1].criterion

@@ -1,7 +1,9 @@
 """Features and labels in every container that the reference lists give the score of plain arrays."""
 
 from decimal import Decimal
+from functools import partial
 
+import dask.array as da
 import ml_dtypes
 import numpy as np
 import pandas as pd
@@ -11,7 +13,29 @@ import pytest
 import torch
 
 from data_sets import gaussian_classes
-from sfda import FisherDiscriminant, sfda_score
+from sfda import FisherDiscriminant, leep, nce, select_ensemble, sfda_score, stream_score
+from sfda.rank.jackknife import jackknife
+from sfda.rank.result import rank_features
+from sfda.rivals.etran import etran
+from sfda.rivals.ncti import ncti
+
+try:
+    from jax.numpy import asarray as as_jax
+except ImportError:
+
+    class as_jax:  # what of such an array can be asked for
+        def __init__(self, x):
+            self.x, self.dtype, self.shape, self.ndim, self.size = x, x.dtype, x.shape, x.ndim, x.size
+
+        def __array__(self, dtype=None, copy=None):
+            return self.x.astype(dtype or self.dtype)
+
+        def __dlpack__(self, **options):
+            return self.x.__dlpack__(**options)
+
+        def __len__(self):
+            return len(self.x)
+
 
 Y = np.arange(60) % 3
 X = gaussian_classes(0, Y, 6, 1.0, 0.1).astype(np.float16).astype(float)  # every dtype holds it
@@ -26,13 +50,14 @@ FEATURES = {
     "pyarrow lists in pandas": pd.Series(LISTS, dtype=pd.ArrowDtype(pa.list_(pa.float64()))), "polars frame": pl.DataFrame(X),
     "polars List": pl.Series(LISTS), "polars Array": pl.Series(LISTS, dtype=pl.Array(pl.Float64, 6)), "polars frame of lists": pl.DataFrame({"e": LISTS}),
     "pyarrow list": pa.array(LISTS), "pyarrow fixed list": pa.array(LISTS, pa.list_(pa.float64(), 6)), "pyarrow chunks": pa.chunked_array([LISTS[:9], LISTS[9:]]),
-    "pyarrow table": pa.table({str(i): X[:, i] for i in range(6)}),
+    "pyarrow table": pa.table({str(i): X[:, i] for i in range(6)}), "JAX": as_jax(X.astype("f4")), "bfloat16 of JAX": as_jax(X.astype(ml_dtypes.bfloat16)),
+    "Dask": da.from_array(X, chunks=(20, 3)),
 }  # fmt: skip
 LABELS = {
     "list": Y.tolist(), "floats": Y.astype(float), "gaps": 7 * Y - 3, "booleans and more": Y.astype(object), "strings": NAMES, "list of strings": NAMES.tolist(),
     "bytes": NAMES.astype("S"), "tensor": torch.tensor(Y), "Series": pd.Series(Y), "Int64": pd.Series(Y, dtype="Int64"), "string[pyarrow]": pd.Series(NAMES, dtype="string[pyarrow]"),
     "category": pd.Series(NAMES, dtype="category"), "int64[pyarrow]": pd.Series(Y).astype("int64[pyarrow]"), "polars": pl.Series(NAMES),
-    "polars Categorical": pl.Series(NAMES).cast(pl.Categorical), "pyarrow": pa.array(NAMES), "pyarrow dictionary": pa.array(NAMES).dictionary_encode(),
+    "polars Categorical": pl.Series(NAMES).cast(pl.Categorical), "pyarrow": pa.array(NAMES), "pyarrow dictionary": pa.array(NAMES).dictionary_encode(), "JAX": as_jax(Y.astype("i4")), "Dask": da.from_array(Y, chunks=20),
 }  # fmt: skip
 
 
@@ -65,8 +90,17 @@ def test_a_row_without_a_label(missing, found):
 def test_rows_of_frames_in_another_order_are_refused_and_of_other_rows_are_taken_as_they_stand():
     order = np.random.default_rng(0).permutation(60)
     frame, y = pd.DataFrame(X, index=[f"{i}.jpg" for i in range(60)]), pd.Series(Y, index=[f"{i}.jpg" for i in range(60)])
-    for function, name in ((sfda_score, "labels"), (FisherDiscriminant().fit, "y")):
-        with pytest.raises(ValueError, match=f"^{name}: expected the rows of .* in their order, got '0.jpg' and '{order[0]}.jpg' at position 0"):
-            function(frame, y.iloc[order])
+    theta = pd.DataFrame(np.full((60, 2), 0.5), frame.index)
+    several = partial(select_ensemble, size=1), rank_features, ncti, etran
+    calls = [partial(function, {"a": X, "b": frame, "c": X}) for function in several]
+    calls += [partial(sfda_score, frame), partial(FisherDiscriminant().fit, frame), partial(leep, theta), partial(nce, theta)]
+    calls += [partial(jackknife, frame), lambda y: stream_score(lambda: [(frame, y)])]
+    found = f"got '0.jpg' and '{order[0]}.jpg' at position 0"
+    for call in calls:
+        with pytest.raises(ValueError, match=f"(labels|y): expected the rows of .* in their order, {found}"):
+            call(y.iloc[order])
+    for function in several:  # though the labels have no order
+        with pytest.raises(ValueError, match=rf"^features_by_model\['c'\]: expected the rows of features_by_model\['a'\] in their order, {found}"):
+            function({"a": frame, "b": X, "c": frame.iloc[order]}, Y)
     assert sfda_score(frame.iloc[order], y.iloc[order]) == pytest.approx(sfda_score(X, Y), abs=1e-12)
     assert sfda_score(frame, pd.Series(Y)) == sfda_score(X, Y)

@@ -11,11 +11,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sfda.metric.ranking import chance_level, kendall_tau, mean_interval, regret, ties, weighted_tau
+from sfda.evidence.ensembles import first_of
+from sfda.evidence.verdict import judge
+from sfda.metric.nuclear import best_of
+from sfda.metric.ranking import (
+    FLOAT32,
+    chance_level,
+    evened,
+    kendall_tau,
+    mean_interval,
+    regret,
+    ties,
+    weighted_tau,
+)
 
 CORRELATIONS = [weighted_tau, kendall_tau]
 STATISTICS = [*CORRELATIONS, regret]
 FOUR = [60, 80, 50, 90]
+
+
+def table_of(values, name):
+    return pd.DataFrame({"metric": "m", "task": "t", "seed": 0, "model": [*map(str, range(len(values)))], name: values})
+
+
+def judged(scores, accuracies):
+    """As a table's."""
+    return judge(table_of(scores, "score"), table_of(accuracies, "accuracy")).loc["m", "t"]
+
+
+def ordered(scores, accuracies):
+    """The order of a table's."""
+    of = table_of(scores, "score")
+    return first_of(of, {"all": list(of["model"])})["members"].tolist()
 
 
 @st.composite
@@ -83,6 +110,31 @@ def test_only_the_order_of_scores_matters_and_that_of_networks_does_not(statisti
     if statistic in CORRELATIONS:  # which are symmetric and bounded
         assert statistic(accuracies, scores) == expected
         assert math.isnan(value) or -1 <= value <= 1
+
+
+@pytest.mark.parametrize("statistic", [*STATISTICS, ties, lambda s, a: best_of(np.array(s), []), judged, ordered])
+@settings(deadline=None)
+@given(zoo=zoos(), seed=st.integers(0, 99))
+def test_rounding_ranks_nothing(statistic, zoo, seed):
+    """Scores of any unit and their neighbours by noise of 1e-13, of accuracies too."""
+    rng = np.random.default_rng(seed)
+    noise = 1 + rng.uniform(-1e-13, 1e-13, (2, len(zoo[0])))
+    scores, accuracies = 10.0 ** rng.integers(-200, 200) * (np.array(zoo[0]) - 3), np.array(zoo[1], dtype=float)
+    arguments = () if statistic is ties else (accuracies,)
+    value, noisy = statistic(scores, *arguments), statistic(scores * noise[0], *arguments)
+    assert noisy == (pytest.approx(value, nan_ok=True, rel=1e-9) if isinstance(value, float) else value)
+    if statistic in CORRELATIONS:
+        assert statistic(scores, accuracies) == pytest.approx(statistic(scores, accuracies * noise[1]), nan_ok=True)
+
+
+def test_h_scores_that_differ_by_rounding_are_no_order():
+    scores, accuracies = [9.0, 9 + 1e-15, 9 - 1e-15, 4.0], [50, 60, 70, 80]
+    assert weighted_tau(scores, accuracies) == weighted_tau([9, 9, 9, 4], accuracies)
+    assert regret(scores, accuracies) == pytest.approx(20) and ties(scores) == [[0, 1, 2]]
+    # They chain, whatever the order; what is further apart is not touched, nor what is small but has its own digits.
+    assert evened([3 + 4e-12, 3 - 4e-12, 3, 1]).tolist() == [3 - 4e-12] * 3 + [1]
+    assert evened([3 + 1e-10, 3, -1e-50, 0, 2e-50]).tolist() == [3 + 1e-10, 3, -1e-50, 0, 2e-50]
+    assert evened([[1, 1 + 1e-7], [5, 5 + 1e-15]], FLOAT32).tolist() == [[1, 1], [5, 5]]
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)

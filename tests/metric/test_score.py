@@ -16,7 +16,7 @@ from data_sets import CASES, gaussian_classes, labelled_features, reference_case
 from sfda import FisherDiscriminant, SaturationWarning, sfda_score, stream_score
 from sfda.metric import linalg, scatter, score
 from sfda.metric.inputs import _move
-from sfda.metric.scatter import OutOfPrecision
+from sfda.metric.scatter import OutOfPrecision, best_shrinkage
 
 torch = pytest.importorskip("torch")
 
@@ -281,11 +281,30 @@ def test_warns_once_where_samples_are_too_few_or_the_score_is_one():
     assert 0 < sfda_score(gaussian_classes(10, y, 4), y) < 1
 
 
-def test_leave_one_out_does_not_saturate_and_does_not_warn():
+def test_leave_one_out_saturates_late_does_not_warn_and_never_falls_as_data_get_easier():
     y = np.arange(30) % 3
-    weak, strong = (gaussian_classes(11, y, 40, separation) for separation in (0.5, 2))
-    values = [sfda_score(X, y, posterior="leave-one-out") for X in (weak, strong)]
-    assert values[0] < values[1] < 0.999
+    values = [sfda_score(gaussian_classes(11, y, 40, s), y, posterior="leave-one-out") for s in (0.5, 1, 2, 8)]
+    assert values[0] < values[1] < 0.9 and values[1] < values[2] <= values[3]
+    # Where any lambda knows all classes, the smallest would let the challenge push samples into others.
+    y, rng = np.arange(500) % 10, np.random.default_rng(0)
+    means, noise = rng.standard_normal((10, 512)), rng.standard_normal((500, 512))
+    hard, easy = (sfda_score(s * means[y] + noise, y, posterior="leave-one-out") for s in (0.5, 1))
+    assert 0.94 < hard <= easy
+
+
+def test_of_lambdas_whose_likelihoods_are_equal_but_for_rounding_the_largest_is_taken():
+    def chosen(loss):
+        return best_shrinkage(lambda grid: [-loss(np.log(v / (1 - v))) for v in grid])
+
+    largest = 1 / (1 + np.exp(-6.75))
+    assert (
+        chosen(lambda x: 0)
+        == chosen(lambda x: 1e-12 * np.cos(9 * x))
+        == chosen(lambda x: np.exp(-50 - 5 * x))
+        == largest
+    )
+    # What is no tie stays where it was, however flat.
+    assert chosen(lambda x: 3 + 1e-6 * (x - 1.5) ** 2) == pytest.approx(1 / (1 + np.exp(-1.5)))
 
 
 Y = np.arange(20) % 2

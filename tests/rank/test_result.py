@@ -99,6 +99,14 @@ def test_order_and_company_change_nothing_and_differences_are_paired():
     assert 0 < table["behind_low"][1] < table["behind"][1] < table["behind_high"][1]
 
 
+def test_scores_that_differ_by_rounding_are_in_the_order_of_names():
+    x = ZOO["good"]
+    turned = x @ np.linalg.qr(np.random.default_rng(0).standard_normal((x.shape[1], x.shape[1])))[0]
+    zoos = {"b": x, "a": turned}, {"b": turned, "a": x}
+    for table in (rank_features(zoo, Y, metric="H-score").table for zoo in zoos):
+        assert list(table["network"]) == ["a", "b"] and list(table["behind"]) == [0, 0] and table["tied"].all()
+
+
 def test_the_table_holds_what_the_jackknife_says_and_can_be_written():
     found = rank_features(ZOO, Y, metric="H-score", seed=5)
     own = {name: jackknife(x, Y, metric="H-score", seed=5) for name, x in ZOO.items()}

@@ -1,6 +1,7 @@
 """Streaming: the same scores as of all samples at once, whatever the chunks; bad input."""
 
 import itertools
+import tracemalloc
 import warnings
 import weakref
 
@@ -297,3 +298,13 @@ def test_path_of_accelerators(metric, monkeypatch):
     read = stream.as_features
     monkeypatch.setattr(stream, "as_features", lambda *a, **k: torch.as_tensor(read(*a, **k)))
     assert streamed(split(X, Y, [70, 100]), metric=metric) == pytest.approx(at_once(X, Y, metric), rel=0, abs=1e-9)
+
+
+def test_few_samples_of_many_features_take_no_memory_for_their_scatter():
+    rng, y = np.random.default_rng(0), np.arange(60) % 3
+    x = rng.standard_normal((60, 2000))
+    tracemalloc.start()
+    streamed(split(x, y, [20]), posterior="leave-one-out")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * x.nbytes < 2000**2 * 8  # the scatter
