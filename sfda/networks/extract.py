@@ -75,7 +75,7 @@ def extract(
         "auto" is "cuda" where there is one.
     batch : int or "auto", default "auto"
         Images that go through the network at a time; halved, as often as it takes, where the device's memory does not
-        suffice. "auto": on a CPU that of 4, 8, 16 and 32 with which the first 64 images went fastest, elsewhere 64.
+        suffice. "auto": on a CPU that of 4, 8, 16 and 32 with which the first images went fastest, elsewhere 64.
     workers : int, default 0
         Processes that read images.
     skip_unreadable : bool, default False
@@ -240,8 +240,11 @@ class _Pieces:
 
     def _tried(self, n, seconds):
         self.seconds[n] = seconds / n
+        best = min(self.seconds, key=self.seconds.get)
+        if self.seconds[n] > 1.1 * self.seconds[best]:
+            self.trials = []  # larger ones would be slower still
         if not self.trials:
-            self.size = min(self.seconds, key=self.seconds.get)
+            self.size = best
 
 
 class Hook:
