@@ -36,7 +36,7 @@ def _parquet(folder):
     return []
 
 
-def read(path):
+def read_saved(path):
     """A data set that ``save_to_disk`` wrote, or of parquet files, as :func:`from_hugging_face` takes it.
 
     Parameters

@@ -177,7 +177,7 @@ def load_images(path_or_name, folder=None, *, download=False):
     path_or_name : str or path
         A name of ``OFFICIAL``; a folder, as :func:`sfda.images.folders.image_folder` takes it; an ``.npz`` file, as
         :func:`sfda.images.folders.image_archive` does; a folder of ``save_to_disk`` or parquet files of Hugging Face,
-        as :func:`sfda.images.hugging_face.read` does. A name comes first: write ``./food`` for a folder called
+        as :func:`sfda.images.hugging_face.read_saved` does. A name comes first: write ``./food`` for a folder called
         food.
     folder : path, optional
         As in :func:`sfda.images.official.load_official`; of no use for paths.
@@ -203,7 +203,7 @@ def load_images(path_or_name, folder=None, *, download=False):
             f"{path_or_name}: expected one of {', '.join(OFFICIAL)}, or a folder, .npz or .parquet file of images; "
             "there is none there"
         )
-    return hugging_face.read(path) if hugging_face.is_saved(path) else image_folder(path)
+    return hugging_face.read_saved(path) if hugging_face.is_saved(path) else image_folder(path)
 
 
 # --- the paper's data sets --------------------------------------------------------

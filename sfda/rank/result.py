@@ -14,7 +14,7 @@ from sfda.metric.ensemble import TooFewNetworks, select_ensemble
 from sfda.metric.inputs import as_features, as_labels, check_networks
 from sfda.metric.ranking import FLOAT32, evened
 from sfda.networks.device import versions
-from sfda.rank.jackknife import Judge, half_width
+from sfda.rank.jackknife import Judge, Scored, half_width
 from sfda.rank.report import finding, reason, report
 from sfda.rivals.catalogue import METRIC, find_metric
 
@@ -185,7 +185,7 @@ def rank_features(
     n = len(as_features(features_by_model[first], name=f"features_by_model[{first!r}]"))
     y, names = as_labels(labels, n)
     judges = [Judge(metric, y, names, seed) for metric in metrics]
-    scored = {metric: {} for metric in metrics}
+    scored: dict[str, dict[str, Scored]] = {metric: {} for metric in metrics}
     for judge in judges:
         if judge.needs == "zoo":
             scored[judge.metric] = judge.together(features_by_model)

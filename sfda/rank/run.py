@@ -139,7 +139,9 @@ def rank(
     if metrics[0] in alone and len(without) == len(named):
         raise ValueError(f"metric: {metrics[0]} needs a network's own classifier, and none of these has one")
 
-    found, failures, skipped, notes = {}, {}, [], []
+    found: dict[str, np.ndarray] = {}
+    failures: dict[str, str] = {}
+    skipped, notes = [], []
     scored: dict[str, dict[str, Scored]] = {metric: {} for metric in metrics}
     pace = _Pace(len(named))
     for i, (name, network) in enumerate(named.items(), 1):
