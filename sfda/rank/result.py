@@ -103,7 +103,7 @@ def _rows(table):
 
 
 def named_metrics(metric, needs):
-    """Keys of RIVALS, each once, from one name or several; ValueError as :func:`find_metric` raises it."""
+    """Keys of RIVALS, each once, from one name or several; ValueError as find_metric raises it."""
     found = [find_metric(each, needs=needs) for each in ([metric] if isinstance(metric, str) else metric)]
     if not found:
         raise ValueError("metric: expected at least one, got none")
