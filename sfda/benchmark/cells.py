@@ -175,7 +175,7 @@ def run(
     if scheduler is not None and jobs > 1:
         raise ValueError(f"jobs: a scheduler's workers are the processes, got {jobs} beside them")
     for name in names:
-        grid.check(name)
+        grid.check(name, *task_names)
     loaded = {task: grid.task(task, images) for task in task_names}
     encoders = {name: grid.encoder(name, folder=weights, untrained=untrained) for name in names}
     cells = Path(cells).absolute()

@@ -57,10 +57,12 @@ class Grid:
     options: Mapping = field(default_factory=dict)
     places: Mapping = field(default_factory=dict)
 
-    def check(self, name):
-        """Raise ValueError unless there is such a network."""
+    def check(self, name, *tasks):
+        """Raise ValueError unless there are such a network and such tasks."""
         if name not in self.networks:
             raise ValueError(f"model: expected one of {', '.join(self.networks)}, got {name!r}")
+        if unknown := [task for task in tasks if task not in self.tasks]:
+            raise ValueError(f"task: expected one of {', '.join(self.tasks)}, got {unknown[0]!r}")
 
     def encoder(self, name, *, folder=None, untrained=False):
         """A network without its head, as :mod:`sfda.benchmark.finetune` wants it.

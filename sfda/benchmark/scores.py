@@ -61,7 +61,7 @@ def score_zoo(
             raise ValueError(f"metrics: expected some of {', '.join(RIVALS)}, got {name!r}")
     chosen = [RIVALS[name] for name in metrics or RIVALS]
     for name in names:
-        grid.check(name)
+        grid.check(name, *task_names)
     groups = {grid.groups[name] for name in names}
     whole = {group: [n for n, g in grid.groups.items() if g == group] for group in groups}
     encoders = {name: grid.encoder(name, folder=weights, untrained=untrained) for name in names}
