@@ -70,36 +70,6 @@ class Backbone:
     ValueError
         No such pool, or no module of that name.
 
-    Notes
-    -----
-    What is taken by default, and whether there are logits for LEEP and NCE:
-
-    =================================  ==============================================================  =============
-    network                            features                                                        logits
-    =================================  ==============================================================  =============
-    of timm                            ``forward_head(forward_features(x), pre_logits=True)``: what    the network's
-                                       its classifier takes, after pooling and all layers before
-    of timm, distilled (DeiT, LeViT,   the same: of two tokens the mean, of one map what both          mean of both
-    EfficientFormer, RepViT, ...)      classifiers take                                                classifiers
-    of timm, several scales            the same: those of all scales, side by side                     the network's
-    (CrossViT, EfficientViM)
-    of timm, trained with captions     the same: before the projection to what captions are            none
-    (CLIP, SigLIP)                     compared with
-    of timm, no classifier (DINO,      the same: what a classifier would take                          none
-    ``num_classes=0``)
-    of timm, encoders (``*_enc``)      the mean of ``forward_features(x)`` over all positions          none
-    of torchvision                     the input of the last linear layer; of SqueezeNet the mean      the network's
-                                       over positions of the input of its last convolution
-    of a manifest                      as the library's that built it                                  the network's
-    weights of one's own               as the library's                                                if in the file
-    ``self-supervised:NAME``           the input of the classifier that was removed                    none
-    ``transformer:NAME``               as published: the class token before the last normalisation,    if supervised
-                                       of PVT v2 and Swin the mean of tokens or map
-    ``pocket:NAME``                    the input of the last linear layer                              if supervised
-    any other                          the input of the last linear or convolutional layer that runs,  if stated
-                                       of a map the mean
-    =================================  ==============================================================  =============
-
     Examples
     --------
     A network that exists already needs a name and a transform:
