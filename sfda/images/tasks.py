@@ -115,8 +115,7 @@ class Part(Dataset):
         self.labels = torch.as_tensor(labels, dtype=torch.int64)
         if self.images.shape != (len(self.labels), 3, side, side):
             raise ValueError(
-                f"images: expected the shape ({len(self.labels)}, 3, {side}, {side}), "
-                f"got {tuple(self.images.shape)}"
+                f"images: expected the shape ({len(self.labels)}, 3, {side}, {side}), got {tuple(self.images.shape)}"
             )
 
     def __len__(self):

@@ -8,6 +8,7 @@ import operator
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.lib.recfunctions import structured_to_unstructured
 from sklearn.utils import check_array
 
 from sfda.metric.linalg import is_torch, namespace, to_dtype, to_numpy
@@ -236,8 +237,7 @@ def _move(x, device):
     except ImportError:
         raise ValueError(f"device: {device!s} needs torch, which is not installed") from None
     except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device: cannot compute on {device!s}: {reason}") from None
+        raise ValueError(f"device: cannot compute on {device!s}: {str(error).splitlines()[0]}") from None
 
 
 def _matrix(features, name):
@@ -280,8 +280,8 @@ def unboxed(values, name):
         x = np.asarray(values)  # a Series, of pandas or polars, or an array of pyarrow
     else:
         return values
-    if x.dtype.kind == "V" and x.dtype.names is None:
-        return x.astype(np.float32)  # of ml_dtypes: bfloat16 and smaller
+    if x.dtype.kind == "V":  # of named columns, or of ml_dtypes: bfloat16 and smaller
+        return x.astype(np.float32) if x.dtype.names is None else structured_to_unstructured(x)
     if x.ndim != 1 or x.dtype.kind != "O" or not any(isinstance(row, (Sequence, np.ndarray)) for row in x[:9]):
         return values
     lengths = {np.shape(row): i for i, row in reversed(list(enumerate(x)))}

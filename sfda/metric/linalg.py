@@ -178,8 +178,7 @@ def row_space(x, *, basis=False):
 def cholesky(a):
     """Lower Cholesky factor of `a`, of which it may overwrite the lower triangle.
 
-    What lies above the diagonal is neither read nor defined. Raises ``numpy.linalg.LinAlgError`` if there is no
-    factor.
+    What lies above the diagonal is neither read nor defined. Without a factor it raises ``numpy.linalg.LinAlgError``.
     """
     if is_torch(a):
         factor, info = namespace(a).linalg.cholesky_ex(a)

@@ -489,9 +489,7 @@ def _pocket(name, rest):
             _resize(name, network, side)
         classes = pocket.SOURCE_CLASSES if entry.objective == "supervised" else None
         small, size = _Small(side or pocket.SIZE), side or pocket.SIZE
-        return Backbone(
-            name, network, small, entry.head, "average", (size, size), (pocket.SIZE, pocket.SIZE), classes
-        )
+        return Backbone(name, network, small, entry.head, "average", (size, size), (pocket.SIZE, pocket.SIZE), classes)
 
     return found
 

@@ -47,8 +47,7 @@ class PyramidVisionTransformer(nn.Module):
             width = WIDTHS[i]
             embed = PatchEmbed(side, PATCHES[i], channels, width)
             blocks = nn.ModuleList(
-                Block(width, HEADS[i], RATIOS[i], norm_layer=norm, sr_ratio=REDUCTIONS[i], ws=1)
-                for _ in range(depth)
+                Block(width, HEADS[i], RATIOS[i], norm_layer=norm, sr_ratio=REDUCTIONS[i], ws=1) for _ in range(depth)
             )
             tokens = embed.num_patches + (i == 3)
             setattr(self, f"patch_embed{i + 1}", embed)

@@ -205,9 +205,7 @@ def _checked(dimension, objective, images, labels, epochs, batch_size, optimizer
         raise ValueError("labels is None, expected integers of shape (N,) for 'supervised'")
     labels = np.asarray(labels.cpu() if isinstance(labels, torch.Tensor) else labels)
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
-        raise ValueError(
-            f"labels is {labels.dtype} {labels.shape}, expected integers from 0 of shape ({len(images)},)"
-        )
+        raise ValueError(f"labels is {labels.dtype} {labels.shape}, expected integers from 0 of shape ({len(images)},)")
     if len(images) - round(held_out * len(images)) < 2:
         raise ValueError(f"held_out is {held_out!r}, expected to leave two images to train on")
     return images, torch.tensor(labels.astype(np.int64))
