@@ -147,7 +147,8 @@ class _Part(NamedTuple):
 def as_task(name, found, side, description, measure):
     """An :class:`sfda.images.image_sets.ImageSet` of three parts as a :class:`sfda.images.tasks.LoadedTask`.
 
-    Its images are photographs, which training may mirror; where they show several classes, labels (n, C) are all.
+    Its images are photographs of `side` pixels, which training may mirror; where they show several classes, labels
+    (n, C) are all of them. ``measure(logits, labels)`` is what results are judged by.
     """
     parts, start = [], 0
     for which, part in zip(("train", "validation", "test"), found.parts):
@@ -222,16 +223,18 @@ def read(path, *, weights=None):
     for name in content["tasks"]:
         if name in tasks.TASKS:
             continue
-        place = path.parent / Path(name).expanduser()
+        place = (path.parent / Path(name).expanduser()).absolute()
         if not place.exists():
             known = ", ".join(tasks.TASKS)
             raise ValueError(f"{path}: expected tasks among {known}, or images, got {name!r}, which is not there")
-        if place.stem in tasks.TASKS or place.stem in places:
-            raise ValueError(f"{path}: two tasks are called {place.stem!r}; rename the folder")
-        places[place.stem] = str(place)
-    own = [name if name in tasks.TASKS else Path(name).stem for name in content["tasks"]]
+        called = place.name if place.is_dir() else place.stem
+        if called in tasks.TASKS or called in places:
+            raise ValueError(f"{path}: two tasks are called {called!r}; rename the folder")
+        places[called] = str(place)
+    left = iter(places)
+    own = tuple(name if name in tasks.TASKS else next(left) for name in content["tasks"])
     return Grid(
-        networks, tuple(own), dict.fromkeys(networks, content.get("group", "supervised")),
+        networks, own, dict.fromkeys(networks, content.get("group", "supervised")),
         tuple(content.get("seeds", (0, 1))), content.get("side", SIDE),
         {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()},
         places,

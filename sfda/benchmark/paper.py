@@ -134,10 +134,12 @@ def score(
             if not missing:
                 continue
             backbone = backbones.load(GRID.networks[name], folder=weights)
-            squares = squares or _Squares(found.everything, kept, workers)
             of_classifier = [metric for metric in missing if RIVALS[metric].needs == "source probabilities"]
             if not backbone.source_classes:
                 missing = [metric for metric in missing if metric not in of_classifier]
+            if not missing:
+                continue
+            squares = squares or _Squares(found.everything, kept, workers)
             start = time.perf_counter()
             seen = extract(
                 replace(backbone, name=name, transform=_Normalised(backbone)), squares, f"{found.fingerprint} {limit}",

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sfda.files import data_folder, table_of
-from sfda.metric.ranking import FLOAT32, TIE, evened, regret, weighted_tau, weighted_taus
+from sfda.metric.ranking import FLOAT32, evened, regret, weighted_tau, weighted_taus
 
 
 def table(name, *, folder=None):
@@ -384,7 +384,7 @@ def summary(scores, accuracies, tasks_by_half, **options):
     found[["from", "to"]] = interval[["low", "high"]]
     found["regret"] = 100 * judge(scores, reported, regret).mean(axis=1)
     # Metrics that are equal but for rounding keep their order.
-    return found.iloc[np.argsort(-evened(found["reporting"], TIE), kind="stable")]
+    return found.iloc[np.argsort(-evened(found["reporting"]), kind="stable")]
 
 
 def chance(*accuracies, level=0.95, orders=5000, seed=0):

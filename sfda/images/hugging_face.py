@@ -13,12 +13,14 @@ from sfda.images.layout import folders_in, part_of
 from sfda.metric import inputs
 
 SAVED = ("dataset_dict.json", "dataset_info.json")  # what save_to_disk writes
-_SHARD = re.compile(r"-\d+-of-\d+$")  # train-00000-of-00002.parquet
+_SHARD = re.compile(r"-\d+-of-\d+(-[0-9a-f]+)?$")  # train-00000-of-00002.parquet, once with a checksum
 
 
 def is_hugging_face(dataset):
     """Whether it is an object of the package ``datasets``; this does not import it."""
-    return any(c.__module__.partition(".")[0] == "datasets" for c in type(dataset).__mro__)
+    # A module of one's own may be called datasets, too.
+    theirs = any(c.__module__.partition(".")[0] == "datasets" for c in type(dataset).__mro__)
+    return theirs and hasattr(dataset, "column_names")
 
 
 def is_saved(path):
@@ -31,7 +33,7 @@ def is_saved(path):
 
 def _parquet(folder):
     """Parquet files of a folder, or of the one called data in it, as the hub lays them out; no other folders."""
-    if set(folders_in(folder)) <= {"data"}:
+    if set(folders_in(folder)) <= {"data"} and not ((folder / "data").is_dir() and folders_in(folder / "data")):
         return sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
     return []
 
@@ -43,7 +45,8 @@ def read_saved(path):
     ----------
     path : path
         A folder of ``save_to_disk``; a ``.parquet`` file; or a folder of them, also in one called data, whose names
-        say which part they are of: ``train-00000-of-00002.parquet``, ``test.parquet``.
+        say which part they are of: ``train-00000-of-00002.parquet``, ``test.parquet``. Parquet files are read into
+        memory, as they are encoded there; what ``save_to_disk`` wrote is mapped.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def read_saved(path):
             whole = {name: datasets.Dataset(parquet.read_table(files)) for name, files in shards.items()}
     except Exception as error:  # damaged files make their readers stumble in any way
         raise ValueError(f"{path}: cannot be read as a data set ({in_one_line(error)})") from error
-    return from_hugging_face(whole, path.stem)
+    return from_hugging_face(whole, path.name if path.is_dir() else path.stem)
 
 
 def from_hugging_face(dataset, name="data set"):
@@ -79,7 +82,8 @@ def from_hugging_face(dataset, name="data set"):
     Parameters
     ----------
     dataset : datasets.Dataset or datasets.DatasetDict
-        Of a dictionary the parts are told by their names: train, with validation and test in any of their spellings.
+        Of a dictionary the parts are told by their names: train, with validation and test in any of their spellings;
+        one part alone is for training, whatever its name.
     name : str, default "data set"
 
     Returns
@@ -124,7 +128,7 @@ def from_hugging_face(dataset, name="data set"):
     classes = list(names or map(str, places))
     made = {}
     for part, (rows, labels) in found.items():
-        if strange := [each for each in labels if each not in places]:
+        if strange := [names[each] if names else each for each in labels if each not in places]:
             raise ValueError(f"{name}: its {part} part has a class {strange[0]!r}, which the training part has not")
         made[part] = Images(_Rows(rows, image, f"{name}, {part}"), [places[each] for each in labels])
     return ImageSet(name, made["train"], made.get("validation"), made.get("test"), classes, left_out=dict(left_out))
@@ -179,7 +183,7 @@ def _encoded(kind):
 
 def _labels(rows, column):
     """Labels of all rows; None where there is none, which a ClassLabel calls -1."""
-    values = list(rows[column])
+    values = list(rows.with_format(None)[column])
     if hasattr(rows.features[column], "names"):
         return [None if value is None or value < 0 else value for value in values]
     return values

@@ -138,7 +138,7 @@ def check_networks(features_by_model, labels):
         raise ValueError("features_by_model: expected at least one network, got none")
     frames = {f"features_by_model[{name!r}]": each for name, each in features_by_model.items()} | {"labels": labels}
     frames = [(name, each) for name, each in frames.items() if hasattr(each, "iloc")]
-    for (before, one), (name, other) in itertools.pairwise(frames):
+    for (before, one), (name, other) in itertools.combinations(frames, 2):
         if (apart := out_of_order(one, other)) is not None:
             raise ValueError(f"{name}: expected the rows of {before} in their order, got {apart}; use .loc")
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sfda.metric.discriminant import FisherDiscriminant
-from sfda.metric.ranking import TIE, evened
+from sfda.metric.ranking import evened
 
 
 class Step(NamedTuple):
@@ -154,4 +154,4 @@ def best_of(values, taken):
     values = np.array(values, dtype=float)
     values[taken] = -np.inf
     left = np.flatnonzero(np.isfinite(values))
-    return int(left[evened(values[left], TIE).argmax()])
+    return int(left[evened(values[left]).argmax()])

@@ -107,21 +107,21 @@ def weighted_taus(scores, accuracies):
     return total / 2
 
 
-def evened(values, noise=0.0):
-    """`values` of which those that differ only by rounding are equal, each the lowest of its group.
+def evened(values, tie=TIE):
+    """`values` (..., n), of which those that differ only by rounding are equal, each the lowest of its group.
 
     The rule of ties, for all that is put in an order: neighbours in sorted order along the last axis are tied where
-    they are no more than TIE of the larger one, or `noise` of the largest of all, apart. Ties chain, so that the order
-    of the arguments says nothing. TIE is five times the most that scores in float64 were found to change by (LogME, by
-    1e-12) with the order of the samples, in chunks or on another processor; published ones that differ are 8e-11 apart
-    at least. As `noise`, FLOAT32, four of its roundings, is for scores of features that networks compute in float32.
+    they are no more than `tie` of the larger one apart. Ties chain, so that the order of the arguments says nothing.
+    TIE is five times the most that scores in float64 were found to change by (LogME, by 1e-12) with the order of the
+    samples, in chunks or on another processor; published ones that differ are 8e-11 apart at least. FLOAT32, four of
+    its roundings, is for scores of features that networks compute in float32.
     """
     values = np.asarray(values, dtype=float)
-    order, size = values.argsort(-1), np.abs(values)
-    ranked, sizes = (np.take_along_axis(a, order, -1) for a in (values, size))
-    near = np.maximum(TIE * np.maximum(sizes[..., 1:], sizes[..., :-1]), noise * size.max(-1, keepdims=True))
+    order = values.argsort(-1)
+    ranked = np.take_along_axis(values, order, -1)
+    sizes = np.abs(ranked)
     with np.errstate(over="ignore"):
-        tied = np.diff(ranked, axis=-1) <= near
+        tied = np.diff(ranked, axis=-1) <= tie * np.maximum(sizes[..., 1:], sizes[..., :-1])
     ranked[..., 1:][tied] = -np.inf
     result = np.empty_like(values)
     np.put_along_axis(result, order, np.maximum.accumulate(ranked, -1), -1)

@@ -49,8 +49,8 @@ class Backbone:
         Turns one image of the data set into a tensor (3, H, W).
     layer : str, default ""
         Name of the module whose input is taken as features. By default, of networks of timm, what
-        ``forward_head(forward_features(x), pre_logits=True)`` gives, and of others the input of the last linear or
-        convolutional layer that runs: the classifier.
+        ``forward_head(forward_features(x), pre_logits=True)`` gives, unless `pool` says otherwise, and of others the
+        input of the last linear or convolutional layer that runs: the classifier.
     pool : {"average", "channels-last average", "class token", "token mean"}, default "average"
         What is done with an input that is no vector: mean over height and width of (B, D, H, W) or, channels last,
         of (B, H, W, D); the first token or the mean of all of (B, T, D). A map that the layer does not read in this
@@ -275,10 +275,19 @@ def _layers(network):
 
 
 def _source_classes(network):
-    """How many numbers the classifier gives, the first of several; None where it was removed."""
-    names = _classifiers(network) if hasattr(network, "pretrained_cfg") else _layers(network)[-1:]
+    """How many classes the classifier tells apart, the first of several; None where it was removed.
+
+    A head as wide as timm's own that gives embeddings, of training with captions, tells no classes apart.
+    """
+    config = getattr(network, "pretrained_cfg", None)
+    names = _layers(network)[-1:] if config is None else _classifiers(network)
     weight = getattr(network.get_submodule(names[0]), "weight", None) if names else None
-    return None if weight is None else len(weight)
+    if weight is None or config is None or len(weight) != config.get("num_classes"):
+        return None if weight is None else len(weight)
+    from timm.data import infer_imagenet_subset
+
+    labelled = infer_imagenet_subset(config) or len(weight) in _MORE_CLASSES
+    return len(weight) if labelled else None
 
 
 def _untrained_torchvision(architecture, side):
@@ -363,9 +372,7 @@ def _load_timm(name, rest, folder, side):
         raise ValueError(f"{name}: {in_one_line(error)}") from error
     except OSError as error:
         raise _offline(name, file.name, folder or "a folder", error) from error
-    # A head that gives embeddings, of training with captions, tells no classes apart.
-    labelled = timm.data.infer_imagenet_subset(network.pretrained_cfg) or network.num_classes in _MORE_CLASSES
-    return _with_config(name, network, side, source_classes=network.num_classes if labelled else None)
+    return _with_config(name, network, side, source_classes=_source_classes(network))
 
 
 def _own_timm(name, rest, path, folder, side):

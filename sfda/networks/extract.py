@@ -163,8 +163,9 @@ def _compute(backbone, dataset, dtype, pieces, workers, skip_unreadable, logits,
             # After a failure the others are only looked at, so that all can be named at once.
             if x is not None and (skip_unreadable or not failed):
                 z = pieces.through(hook, x, logits)
-                if not all(bool(torch.isfinite(part).all()) for part in z):
-                    raise ValueError(f"{backbone.name}: its features are not finite")
+                for part, what in zip(z, ARRAYS[::2]):
+                    if not bool(torch.isfinite(part).all()):
+                        raise ValueError(f"{backbone.name}: its {what} are not finite")
                 with np.errstate(over="ignore"):
                     rows.append([part.cpu().numpy().astype(dtype) for part in z])
                 labels.append(y.numpy())
@@ -179,8 +180,9 @@ def _compute(backbone, dataset, dtype, pieces, workers, skip_unreadable, logits,
     if not rows:
         raise UnreadableImages(f"images: none of {len(dataset)} can be read")
     features, *of_head = (np.concatenate(parts) for parts in zip(*rows))
-    if not all(np.isfinite(array).all() for array in (features, *of_head)):
-        raise ValueError(f"{backbone.name}: its features exceed float16; use dtype='float32'")
+    for array, what in zip((features, *of_head), ARRAYS[::2]):
+        if not np.isfinite(array).all():
+            raise ValueError(f"{backbone.name}: its {what} exceed float16; use dtype='float32'")
     return Features(features, np.concatenate(labels), [i for i, _ in failed], layer, False, *of_head)
 
 
@@ -241,7 +243,7 @@ class _Pieces:
     def _tried(self, n, seconds):
         self.seconds[n] = seconds / n
         best = min(self.seconds, key=self.seconds.get)
-        if self.seconds[n] > 1.1 * self.seconds[best]:
+        if self.seconds[n] > 1.1 * self.seconds[best]:  # by more than a clock's noise:
             self.trials = []  # larger ones would be slower still
         if not self.trials:
             self.size = best
@@ -257,7 +259,7 @@ class Hook:
     def __enter__(self):
         network, layer = self.backbone.network, self.backbone.layer
         if self.backbone.has_pre_logits:
-            self.name, body = "pre-logits", network.forward_features
+            self.name, self.before, body = "pre-logits", vars(network).get("forward_features"), network.forward_features
 
             def keep(*arguments, **options):
                 self.inputs = body(*arguments, **options)
@@ -273,6 +275,7 @@ class Hook:
     def __exit__(self, *_):
         if self.backbone.has_pre_logits:
             del self.backbone.network.forward_features
+            vars(self.backbone.network).update({"forward_features": self.before} if self.before else {})
         for handle in self.handles:
             handle.remove()
 
@@ -288,7 +291,8 @@ class Hook:
         output = self.backbone.network(x)
         x, self.inputs = self.inputs, None
         if x is None:
-            raise ValueError(f"{self.backbone.name}: {self.backbone.layer or 'no linear layer'} did not run")
+            what = f"{self.backbone.layer} did not run" if self.backbone.layer else "no linear layer ran"
+            raise ValueError(f"{self.backbone.name}: {what}, whose input its features are")
         if self.module is None:
             return pre_logits(self.backbone.network, x), output
         pooled = _pooled(x, self.backbone.pool, self.module)
@@ -299,7 +303,7 @@ class Hook:
 
 
 def pre_logits(network, x):
-    """What a network of timm itself takes for its features (B, D), from what its ``forward_features`` gives.
+    """What a network of timm itself takes for its features (B, D), from what its ``forward_features`` gives (B, ...).
 
     Of encoders that are made for other tasks, and have none, the mean over all positions.
     """

@@ -62,27 +62,32 @@ def _opened(name, file):
 def own_state(name, file, network):
     """Weights in a file of one's own in the names of `network`, and what was chosen among what is there, in words.
 
-    Training scripts put the state dict into a box, and torch.compile, Lightning and others a word before every name:
-    the box and the word are taken with which most names of the network are there, of equals those of averaged
-    weights, and what has another word is left, such as a loss's.
+    Training scripts keep the state dict in an entry of the file, and torch.compile, Lightning and others put a prefix
+    before every name. Entry and prefix are taken with which most weights of the network are there, in its shapes; of
+    equals the fewest that it has not, then averaged weights, then the usual entries. What has another prefix is left,
+    such as a loss's.
     """
-    known, choices = set(network.state_dict()), []
+    known, choices = network.state_dict(), []
     for box, state in _state_dicts(_opened(name, file)):
         found = Counter(
             key.removesuffix(end)
             for key in state
             for end in (key.split(".", n)[-1] for n in range(key.count(".") + 1))
-            if end in known and key.endswith(end)
+            if end in known and known[end].shape == state[key].shape
         )
         for word, n in found.items():
             averaged = next((part for part in (box, word) if _AVERAGED & set(re.split(r"[._]", part.lower()))), "")
-            choices.append((n, bool(averaged), not word, averaged, word, state))
+            surplus = sum(key.startswith(word) and key.removeprefix(word) not in known for key in state)
+            rank = n, -surplus, bool(averaged), box.rpartition(".")[2] in ("", *BOXES), not word
+            choices.append((rank, averaged, word, state, box))
     if not choices:
         return read_state(name, file), ""
-    *_, averaged, word, state = max(choices, key=lambda choice: choice[:3])
+    best = max(rank for rank, *_ in choices)
+    (_, averaged, word, state, box), *alike = (choice for choice in choices if choice[0] == best)
     own = {key.removeprefix(word): value for key, value in state.items() if key.startswith(word)}
     words = [f"averaged weights, {averaged!r}, were taken"] if averaged else []
     words += [f"its weights are those under {word!r}"] if word not in ("", "module.", averaged) else []
+    words += [f"of {len(alike) + 1} alike those in {box!r} were taken"] if alike else []
     if others := len(state) - len(own):
         words.append(f"left out: {others} other{'s' * (others > 1)}")
     return own, "; ".join(words)

@@ -103,16 +103,30 @@ class Judge:
         return self._scored(score, replicates, x.shape[1], time.perf_counter() - start)
 
     def together(self, features):
-        """What networks score that are compared with each other: from a mapping of features (N, D) one of scores."""
-        start, function = time.perf_counter(), RIVALS[self.metric]
+        """What networks score that are compared with each other, and the errors of those that cannot be.
+
+        From a mapping of features (N, D) a dict of :class:`Scored` and one of exceptions, by network.
+        """
+        start, function, wrong = time.perf_counter(), RIVALS[self.metric], {}
         xs = {name: as_features(x, name=f"features of {name}") for name, x in features.items()}
-        scores = function(xs, self.y)
+        try:
+            scores = function(xs, self.y)
+        except ValueError:
+            for name, x in list(xs.items()):
+                try:
+                    function({name: x, (name, "again"): x}, self.y)
+                except ValueError as error:
+                    wrong[name] = error
+                    del xs[name]
+            if not wrong:
+                raise
+            scores = function(xs, self.y)
         replicates = [function({n: x[like(kept, x)] for n, x in xs.items()}, self.y[kept]) for kept in self.kept]
         seconds = (time.perf_counter() - start) / len(xs)
         return {
             name: self._scored(float(scores[name]), np.array([r[name] for r in replicates]), x.shape[1], seconds)
             for name, x in xs.items()
-        }
+        }, wrong
 
     def _scored(self, score, replicates, width, seconds):
         if not (math.isfinite(score) and np.isfinite(replicates).all()):

@@ -110,6 +110,12 @@ def named_metrics(metric, needs):
     return list(dict.fromkeys(found))
 
 
+def check_compared(metric, networks):
+    """Raise ValueError unless there are two networks for a metric that compares them."""
+    if len(networks) < 2:
+        raise ValueError(f"metric: {metric} compares networks, and needs two at least, got {len(networks)}")
+
+
 def rank_features(
     features_by_model: Mapping[str, ArrayLike], labels: ArrayLike, *, metric: str | Sequence[str] = METRIC,
     parameters: Mapping[str, int] | None = None, seed: int = 0,
@@ -185,10 +191,15 @@ def rank_features(
     n = len(as_features(features_by_model[first], name=f"features_by_model[{first!r}]"))
     y, names = as_labels(labels, n)
     judges = [Judge(metric, y, names, seed) for metric in metrics]
+    for judge in judges:
+        if judge.needs == "zoo":
+            check_compared(judge.metric, features_by_model)
     scored: dict[str, dict[str, Scored]] = {metric: {} for metric in metrics}
     for judge in judges:
         if judge.needs == "zoo":
-            scored[judge.metric] = judge.together(features_by_model)
+            scored[judge.metric], wrong = judge.together(features_by_model)
+            for name, error in wrong.items():
+                raise ValueError(f"features_by_model[{name!r}]: {error}") from error
             continue
         for name, features in features_by_model.items():
             try:

@@ -19,7 +19,7 @@ from sfda.files import FEATURES, data_folder
 from sfda.networks.device import resolve_device
 from sfda.rank.jackknife import Judge, Scored
 from sfda.rank.report import duration, one_line, reason
-from sfda.rank.result import Ranking, made_of, named_metrics
+from sfda.rank.result import Ranking, check_compared, made_of, named_metrics
 from sfda.rivals.catalogue import METRIC
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def rank(
         As :func:`sfda.images.official.load_images` or :func:`sfda.images.folders.from_dataset` take them.
     metric : str or sequence of str, default "left-out probability"
         Key of ``sfda.rivals.catalogue.RIVALS``, in any case of letters; the first of several decides the order. LEEP
-        and NCE score networks only that have a classifier of source classes.
+        and NCE score only networks that have a classifier of source classes.
     part : {"train", "all"}, default "train"
         "train" leaves the test part out, whose labels a benchmark may not use; "all" takes it too, as the paper's
         public code does.
@@ -133,6 +133,8 @@ def rank(
     if cache is not None:
         cache = _writable(cache)
     device, workers = _device(device, workers)
+    if judges[0].needs == "zoo":
+        check_compared(metrics[0], named)
     facts, kept = _loadable(named, weights, side, progress)
     alone = [judge.metric for judge in judges if judge.needs == "source probabilities"]
     without = [name for name in named if not facts[name]["source_classes"]]
@@ -197,11 +199,17 @@ def rank(
         if judge.needs == "zoo":
             everything(f"scoring by {judge.metric}", last=False)
             try:
-                scored[judge.metric] = judge.together(found)
-            except ValueError as error:
+                scored[judge.metric], wrong = judge.together(found)
+            except (ValueError, MemoryError) as error:
                 if judge is judges[0]:
                     raise
                 notes.append(f"{judge.metric}: {reason(error, len(chosen.labels))}")
+                continue
+            for name, error in wrong.items():
+                if judge is judges[0]:
+                    failures[name] = reason(error, len(chosen.labels))
+                else:
+                    notes.append(f"{judge.metric} of {name}: {reason(error, len(chosen.labels))}")
         elif judge.metric in alone and without and judge is not judges[0]:
             notes.append(f"{judge.metric} needs a network's own classifier, which is not there: {', '.join(without)}")
     everything("choosing ensembles", last=False)
@@ -309,8 +317,9 @@ def _loadable(named, weights, side, progress):
         facts[name] = {"parameters": one.parameters, "source_classes": one.source_classes}
         for column, size in (("side", one.input_size), ("own_side", one.own_size)):
             facts[name] |= {column: size[0]} if size else {}
-        room -= one.parameters
-        kept |= {name: one} if room > 0 else {}
+        if one is not network and one.parameters <= room:
+            kept[name] = one
+            room -= one.parameters
     if wrong:
         first, *others = wrong
         cause = wrong[first]

@@ -226,6 +226,7 @@ def find_metric(name: str, *, needs: Sequence[str] = (_FEATURES,)) -> str:
         raise ValueError(f"metric: expected one of {', '.join(fit)}, got {name!r}{hint}")
     if metric not in fit:
         why = {
+            _FEATURES: "scores each network by its own features",
             _ZOO: "scores networks against each other, so that none has a score of its own",
             _SOURCE: "needs the probabilities of the network's own classifier",
         }[RIVALS[metric].needs]

@@ -48,8 +48,8 @@ def logme(features, labels, *, as_published=False):
     The log-determinant of A = alpha I + beta X'X has D terms. The authors' code sums only those of the singular
     values that it keeps, and so misses -log(alpha) / 2N for every other. With N < D it keeps N, a large and
     model-dependent error (https://github.com/thuml/LogME/issues/23); published scores of SFDA, PED, NCTI and
-    others contain it. With N > D it keeps those of X'X whose roots exceed 1e-10: most columns of zeros, since
-    rounding leaves some 1e-13 of them, but not all. Here all terms are there unless `as_published`.
+    others contain it. With N > D it keeps those of X'X whose roots exceed 1e-10. Columns of zeros usually pass, because
+    rounding leaves singular values of about 1e-13, but not always. Here all terms are there unless `as_published`.
 
     The score changes with translation, since the model has no intercept, and somewhat with scale, since the
     iteration starts at alpha = beta = 1, stops early (relative change 1e-3, 11 rounds) and adds 1e-5 to two

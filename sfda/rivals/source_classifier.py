@@ -159,12 +159,11 @@ def nleep(features, labels, *, components_per_class=5, variance=0.8, covariance=
     Notes
     -----
     A mixture that has not converged after 100 rounds is used as it is, as in
-    the original. Far from any other seed's value the score cannot be trusted:
-    run several.
+    the original. Run several seeds: where they disagree, do not trust the score.
 
     No code of the authors was found. Without the logarithm it is the code beside the SFDA paper after
     ``numpy.random.seed(seed)``, but for the limit of N / 2 components, which is ours, and for single precision, in
-    which most mixtures fail there.
+    which many mixtures fail there.
 
     References
     ----------
@@ -223,7 +222,7 @@ def _responsibilities(x, n_components, seed):
         mass = theta.sum(1) + 10 * np.finfo(float).eps
         means = matmul(theta, x) / mass[:, None]
         for k, mean in enumerate(means):
-            part = np.flatnonzero(theta[k] > 1e-40)
+            part = np.flatnonzero(theta[k] > 1e-40)  # less than a rounding error of any sum of squares
             r = x[part] - mean
             covariance = (theta[k, part] * r.T) @ r / mass[k] + 1e-6 * np.eye(d)
             # C^-1 = W'W where L W = I and C = L L'

@@ -118,7 +118,7 @@ def stream_score(
     Memory is O(D min(N, D) + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D features and C
     probabilities; chunks of fewer rows are joined first. Passes over the samples: one for the H-score, two for the
     discriminant's metrics, three for SFDA; the leave-one-out ones take two more where they choose lambda. Where N <= D
-    the samples take no more memory than their scatter, and are gathered and scored at once.
+    the samples take no more memory than their scatter, and are gathered and scored at once, after one pass.
 
     Examples
     --------
@@ -165,12 +165,12 @@ def _score(passes, name, plan, options):
     if len(classes) < 2:
         raise ValueError(f"labels: expected at least 2 classes, got 1 ({classes[0]!s}) in {n} rows")
     if n <= d:
-        del moments
-        features, labels = passes(partial(_as_is, plan), _add)
+        features, places, names = zip(*moments.parts)
         together = namespace(features[0]).concatenate(features)
+        labels = np.concatenate([kinds[y] for y, kinds in zip(places, names)])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SaturationWarning)  # it is said below
-            value = METRICS[name](together, np.concatenate(labels), **options)
+            value = METRICS[name](together, labels, **options)
         return _said(value, plan, n, d)
     if name == "H-score":
         return h_score_of_scatter(*_about_their_mean(moments), n)
@@ -253,22 +253,28 @@ class _Plan:
 def _moments(plan, features, labels):
     x = plan.read(features)
     y, classes = as_labels(labels, len(x), least=1, beside=features)
-    few = len(x) <= x.shape[1]
-    return _Few([(x + 0, like(y, x), classes)]) if few else ClassMoments.of(x, like(y, x), classes)
+    if len(x) > x.shape[1]:
+        return ClassMoments.of(x, like(y, x), classes)
+    return _Few([(as_features(features, device=plan.device) + 0, y, classes)], plan)  # whoever gave it may reuse it
 
 
 class _Few:
-    """No more samples than features, which take less memory than their scatter: parts (features, places, classes)."""
+    """No more samples than features, which take less memory than their scatter: parts (features, places, classes).
 
-    def __init__(self, parts):
-        self.parts, self.n, self.d = parts, sum(len(y) for _, y, _ in parts), parts[0][0].shape[1]
+    Features are as they came, in their own precision.
+    """
+
+    def __init__(self, parts, plan):
+        self.parts, self.plan = parts, plan
+        self.n, self.d = sum(len(y) for _, y, _ in parts), parts[0][0].shape[1]
 
     @property
     def classes(self):
         return np.unique(np.concatenate([classes for *_, classes in self.parts]))
 
     def moments(self):
-        return reduce(ClassMoments.merge, (ClassMoments.of(*part) for part in self.parts))
+        read = ((self.plan.read(x), y, classes) for x, y, classes in self.parts)
+        return reduce(ClassMoments.merge, (ClassMoments.of(x, like(y, x), classes) for x, y, classes in read))
 
 
 def _merged(a, b):
@@ -276,13 +282,9 @@ def _merged(a, b):
     if isinstance(a, _Few) and isinstance(b, _Few) and a.n + b.n <= a.d == b.d:
         one, other = (each.parts[0][2].dtype.kind in "iufb" for each in (a, b))
         if one == other:
-            return _Few(a.parts + b.parts)
+            return _Few(a.parts + b.parts, a.plan)
     a, b = (each.moments() if isinstance(each, _Few) else each for each in (a, b))
     return a.merge(b)
-
-
-def _as_is(plan, features, labels):
-    return [as_features(features, device=plan.device)], [to_numpy(labels)]
 
 
 class _First:

@@ -63,7 +63,7 @@ def test_folder_of_some_parts(tmp_path):
     (tmp_path / "val" / "Dog").mkdir(parents=True)
     with pytest.raises(ValueError, match="a class 'Dog' here, but not among the training images"):
         image_folder(tmp_path)
-    (tmp_path / "valid").mkdir()
+    (tmp_path / "valid" / "dog").mkdir(parents=True)
     with pytest.raises(ValueError, match="expected one folder a part, found test, train, val, valid"):
         image_folder(tmp_path)
 
@@ -83,6 +83,7 @@ LAYOUTS = {
     "caf\u00e9 cafe\u0301": "two class folders are called 'caf.*', in other bytes each",
     "TrainVal/cat TrainVal/dog TEST_20/cat": ("cat dog", (2, 1), {}),
     "labeled/cat labeled/dog unlabeled/0.png": ("cat dog", (2,), {"images of the test part, which has no class folders": 1}),
+    "train/cat train/dog test/cat unlabeled/0.png": ("cat dog", (2, 1), {"images of 'unlabeled', which has no class folders": 1}),
     "steam_train bullet_train bus": ("bullet_train bus steam_train", (3,), {}),
     "box_train box_test query": "'box_test' and 'box_train' are called as parts of one set",
     "trainA trainB testA testB": "'testA' and 'trainA' are called as parts of one set",

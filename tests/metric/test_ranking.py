@@ -135,6 +135,8 @@ def test_h_scores_that_differ_by_rounding_are_no_order():
     assert evened([3 + 4e-12, 3 - 4e-12, 3, 1]).tolist() == [3 - 4e-12] * 3 + [1]
     assert evened([3 + 1e-10, 3, -1e-50, 0, 2e-50]).tolist() == [3 + 1e-10, 3, -1e-50, 0, 2e-50]
     assert evened([[1, 1 + 1e-7], [5, 5 + 1e-15]], FLOAT32).tolist() == [[1, 1], [5, 5]]
+    # One that is far off hides nothing of the others.
+    assert evened([-1e-3, -5e-4, -9900], FLOAT32).tolist() == [-1e-3, -5e-4, -9900] and evened([]).size == 0
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)

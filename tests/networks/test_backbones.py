@@ -257,3 +257,12 @@ def test_what_published_heads_are(tmp_path, monkeypatch):
     monkeypatch.setattr(timm, "create_model", lambda name, **o: create(name, pretrained=False))
     with torch.device("meta"):
         assert {name: load(f"timm:{name}").source_classes for name in heads} == heads
+
+
+@pytest.mark.parametrize(("classes", "known"), [(512, None), (7, 7)])
+def test_a_head_of_ones_own_is_a_classifier_unless_it_is_timms_of_embeddings(classes, known, tmp_path):
+    name = "vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"
+    state = timm.create_model(name, num_classes=classes, depth=1).state_dict()
+    whole = timm.create_model(name, pretrained=False).state_dict() | state
+    safetensors_torch.save_file(whole, tmp_path / "mine.safetensors")
+    assert load(f"timm:{name}={tmp_path / 'mine.safetensors'}").source_classes == known

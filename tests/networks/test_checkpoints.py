@@ -242,6 +242,9 @@ BOXES = {
     "without a head": (lambda s: headless(s), ""), "a box of any name": (lambda s: {"net": s, "optimizer": {"state": {0: torch.ones(2)}}}, ""),
     "a teacher": (lambda s: {"student": before("module.", other_than(s)), "teacher": s}, "averaged weights, 'teacher', were taken"),
     "averages beside": (lambda s: {"state_dict": before("model.", other_than(s)) | before("ema_model.", s)}, "averaged weights, 'ema_model.', were taken; left out: N others"),
+    "buffers of another name": (lambda s: {"momentum": other_than(s), "model": s}, ""),
+    "a larger teacher": (lambda s: {"student": s, "teacher": other_than(s) | {"more.weight": torch.ones(2)}}, ""),
+    "two alike": (lambda s: {"first": s, "second": other_than(s)}, "of 2 alike those in 'first' were taken"),
     "averages of torch": (lambda s: before("module.", s) | {"n_averaged": torch.tensor(3)}, "left out: 1 other"),
 }  # fmt: skip
 

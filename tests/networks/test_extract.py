@@ -88,7 +88,7 @@ def test_tokens_and_maps(layer, shape, pool, reduce):
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: backbone(nn.Flatten(), pool="max"), "pool: expected one of average"),
     (lambda: backbone(nn.Flatten(), layer="fc"), "layer: small has no module 'fc'"),
-    (lambda: extract(backbone(nn.Flatten()), TEN, "x"), "no linear layer did not run"),
+    (lambda: extract(backbone(nn.Flatten()), TEN, "x"), "no linear layer ran, whose input"),
     (lambda: extract(backbone(), TEN, "x", dtype="int8"), "dtype: expected .*'int8'"),
     (lambda: extract(backbone(), Squares(0), "x"), "dataset: expected at least one"),
     (lambda: extract(backbone(), TEN, "x", logits=True), "small: it has no classifier of source classes"),

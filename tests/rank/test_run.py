@@ -224,6 +224,7 @@ def test_a_manifest_stands_for_all_its_networks(images, tmp_path, monkeypatch):
     (small("a"), {"device": "cuda:77"}, "device: cannot compute on cuda:77"),
     (small("a"), {"side": 32}, "side: a is a Backbone"), (small("a"), {"metric": []}, "metric: expected at least one"),
     (small("a"), {"metric": ["SFDA", "LEEPP"]}, "got 'LEEPP'; did you mean 'LEEP'"),
+    (small("a"), {"metric": "ETran"}, "ETran compares networks, and needs two at least, got 1"),
     (small("a"), {"metric": "leep"}, "LEEP needs a network's own classifier, and none of these has one"),
     (small("a"), {"batch": 0}, "batch: expected 1 or more, got 0"), (small("a"), {"per_class": 0}, "per_class: expected 1 or more, got 0"),
 ])  # fmt: skip
@@ -243,16 +244,17 @@ def test_several_metrics_in_one_pass(images, tmp_path):
     networks, seen = [with_classifier("a"), with_classifier("b", seed=1), small("c", seed=2)], []
     for each in networks:
         each.network.register_forward_pre_hook(lambda net, x: seen.append(len(x[0])))
-    found = rank(networks, images, metric=["leep", "ETran", "H-score", "LEEP"], cache=tmp_path)
+    found = rank(networks, images, metric=["leep", "ETran", "H-score", "LEEP"], cache=tmp_path, batch=24)
     assert found.metric == "LEEP" and list(found.others) == ["ETran", "H-score"] and sum(seen) == 2 * 24
     assert found.failures == {"c": "LEEP needs a network's own classifier, which it has not"}
-    x = {each.name: extract.extract(each, images_of(images), "x", logits=True) for each in networks[:2]}
+    # In the same batches: the same bits.
+    x = {each.name: extract.extract(each, images_of(images), "x", logits=True, batch=24) for each in networks[:2]}
     y = x["a"].labels
     for row in found.table.itertuples():
-        assert row.score == pytest.approx(leep(softmax(x[row.network].logits.astype(float), 1), y), abs=1e-6)
+        assert row.score == pytest.approx(leep(softmax(x[row.network].logits.astype(float), 1), y), rel=1e-9)
         assert row.low <= row.score <= row.high <= 0
     zoo = etran({name: each.features for name, each in x.items()}, y)
-    assert found.others["ETran"].set_index("network")["score"].to_dict() == pytest.approx(zoo, abs=1e-6)
+    assert found.others["ETran"].set_index("network")["score"].to_dict() == pytest.approx(zoo, rel=1e-9, abs=1e-12)
     text, written = str(found), found.to_dict()
     assert "by ETran; larger is better\n\nrank  network" in text and "among others their scores would be" in text
     assert [row["network"] for row in written["others"]["H-score"]] == list(found.others["H-score"]["network"])
@@ -260,6 +262,17 @@ def test_several_metrics_in_one_pass(images, tmp_path):
     found = rank(networks, images, metric=["H-score", "LEEP"], cache=None)
     assert len(found.table) == 3 and len(found.others["LEEP"]) == 2 and not found.failures
     assert "LEEP needs a network's own classifier, which is not there: c" in found.notes
+
+
+def test_metrics_that_compare_networks_leave_out_those_they_cannot(images):
+    blind = small("blind")
+    nn.init.zeros_(blind.network[0].weight)
+    networks = [small("a"), small("b", seed=1), blind]
+    found = rank(networks, images, metric="NCTI", cache=None, batch=8)
+    assert set(found.table["network"]) == {"a", "b"} and "variation" in found.failures["blind"]
+    beside = rank(networks, images, metric=["nearest neighbour", "NCTI"], cache=None, batch=8)
+    assert len(beside.table) == 3 and any(note.startswith("NCTI of blind: ") for note in beside.notes)
+    pd.testing.assert_series_equal(found.table["score"], beside.others["NCTI"]["score"])
 
 
 def test_networks_of_another_number_of_pixels(images, tmp_path):
