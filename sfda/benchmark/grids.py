@@ -191,7 +191,7 @@ def read(path, *, weights=None):
     """
     path = Path(path)
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: name pocket, paper or a TOML file") from None
     except ValueError as error:

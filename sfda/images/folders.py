@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import ConcatDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 
 from sfda.files import in_one_line
 from sfda.images.hugging_face import from_hugging_face, is_hugging_face
@@ -61,6 +61,8 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
     ``cat/train/1.jpg``, ``fold1/cat/1.jpg``      ValueError: these may be parts
     ``train/...`` beside ``cat/1.jpg``            ValueError: neither all parts nor all classes
     ``box_train/1.jpg``, ``box_test/2.jpg``       ValueError: parts of one set, without classes
+    ``images/1.jpg``, ``masks/1.png``, ``part_2`` ValueError: no classes by their names
+    ``cat/1.jpg`` beside ``all/cat/1.jpg``        ValueError: a copy inside
     ``labels.csv`` beside the classes             left out, as are folders without images beside parts
     ``cat/clip.mp4``, ``cat/more.zip``            left out, by ending
     ``.git``, ``.DS_Store``, ``__MACOSX``         left out, as hidden
@@ -176,6 +178,8 @@ def from_dataset(dataset, name="data set", classes=None):
     """
     if is_hugging_face(dataset):
         return from_hugging_face(dataset, name)
+    if isinstance(dataset, DataLoader):
+        raise ValueError(f"{name}: expected a data set, got a DataLoader; give its .dataset")
     if not hasattr(dataset, "__len__"):
         raise ValueError(f"{name}: expected a data set with a length, got {type(dataset).__name__}")
     if not len(dataset):

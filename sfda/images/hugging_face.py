@@ -13,7 +13,7 @@ from sfda.images.layout import folders_in, part_of
 from sfda.metric import inputs
 
 SAVED = ("dataset_dict.json", "dataset_info.json")  # what save_to_disk writes
-_SHARD = re.compile(r"-\d+-of-\d+(-[0-9a-f]+)?$")  # train-00000-of-00002.parquet, once with a checksum
+_SHARD = re.compile(r"-\d+-of-(\d+)(-[0-9a-f]+)?$")  # train-00000-of-00002.parquet, once with a checksum
 
 
 def is_hugging_face(dataset):
@@ -63,13 +63,17 @@ def read_saved(path):
         from pyarrow import parquet
     except ImportError:
         raise ValueError(f"{path}: this needs the package datasets: pip install 'sfda[datasets]'") from None
+    shards = {}
+    for file in _parquet(path) if path.is_dir() else [path]:
+        shards.setdefault(_SHARD.sub("", file.stem), []).append(file)
+    for stem, files in shards.items() if path.is_dir() else ():
+        pieces = _SHARD.search(files[0].stem)
+        if pieces and int(pieces[1]) != len(files):
+            raise ValueError(f"{path}: expected {int(pieces[1])} files of {stem}, found {len(files)}")
     try:
-        if path.is_dir() and not _parquet(path):
+        if not shards:
             whole = datasets.load_from_disk(str(path))
         else:
-            shards = {}
-            for file in _parquet(path) if path.is_dir() else [path]:
-                shards.setdefault(_SHARD.sub("", file.stem), []).append(file)
             whole = {name: datasets.Dataset(parquet.read_table(files)) for name, files in shards.items()}
     except Exception as error:  # damaged files make their readers stumble in any way
         raise ValueError(f"{path}: cannot be read as a data set ({in_one_line(error)})") from error
@@ -100,8 +104,8 @@ def from_hugging_face(dataset, name="data set"):
 
     Notes
     -----
-    The label column is the one of kind ``ClassLabel``; where there is none, the one called label, labels, class or
-    target; else the only one of integers or strings. Where there are several, keep one: ``select_columns``.
+    The label column is the one of kind ``ClassLabel`` or called label, labels, class or target, of whole numbers,
+    booleans or strings. Where there are several, keep one: ``select_columns``.
     """
     parts = _parts(dataset, name)
     columns, found, left_out = _columns(parts["train"], name), {}, Counter()
@@ -123,12 +127,12 @@ def from_hugging_face(dataset, name="data set"):
         _, distinct = inputs.as_labels(found["train"][1], len(found["train"][1]))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+    # By name, for the numbers of a ClassLabel may differ from part to part.
     names = getattr(parts["train"].features[label], "names", None)
-    places = {value: value if names else i for i, value in enumerate(distinct.tolist())}
-    classes = list(names or map(str, places))
-    made = {}
+    places = {value: i for i, value in enumerate(names or distinct.tolist())}
+    trained, classes, made = set(found["train"][1]), list(map(str, places)), {}
     for part, (rows, labels) in found.items():
-        if strange := [names[each] if names else each for each in labels if each not in places]:
+        if strange := [each for each in labels if each not in trained]:
             raise ValueError(f"{name}: its {part} part has a class {strange[0]!r}, which the training part has not")
         made[part] = Images(_Rows(rows, image, f"{name}, {part}"), [places[each] for each in labels])
     return ImageSet(name, made["train"], made.get("validation"), made.get("test"), classes, left_out=dict(left_out))
@@ -164,9 +168,9 @@ def _columns(rows, name):
 
     kinds = rows.features
     images = [key for key, kind in kinds.items() if isinstance(kind, datasets.Image) or _encoded(kind)]
-    labels = [key for key, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)]
-    plain = [key for key, kind in kinds.items() if re.match(r"u?int|string|large_string", getattr(kind, "dtype", ""))]
-    labels = labels or [key for key in plain if key.lower() in ("label", "labels", "class", "target")] or plain
+    # A column of other values, such as a source or a width, is never taken for labels.
+    named = [key for key in kinds if key.lower() in ("label", "labels", "class", "target")]
+    labels = list(dict.fromkeys(named + [key for key, kind in kinds.items() if isinstance(kind, datasets.ClassLabel)]))
     for what, found in (("image", images), ("label", labels)):
         if len(found) != 1:
             raise ValueError(
@@ -184,8 +188,8 @@ def _encoded(kind):
 def _labels(rows, column):
     """Labels of all rows; None where there is none, which a ClassLabel calls -1."""
     values = list(rows.with_format(None)[column])
-    if hasattr(rows.features[column], "names"):
-        return [None if value is None or value < 0 else value for value in values]
+    if (names := getattr(rows.features[column], "names", None)) is not None:
+        return [None if value is None or value < 0 else names[value] for value in values]
     return values
 
 

@@ -183,7 +183,7 @@ def read_image(file, name):
 
 
 def _rgb(image):
-    """Any image of PIL as 8 bits of red, green and blue, on white where it is transparent.
+    """Any image of PIL as 8 bits of red, green and blue, on white where it is transparent, white shapes on black.
 
     Of pixels in 16 bits, of which PIL would make white, the file does not say how many bits are used: the fewest of 8,
     10, 12, 14 and 16 that hold the largest.
@@ -199,7 +199,10 @@ def _rgb(image):
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    on_white = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if np.ptp(np.asarray(image)[..., 3]) and all(low == high for low, high in on_white.getextrema()):
+        return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")  # white shapes
+    return on_white
 
 
 def as_rgb(image):

@@ -17,6 +17,11 @@ PARTS = {
 }
 _ROLES = {word: part for part, words in PARTS.items() for word in words}
 _PLAIN = ("data", "dataset", "folder", "image", "images", "img", "imgs", "set", "split")
+# No class is called so: what is beside a data set, or one half of it.
+_NO_CLASSES = ("masks", "annotations", "annots", "labels", "groundtruth", "trimaps", "segmentations", "bboxes", "xmls",
+               "gallery", "query", "results", "figures", "docs", "logs", "runs", "checkpoints", "weights", "code",
+               "scripts", "notebooks", *_PLAIN)  # fmt: skip
+_NUMBERED = ("part", "batch", "fold", "split", "chunk", "shard", "subset", "group", *_PLAIN)
 # Pillow only tells their sizes, or asks another program to read them.
 _NO_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 
@@ -53,6 +58,7 @@ def layout_of(root):
             left_out += more + Counter({f"images of {name!r}, which has no class folders": len(unlabelled)})
     for part, name in _parts(root, roles).items():
         parts[part], more = _unwrapped(root / name)
+        _refuse_splits(parts[part], folders_in(parts[part]))
         left_out += more
     for name in (name for name, part in roles.items() if part is None):
         _, more = image_files(root / name)  # it has no images: annotations, say
@@ -87,11 +93,15 @@ def _parts(root, roles):
 
 def _refuse_splits(root, names):
     """Raise ValueError where what would be classes look like parts: the same folders lie in several."""
-    seen, roles = {}, {}
+    seen, roles, words_of = {}, {}, {name: _words(name) for name in names}
+    one = {tuple(words) for words in words_of.values()}
+    odd = [name for name, words in words_of.items() if words and set(words) <= set(_NO_CLASSES)]
+    if len(names) > 1 and (odd or (len(one) == 1 and set(next(iter(one))[-1:]) & set(_NUMBERED))):
+        found = ", ".join(odd or names[:2])
+        raise ValueError(f"{root}: {found}: no classes by their names; name the folder that has the class folders")
     for name in names:
-        words = _words(name)
-        for word in set(words) & set(_ROLES):
-            other, role = roles.setdefault(tuple(w for w in words if w != word), (name, _ROLES[word]))
+        for word in set(words_of[name]) & set(_ROLES):
+            other, role = roles.setdefault(tuple(w for w in words_of[name] if w != word), (name, _ROLES[word]))
             if role != _ROLES[word]:
                 raise ValueError(
                     f"{root}: {other!r} and {name!r} are called as parts of one set: call them train, val and test, "
@@ -100,8 +110,12 @@ def _refuse_splits(root, names):
         below = folders_in(_unwrapped(root / name)[0])
         if split := next(filter(part_of, below), None):
             raise ValueError(
-                f"{root}: {name!r} is divided into parts ({split!r} is one); put the parts first: {split}/{name}"
+                f"{root}: {name!r} is divided into parts ({split!r} is one): name it, or put the parts first, "
+                f"{split}/{name}, if it is a class"
             )
+        again = sorted(set(folders_in(root / name)) & set(names))
+        if len(again) > 1 or name in again:
+            raise ValueError(f"{root}: {name!r} holds {again[0]!r}, which is beside it, too; remove one of them")
         for other, others in seen.items():
             if len(shared := sorted(set(below) & others)) > 1:
                 raise ValueError(

@@ -275,7 +275,7 @@ def unboxed(values, name):
     if isinstance(values, np.ndarray) or getattr(getattr(values, "dtype", None), "kind", "") == "V":
         x = np.asarray(values)  # JAX has bfloat16, too
     elif columns is not None and len(columns) == 1:
-        x = np.asarray(values[columns[0]])
+        x = np.asarray(values.column(0) if hasattr(values, "column") else values[columns[0]])  # pyarrow; others
     elif hasattr(values, "to_numpy") and columns is None:
         x = np.asarray(values)  # a Series, of pandas or polars, or an array of pyarrow
     else:

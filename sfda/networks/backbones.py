@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from sfda.files import in_one_line
-from sfda.images.augment import normalise
+from sfda.images import augment
 from sfda.networks import pocket
 from sfda.networks.checkpoints import SELF_SUPERVISED, TRANSFORMERS, file_of, timm_network
 from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifier, own_state, read_state
@@ -50,7 +50,8 @@ class Backbone:
     layer : str, default ""
         Name of the module whose input is taken as features. By default, of networks of timm, what
         ``forward_head(forward_features(x), pre_logits=True)`` gives, unless `pool` says otherwise, and of others the
-        input of the last linear or convolutional layer that runs: the classifier.
+        input of the last linear or convolutional layer that runs, the classifier; or, where a normalisation comes
+        after it or the result has another width than it, so that there is none, what the network gives.
     pool : {"average", "channels-last average", "class token", "token mean"}, default "average"
         What is done with an input that is no vector: mean over height and width of (B, D, H, W) or, channels last,
         of (B, H, W, D); the first token or the mean of all of (B, T, D). A map that the layer does not read in this
@@ -104,10 +105,15 @@ class Backbone:
             raise ValueError(f"layer: {self.name} has no module {self.layer!r}")
 
     @property
-    def has_pre_logits(self):
-        """Whether its features are what timm says they are, rather than the input of a layer."""
-        of_timm = any(c.__module__.startswith("timm.") for c in type(self.network).__mro__)
-        return not self.layer and self.pool == "average" and of_timm and hasattr(self.network, "forward_head")
+    def body(self):
+        """The network of timm that this is, or that it only prepares images for; None where features are others."""
+        if self.layer or self.pool != "average":
+            return None
+        for module in self.network.modules():
+            of_timm = any(c.__module__.startswith("timm.") for c in type(module).__mro__)
+            if of_timm and hasattr(module, "forward_head") and pocket.parameters(module) == self.parameters:
+                return module
+        return None
 
     @property
     def parameters(self):
@@ -506,11 +512,12 @@ class _Small:
     """Any image as the pocket zoo wants it: RGB, square, normalised."""
 
     side: int
+    mean, std = augment.MEAN, augment.DEVIATION
 
     def __call__(self, image):
         from sfda.images.views import centre
 
-        return normalise(centre(image, self.side, "bilinear")[None])[0]
+        return augment.normalise(centre(image, self.side, "bilinear")[None])[0]
 
 
 _KINDS = {

@@ -29,6 +29,7 @@ MAPPED = 2**28  # bytes from which on features are left on the disk and mapped i
 BATCH = 64  # images that are read at a time, and the most that go through a network at a time, unless one says so
 #: The sizes that the first images of a data set are put through a network in, on a CPU; the first to warm up.
 TRIALS = (4, 4, 8, 16, 32)
+_NORMALISATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 ARRAYS = ("features", "labels", "logits")  # of a cache entry
 
 
@@ -254,52 +255,68 @@ class Hook:
 
     def __init__(self, backbone):
         self.backbone, self.handles = backbone, []
-        self.inputs, self.name, self.module = None, "", None
+        self.inputs, self.name, self.module, self.body, self.normalised = None, "", None, backbone.body, False
 
     def __enter__(self):
-        network, layer = self.backbone.network, self.backbone.layer
-        if self.backbone.has_pre_logits:
-            self.name, self.before, body = "pre-logits", vars(network).get("forward_features"), network.forward_features
+        layer = self.backbone.layer
+        if self.body is not None:
+            self.before, forward = vars(self.body).get("forward_features"), self.body.forward_features
 
             def keep(*arguments, **options):
-                self.inputs = body(*arguments, **options)
+                self.inputs = forward(*arguments, **options)
                 return self.inputs
 
-            network.forward_features = keep  # hides the method, so that one pass gives both features and logits
+            self.body.forward_features = keep  # hides the method, so that one pass gives both features and logits
             return self
-        for name, module in network.named_modules():
+        for name, module in self.backbone.network.named_modules():
             if name == layer if layer else isinstance(module, (nn.Linear, nn.Conv2d)):
                 self.handles.append(module.register_forward_pre_hook(self._keeper(name)))
+            elif isinstance(module, _NORMALISATIONS) and not layer:
+                self.handles.append(module.register_forward_pre_hook(self._normalises))
         return self
 
     def __exit__(self, *_):
-        if self.backbone.has_pre_logits:
-            del self.backbone.network.forward_features
-            vars(self.backbone.network).update({"forward_features": self.before} if self.before else {})
+        if self.body is not None:
+            del self.body.forward_features
+            vars(self.body).update({"forward_features": self.before} if self.before else {})
         for handle in self.handles:
             handle.remove()
 
     def _keeper(self, name):
         def keep(module, inputs):
             # Each layer overwrites those before it.
-            self.inputs, self.name, self.module = inputs[0], name, module
+            self.inputs, self.name, self.module, self.normalised = inputs[0], name, module, False
 
         return keep
+
+    def _normalises(self, *_):
+        self.normalised = True
 
     def __call__(self, x):
         """Features (B, D) of a batch, and what the network gives for it."""
         output = self.backbone.network(x)
         x, self.inputs = self.inputs, None
+        if self.body is not None and x is not None:
+            self.name = "pre-logits"
+            return pre_logits(self.body, x), output
         if x is None:
             what = f"{self.backbone.layer} did not run" if self.backbone.layer else "no linear layer ran"
             raise ValueError(f"{self.backbone.name}: {what}, whose input its features are")
-        if self.module is None:
-            return pre_logits(self.backbone.network, x), output
+        if self._headless(output):
+            self.name = "output"
+            return (output if output.ndim == 2 else output.mean((2, 3))), output
         pooled = _pooled(x, self.backbone.pool, self.module)
         if pooled is None:
             why = f"which pool={self.backbone.pool!r} does not turn into vectors"
             raise ValueError(f"{self.backbone.name}: the input of {self.name} has shape {tuple(x.shape)}, {why}")
         return pooled, output
+
+
+    def _headless(self, output):
+        """Whether the last linear layer is none of a classifier's, which would end the network."""
+        if self.backbone.layer or self.backbone.source_classes or getattr(output, "ndim", 0) not in (2, 4):
+            return False
+        return self.normalised or output.shape[1] != len(self.module.weight)
 
 
 def pre_logits(network, x):
@@ -360,7 +377,7 @@ def checksum(network):
 def _key(backbone, fingerprint, dtype, skip_unreadable, device):
     facts = {
         "weights": checksum(backbone.network), "images": fingerprint, "dtype": dtype, "skip": skip_unreadable,
-        "layer": "pre-logits" if backbone.has_pre_logits else backbone.layer, "pool": backbone.pool,
+        "layer": "pre-logits" if backbone.body is not None else backbone.layer, "pool": backbone.pool,
         "transform": _described(backbone.transform), "device": str(device).split(":")[0],
     } | versions("torch", "torchvision", "timm")  # fmt: skip
     text = json.dumps(facts, sort_keys=True)

@@ -19,7 +19,8 @@ def report(found):
     side, _, own = pixels[0].partition(" ")
     at = f"at {side} pixels{own and ' ' + own}; " if len(pixels) == 1 and side else ""
     head = [f"{of}{found.n} images of {len(found.classes)} classes{which}",
-            f"{at}by {found.metric}; larger is better", "", _table(found.table), ""]  # fmt: skip
+            _wrapped(f"classes: {_some(found.classes)}"), f"{at}by {found.metric}; larger is better", "",
+            _table(found.table), ""]  # fmt: skip
     lines = [f"{found.finding}."]
     if found.tied and not found.table["saturated"].iloc[0]:
         smallest = ""
@@ -51,6 +52,8 @@ def finding(table):
     first, others, tied = table["network"].iloc[0], len(table) - 1, int(table["tied"].sum()) - 1
     if not others:
         return f"{first} alone was scored: nothing is ranked"
+    if table["low"].isna().any():
+        return f"{first} is first; how sure that is, scores that compare networks do not say"
     if table["saturated"].iloc[0]:
         full = int(table["saturated"].sum())
         return f"{full} of {others + 1} scores have saturated, and their order says nothing"
@@ -60,6 +63,12 @@ def finding(table):
         return f"{first} is first, and {tied} of the {others} others {_are(tied)} within noise of it"
     all_others = "the other" if others == 1 else f"all {others} others"
     return f"{first} is first, but {all_others} {_are(others)} within noise of it"
+
+
+def _some(names, n=10):
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - n} more" if len(names) > n else ""
+    return ", ".join([" ".join(name.split()) for name in list(names)[:n]]) + more
 
 
 def _wrapped(line):
@@ -83,8 +92,9 @@ def _table(table, *, brief=False):
         "rank": table["rank"].astype(str),
         "network".ljust(width): names.str.ljust(width),
         "score": table["score"].map(f"{{:.{digits}f}}".format),
-        "95 % interval": [f"{a:.{digits}f} to {b:.{digits}f}" for a, b in zip(table["low"], table["high"])],
-        "tied with first": table["tied"].map(words).where(table.index > 0, ""),
+        "95 % interval": [f"{a:.{digits}f} to {b:.{digits}f}" if a <= b else ""
+                          for a, b in zip(table["low"], table["high"])],
+        "tied with first": table["tied"].map(words).where((table.index > 0) & table["low"].notna(), ""),
         "saturated": table["saturated"].map(words) if table["saturated"].any() else "",
         "pixels": _pixels(table) if _pixels(table).nunique() > 1 else "",
         "features": table["features"].astype(str),

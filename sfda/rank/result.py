@@ -26,13 +26,14 @@ class Ranking:
     Attributes
     ----------
     table : pandas.DataFrame
-        One row a network, the best first: ``rank``, ``network``, ``score``; ``low`` and ``high``, the ends of its 95
-        % interval; ``behind``, how much less it has than the first, with its 95 % interval ``behind_low`` to
-        ``behind_high``; ``tied``, whether that contains 0, True of the first itself; ``saturated``, whether the score
-        is at its maximum of 1, or can be for any labels; ``features``, D; ``parameters``, missing where they are not
-        known; ``forward_seconds``, missing for features that were given; ``cached``, whether they came from the
-        cache; ``scoring_seconds``, with the interval; ``side`` and ``own_side``, the height in pixels of the images
-        that it saw and of those that its authors state for it, missing where they are not known.
+        One row a network, the best first: ``rank``, ``network``, ``score``; ``low`` and ``high``, the ends of
+        its 95 % interval, missing of metrics that compare networks; ``behind``, how much less it has than the
+        first, with its 95 % interval ``behind_low`` to ``behind_high``; ``tied``, whether that contains 0, True
+        of the first itself; ``saturated``, whether the score is at its maximum of 1, or can be for any labels;
+        ``features``, D; ``parameters``, missing where they are not known; ``forward_seconds``, missing for
+        features that were given; ``cached``, whether they came from the cache; ``scoring_seconds``, with the
+        interval; ``side`` and ``own_side``, the height in pixels of the images that it saw and of those that
+        its authors state for it, missing where they are not known.
     metric : str
         Key of ``sfda.rivals.catalogue.RIVALS``: the first of those asked for, which all but `others` goes by.
     others : dict of str to pandas.DataFrame
@@ -228,7 +229,8 @@ def made_of(judges, scored, features, facts, notes, failures, about):
     compared = [each.metric for each in judges if each.needs == "zoo"]
     if compared:
         notes = [*notes, f"{' and '.join(compared)} compared these networks: among others their scores would be others"]
-    notes = [judge.words, *notes, *_warnings(judge, table), *why_not]
+    words = [each.words for each in judges if each.needs != "zoo"][:1]
+    notes = [*words, *notes, *_warnings(judge, table), *why_not]
     libraries = versions("numpy", "scipy", "sfda", "timm", "torch", "torchvision")
     about = about | {"groups": len(judge.kept), "versions": {"python": platform.python_version()} | libraries}
     by_metric = dict(zip([each.metric for each in judges[1:] if scored[each.metric]], others))
@@ -250,7 +252,7 @@ def _table(judge, scored, facts):
         rows.append({
             "rank": place, "network": name, "score": own.score, "low": low, "high": high,
             "behind": behind, "behind_low": behind - width, "behind_high": behind + width,
-            "tied": behind <= width, "saturated": judge.saturated(own),
+            "tied": place == 1 or behind <= width, "saturated": judge.saturated(own),
             "features": own.features, "parameters": None, "forward_seconds": np.nan, "cached": False,
             "scoring_seconds": own.seconds, "side": None, "own_side": None,
         } | facts[name])  # fmt: skip

@@ -205,11 +205,11 @@ def rank(
                     raise
                 notes.append(f"{judge.metric}: {reason(error, len(chosen.labels))}")
                 continue
-            for name, error in wrong.items():
+            for name, cause in wrong.items():
                 if judge is judges[0]:
-                    failures[name] = reason(error, len(chosen.labels))
+                    failures[name] = reason(cause, len(chosen.labels))
                 else:
-                    notes.append(f"{judge.metric} of {name}: {reason(error, len(chosen.labels))}")
+                    notes.append(f"{judge.metric} of {name}: {reason(cause, len(chosen.labels))}")
         elif judge.metric in alone and without and judge is not judges[0]:
             notes.append(f"{judge.metric} needs a network's own classifier, which is not there: {', '.join(without)}")
     everything("choosing ensembles", last=False)

@@ -80,6 +80,16 @@ def test_labels_without_names(labels, classes, expected):
     assert told(found.train[2][0]) == (0, 2, "train")
 
 
+def test_classes_go_by_their_names_and_every_piece_is_there(tmp_path):
+    made = datasets.DatasetDict(train=rows(), test=rows((0, 1), "test").cast_column(
+        "label", datasets.ClassLabel(names=["dog", "cat", "emu"])))  # fmt: skip
+    assert from_dataset(made).test.labels.tolist() == [1, 0]
+    place = saved(tmp_path / "pieces", {"train": rows()}, "pieces")
+    next(place.glob("data/*00001-of*")).unlink()
+    with pytest.raises(ValueError, match="expected 2 files of train, found 1"):
+        load_images(place)
+
+
 def test_parts_without_labels_and_images_that_are_none(tmp_path):
     found = from_dataset(datasets.DatasetDict(train=rows(), test=rows((-1, -1, -1), "test")))
     assert found.test is None and found.left_out == {"images of the test part, which has no labels": 3}
@@ -93,8 +103,8 @@ def test_parts_without_labels_and_images_that_are_none(tmp_path):
 
 
 @pytest.mark.parametrize(("make", "message"), [
-    (lambda: rows(fine=[1, 2, 3, 4], kind="plain").rename_column("label", "coarse"),
-     "expected one label column, found coarse, fine among image, coarse, fine; keep one"),
+    (lambda: rows(target=[1, 2, 3, 4]), "expected one label column, found label, target among image, label, target; keep"),
+    (lambda: rows(width=[1, 2, 3, 4], kind="plain").remove_columns("label"), "one label column, found none among image, width"),
     (lambda: rows().remove_columns("image"), "expected one image column, found none among label"),
     (lambda: rows((0, -1, 1, 1)), "row 1 of its train part has no label"),
     (lambda: rows((-1, -1)), "its images have no labels"), (lambda: rows((1, 1)), "at least 2 classes"),

@@ -51,7 +51,7 @@ FEATURES = {
     "polars List": pl.Series(LISTS), "polars Array": pl.Series(LISTS, dtype=pl.Array(pl.Float64, 6)), "polars frame of lists": pl.DataFrame({"e": LISTS}),
     "pyarrow list": pa.array(LISTS), "pyarrow fixed list": pa.array(LISTS, pa.list_(pa.float64(), 6)), "pyarrow chunks": pa.chunked_array([LISTS[:9], LISTS[9:]]),
     "pyarrow table": pa.table({str(i): X[:, i] for i in range(6)}), "JAX": as_jax(X.astype("f4")), "bfloat16 of JAX": as_jax(X.astype(ml_dtypes.bfloat16)),
-    "Dask": da.from_array(X, chunks=(20, 3)), "named columns": np.rec.fromarrays(list(X.T)),
+    "pyarrow table of lists": pa.table({"e": LISTS}), "Dask": da.from_array(X, chunks=(20, 3)), "named columns": np.rec.fromarrays(list(X.T)),
 }  # fmt: skip
 LABELS = {
     "list": Y.tolist(), "floats": Y.astype(float), "gaps": 7 * Y - 3, "booleans and more": Y.astype(object), "strings": NAMES, "list of strings": NAMES.tolist(),

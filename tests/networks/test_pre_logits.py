@@ -125,3 +125,28 @@ def test_features_of_torchvision_are_what_their_classifier_takes(name):
         same(found.features, features)
         if name != "squeezenet1_1":
             same(found.logits, head(features))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenet_v3_small", "vgg11", "swin_t"])
+def test_without_a_classifier_the_output_is_taken(name):
+    quick = {"init_weights": False} if name == "vgg11" else {}
+    network = torchvision.models.get_model(name, weights=None, **quick).eval()
+    for head in ("fc", "classifier", "head"):
+        if hasattr(network, head):
+            setattr(network, head, nn.Identity())
+    x, found = seen(network, 64, None)
+    with torch.inference_mode():
+        same(found.features, network(x))
+    assert found.layer == "output"
+
+
+def test_what_ends_in_a_map_and_what_only_prepares_images():
+    network = torchvision.models.resnet18(weights=None).eval()
+    x, found = seen(nn.Sequential(*list(network.children())[:-1]), 64, None)
+    inner = timm.create_model("deit_tiny_distilled_patch16_224", **VIT).eval()
+    y, wrapped = seen(nn.Sequential(nn.Identity(), inner), 224, 1000)
+    network.fc = nn.Identity()
+    with torch.inference_mode():
+        same(found.features, network(x))
+        same(wrapped.features, inner.forward_features(y)[:, :2].mean(1))
+        same(wrapped.logits, inner(y))
