@@ -114,7 +114,7 @@ def _refuse_splits(root, names):
                 f"{split}/{name}, if it is a class"
             )
         again = sorted(set(folders_in(root / name)) & set(names))
-        if len(again) > 1 or name in again:
+        if len(again) > 1:
             raise ValueError(f"{root}: {name!r} holds {again[0]!r}, which is beside it, too; remove one of them")
         for other, others in seen.items():
             if len(shared := sorted(set(below) & others)) > 1:
