@@ -61,7 +61,7 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
     ``cat/train/1.jpg``, ``fold1/cat/1.jpg``      ValueError: these may be parts
     ``train/...`` beside ``cat/1.jpg``            ValueError: neither all parts nor all classes
     ``box_train/1.jpg``, ``box_test/2.jpg``       ValueError: parts of one set, without classes
-    ``images/1.jpg``, ``masks/1.png``, ``part_2`` ValueError: no classes by their names
+    ``images/1.jpg``, ``masks/1.png``             ValueError: no classes by their names, as are ``part_2``, ``batch_3``
     ``cat/1.jpg`` beside ``all/cat/1.jpg``        ValueError: a copy inside
     ``labels.csv`` beside the classes             left out, as are folders without images beside parts
     ``cat/clip.mp4``, ``cat/more.zip``            left out, by ending
