@@ -11,7 +11,8 @@ from torchvision.transforms._presets import ImageClassification
 
 from sfda.benchmark.finetune import finetune
 from sfda.images.augment import normalise
-from sfda.networks.backbones import Backbone
+from sfda.networks import pocket
+from sfda.networks.backbones import Backbone, load
 from sfda.networks.encoders import Encoder, fold_batch_norm
 
 MEAN, STD = [0.4, 0.5, 0.3], [0.2, 0.3, 0.25]
@@ -91,3 +92,13 @@ def test_batch_norm_that_normalises_or_comes_first_is_left_alone():
     assert norms(fold_batch_norm(one))
     net = folded(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)).eval())
     assert [type(m) for m in fold_batch_norm(net)] == [nn.BatchNorm2d, nn.Conv2d, nn.ReLU, nn.BatchNorm2d]
+
+
+def test_a_pocket_network_is_an_encoder_like_any_other():
+    x, network = torch.rand(2, 3, 32, 32), pocket.pretrained("resnet_10")
+    with torch.inference_mode():
+        found = Encoder(load("pocket:resnet_10")).eval()(x)
+        head = pocket.replace_head("resnet_10", network, nn.Identity())
+        # Normalised as all others are: factors of 1 and offsets of 0, which round nothing.
+        torch.testing.assert_close(found, network(x), rtol=1e-5, atol=1e-6)
+    assert head.in_features == found.shape[1]
