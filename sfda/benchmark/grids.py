@@ -98,7 +98,7 @@ class Grid:
         if name not in self.places:
             return tasks.load_task(name, folder, side=self.side)
         found = with_all_parts(official.load_images(self.places[name], folder))
-        return as_task(name, found, self.side, f"images of {self.places[name]}", tasks.accuracy)
+        return as_task(name, found, len(found.classes), self.side, f"images of {self.places[name]}", tasks.accuracy)
 
     def options_of(self, name):
         """Options of the fine-tuning of one network."""
@@ -144,7 +144,7 @@ class _Part(NamedTuple):
     labels: torch.Tensor
 
 
-def as_task(name, found, side, description, measure):
+def as_task(name, found, n_classes, side, description, measure):
     """An :class:`sfda.images.image_sets.ImageSet` of three parts as a :class:`sfda.images.tasks.LoadedTask`.
 
     Its images are photographs of `side` pixels, which training may mirror; where they show several classes, labels
@@ -158,7 +158,7 @@ def as_task(name, found, side, description, measure):
             labels = torch.from_numpy(found.targets[start : start + len(part)]).float()
         parts.append(_Part(photographs, labels))
         start += len(part)
-    task = tasks.Task(name, description, len(found.classes), "", True, True, tuple(map(len, found.parts)))
+    task = tasks.Task(name, description, n_classes, "", True, True, tuple(map(len, found.parts)))
     return tasks.LoadedTask(task, *parts, measure=measure)
 
 
@@ -171,10 +171,9 @@ def read(path, *, weights=None):
         Keys: ``networks``, a list of names as :func:`sfda.networks.backbones.load` takes them, or of manifests, of
         which all networks are taken; ``tasks``, a list of names of :data:`sfda.images.tasks.TASKS` or of folders and
         files of images, relative to the file, as :func:`sfda.images.official.load_images` takes them, each called as
-        its folder or file; and, if wanted, ``seeds``, ``side``, ``group`` (one
-        name for all networks, "supervised" by default) and a table ``protocol`` with ``rates``, ``decays``,
-        ``every_pair``, ``steps``, ``batch`` and ``plain``, options of :func:`sfda.benchmark.finetune.choose` and
-        :func:`sfda.benchmark.finetune.finetune`.
+        its folder or file; and, if wanted, ``seeds``, ``side``, ``group`` (one name for all networks, "supervised" by
+        default) and a table ``protocol`` with ``rates``, ``decays``, ``every_pair``, ``steps``, ``batch`` and
+        ``plain``, options of :func:`sfda.benchmark.finetune.choose` and :func:`sfda.benchmark.finetune.finetune`.
     weights : path, optional
         Where relative paths of manifests begin; by default the folder of the file.
 
@@ -219,9 +218,10 @@ def read(path, *, weights=None):
     networks = {name.rpartition(":")[2]: name for name in names}
     if len(networks) < len(names):
         raise ValueError(f"{path}: two networks have one name")
-    places = {}
+    own, places = [], {}
     for name in content["tasks"]:
         if name in tasks.TASKS:
+            own.append(name)
             continue
         place = (path.parent / Path(name).expanduser()).absolute()
         if not place.exists():
@@ -230,11 +230,10 @@ def read(path, *, weights=None):
         called = place.name if place.is_dir() else place.stem
         if called in tasks.TASKS or called in places:
             raise ValueError(f"{path}: two tasks are called {called!r}; rename the folder")
+        own.append(called)
         places[called] = str(place)
-    left = iter(places)
-    own = tuple(name if name in tasks.TASKS else next(left) for name in content["tasks"])
     return Grid(
-        networks, own, dict.fromkeys(networks, content.get("group", "supervised")),
+        networks, tuple(own), dict.fromkeys(networks, content.get("group", "supervised")),
         tuple(content.get("seeds", (0, 1))), content.get("side", SIDE),
         {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()},
         places,

@@ -56,7 +56,7 @@ class FullSize(Grid):
         """A data set in three parts of photographs; of VOC 2007 the labels are all that an image shows."""
         found = official.load_official(name, folder)
         about = official.OFFICIAL[name]
-        return as_task(name, found, self.side, about.title, partial(_measured, about.measure))
+        return as_task(name, found, about.n_classes, self.side, about.title, partial(_measured, about.measure))
 
 
 def _measured(name, logits, labels):

@@ -150,9 +150,9 @@ def _uniform(n, columns, generator, device):
 def _resample(images, shift, width, height, angle, mirror, generator):
     """Look at a turned window of each image; 2 is the side of the whole image."""
     cos, sin = angle.cos(), angle.sin()
-    theta = torch.stack([width * cos, -height * sin, shift[:, 0], width * sin, height * cos, shift[:, 1]], dim=1).view(
-        -1, 2, 3
-    )
+    theta = torch.stack(
+        [width * cos, -height * sin, shift[:, 0], width * sin, height * cos, shift[:, 1]], dim=1
+    ).view(-1, 2, 3)
     if mirror:
         flipped = torch.rand(len(images), generator=generator, device=images.device) < 0.5
         theta[flipped, :, 0] *= -1

@@ -52,9 +52,11 @@ def layout_of(root):
         return Layout(root, {}, left_out)
     parts, left_out = {}, left_out + beside(root)
     for name, part in list(roles.items()):
-        if part and not folders_in(root / name) and list(roles.values()).count(part) > 1:  # beside one with classes
+        if not part or folders_in(root / name) or list(roles.values()).count(part) == 1:
+            continue
+        unlabelled, more = image_files(root / name)
+        if unlabelled:  # beside a part with classes
             del roles[name]
-            unlabelled, more = image_files(root / name)
             left_out += more + Counter({f"images of {name!r}, which has no class folders": len(unlabelled)})
     for part, name in _parts(root, roles).items():
         parts[part], more = _unwrapped(root / name)

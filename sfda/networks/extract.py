@@ -311,7 +311,6 @@ class Hook:
             raise ValueError(f"{self.backbone.name}: the input of {self.name} has shape {tuple(x.shape)}, {why}")
         return pooled, output
 
-
     def _headless(self, output):
         """Whether the last linear layer is none of a classifier's, which would end the network."""
         if self.backbone.layer or self.backbone.source_classes or getattr(output, "ndim", 0) not in (2, 4):
@@ -325,7 +324,7 @@ def pre_logits(network, x):
     Of encoders that are made for other tasks, and have none, the mean over all positions.
     """
     if "pre_logits" in inspect.signature(network.forward_head).parameters:
-        with contextlib.suppress(NotImplementedError):
+        with contextlib.suppress(NotImplementedError):  # which timm's encoders for language models raise
             return network.forward_head(x, pre_logits=True)
     channels = 1 if x.shape[1] == network.num_features else -1
     return x.movedim(channels, -1).flatten(1, -2).mean(1)

@@ -72,7 +72,7 @@ def test_the_papers_networks_data_sets_and_protocol(images):
     assert PAPER["steps"] == 5000 and PAPER["plain"] and PAPER["every_pair"]
     # A task at full size.
     task = paper.GRID.task("dtd", images)
-    assert [len(part.images) for part in task.parts] == [4, 2, 4] and task.task.n_classes == 2  # that there are
+    assert [len(part.images) for part in task.parts] == [4, 2, 4] and task.task.n_classes == 47
     assert task.train.images[0:2].shape == (2, 3, 224, 224) and task.train.labels.tolist() == [0, 0, 1, 1]
     logits = torch.nn.functional.one_hot(torch.tensor([0, 0, 0, 1]), 47).float()
     assert task.measure(logits, torch.tensor([0, 0, 1, 1])) == 0.75  # DTD is judged by accuracy

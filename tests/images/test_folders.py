@@ -63,7 +63,7 @@ def test_folder_of_some_parts(tmp_path):
     (tmp_path / "val" / "Dog").mkdir(parents=True)
     with pytest.raises(ValueError, match="a class 'Dog' here, but not among the training images"):
         image_folder(tmp_path)
-    (tmp_path / "valid" / "dog").mkdir(parents=True)
+    (tmp_path / "valid").mkdir()
     with pytest.raises(ValueError, match="expected one folder a part, found test, train, val, valid"):
         image_folder(tmp_path)
 
