@@ -5,6 +5,7 @@ exact and fast, with a leave-one-out variant that does not saturate, and the
 metrics it is compared with.
 """
 
+from sfda.evidence.record import Record
 from sfda.metric.challenge import confmix
 from sfda.metric.discriminant import FisherDiscriminant
 from sfda.metric.ensemble import select_ensemble
@@ -17,6 +18,7 @@ from sfda.streaming.stream import stream_score
 __all__ = [
     "METRICS",
     "FisherDiscriminant",
+    "Record",
     "SaturationWarning",
     "confmix",
     "leep",

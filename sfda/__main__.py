@@ -1,9 +1,10 @@
-"""The command line: ``python -m sfda rank``; ``pretrain``, ``benchmark``, ``score``, ``ablate``, ``select``."""
+"""The command line, ``python -m sfda``: rank, record; pretrain, benchmark, score, ablate, select."""
 
 import argparse
 import sys
 
 import sfda.benchmark.command
+import sfda.evidence.command
 import sfda.rank.command
 
 
@@ -14,6 +15,7 @@ def build_parser():
     )
     commands = parser.add_subparsers(dest="command", required=True)
     sfda.rank.command.add_parser(commands)
+    sfda.evidence.command.add_parser(commands)
     sfda.benchmark.command.add_parsers(commands)
     return parser
 

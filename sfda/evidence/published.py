@@ -38,6 +38,14 @@ def table(name, group=None):
             (per cent), ``metric``, ``score``. LEEP, LogME and NCE come from two sources that disagree: select one.
         ``parc_oracles``
             ``architecture``, ``source_dataset``, ``target_dataset``, ``oracle_accuracy`` (per cent).
+        ``finetune_records``
+            Of several projects, the ``record``: ``model``, ``task``, ``accuracy`` (test, a share of 1, after
+            fine-tuning). :func:`record` reads it.
+        ``stable_transfer_scores``
+            Of the networks and tasks of the record 'stable-transfer': ``metric``, ``model``, ``task``, ``score``.
+        ``timm_imagenet``
+            Of timm's networks: ``model``, ``input_size`` (pixels; some have rows for several),
+            ``parameters_millions``, ``imagenet_top1`` (per cent).
         ``dataset_sizes``
             Of the paper's 11 data sets: ``dataset``, ``n_classes``, numbers of images ``train_val`` and ``test``, and
             ``megabytes`` to be fetched (millions of bytes), which ``megabytes_source`` states.
@@ -89,3 +97,78 @@ def accuracy_table(group):
         As in :func:`table`.
     """
     return table("finetune_accuracy", group).pivot(index="model", columns="dataset", values="accuracy")
+
+
+#: What :func:`record` has: the group of ``finetune_accuracy`` or the table behind each name.
+RECORDS = (
+    "supervised", "self-supervised", "transformers", "tmlr", "logme", "stable-transfer", "stable-transfer frozen",
+    "vtab", "vtab 1000", "transfergraph", "shift", "parc", "imagenet",
+)  # fmt: skip
+
+
+def record(name):
+    """Past fine-tunings of many networks, with the scores that were published beside them.
+
+    Parameters
+    ----------
+    name : str
+        ``supervised`` (11 ImageNet CNNs on 11 tasks), ``self-supervised`` (12 ResNet-50 on 13, of which 2 lack two
+        networks), ``transformers`` (13 on 11): the accuracies behind the paper's tables, ``finetune_accuracy``.
+        ``tmlr`` (10 on 11, with the scores of 14 metrics) and ``logme`` (10 on 8, with those of 9; of metrics from two
+        sources those of Transfer-Learning-Library). ``stable-transfer`` (19 on 9, with 5 metrics), and ``frozen``
+        backbones. ``vtab`` (16 methods of representation learning on 19 tasks; ``vtab 1000`` with 1,000 examples
+        each). ``transfergraph`` (180 on 13) and ``shift`` (291 on 19), whose networks have numbers for names. ``parc``
+        (4 architectures trained on 8 sources, on 7 tasks). ``imagenet``: one task, the column ``imagenet_top1`` of
+        ``timm_imagenet``, each network at the size at which it is most accurate.
+
+    Returns
+    -------
+    accuracies : pandas.DataFrame of shape (networks, tasks)
+        Shares of 1, NaN where unknown.
+    scores : dict of str to pandas.DataFrame
+        By metric, of the same networks and tasks; mostly empty.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        As in :func:`table`.
+    """
+    if name not in RECORDS:
+        raise ValueError(f"record must be one of {', '.join(map(repr, RECORDS))}, got {name!r}")
+    scores = {}
+    if name in ("supervised", "self-supervised", "transformers"):
+        groups = {"transformers": "vit"}.get(name, name.replace("-", "_"))
+        rows = table("finetune_accuracy")
+        rows = rows[rows["group"].str.startswith(groups)].rename(columns={"dataset": "task"})
+        rows["accuracy"] /= 100
+    elif name == "tmlr":
+        rows = table("tmlr_scores").rename(columns={"dataset": "task", "test_score": "accuracy"})
+        scores = _by_metric(rows)
+    elif name == "logme":
+        rows = table("logme_zoo_scores").rename(columns={"dataset": "task", "finetune_accuracy": "accuracy"})
+        rows["accuracy"] /= 100
+        rows["metric"] = rows["metric"].replace("HScore", "H-Score")
+        rows = rows.sort_values("source", key=lambda column: ~column.str.contains("Transfer-Learning"), kind="stable")
+        scores = _by_metric(rows.drop_duplicates(["metric", "model", "task"]))
+    elif name == "parc":
+        rows = table("parc_oracles").rename(columns={"target_dataset": "task", "oracle_accuracy": "accuracy"})
+        rows["accuracy"] /= 100
+        rows["model"] = rows["architecture"] + " of " + rows["source_dataset"]
+    elif name == "imagenet":
+        rows = table("timm_imagenet").sort_values("imagenet_top1", ascending=False, kind="stable")
+        rows = rows.assign(task="imagenet", accuracy=rows["imagenet_top1"] / 100)
+    else:
+        rows = table("finetune_records")
+        rows = rows[rows["record"] == name]
+        if name == "stable-transfer":
+            scores = _by_metric(table("stable_transfer_scores"))
+    rows = rows.drop_duplicates(["model", "task"])
+    accuracies = rows.pivot(index="model", columns="task", values="accuracy")
+    return accuracies, scores
+
+
+def _by_metric(rows):
+    return {
+        metric: each.pivot(index="model", columns="task", values="score")
+        for metric, each in rows.groupby("metric", sort=False)
+    }

@@ -199,6 +199,33 @@ def check(name):
     _found(name)
 
 
+def full_name(name):
+    """The name with the weights that it stands for, where there are several.
+
+    Parameters
+    ----------
+    name : str
+        As for :func:`sfda.networks.backbones.load`, which would take it.
+
+    Returns
+    -------
+    str
+        ``torchvision:resnet50:IMAGENET1K_V2`` of ``torchvision:resnet50``, ``timm:resnet50.a1_in1k`` of
+        ``timm:resnet50``; any other name as it is, weights of one's own among them.
+    """
+    kind, _, rest = name.partition(":")
+    if "=" not in rest and kind == "torchvision" and ":" not in rest:
+        from torchvision import models as zoo
+
+        return f"{name}:{zoo.get_model_weights(rest).DEFAULT.name}"
+    if "=" not in rest and kind == "timm" and "." not in rest:
+        from timm.models import get_pretrained_cfg
+
+        tag = getattr(get_pretrained_cfg(rest), "tag", "")
+        return f"{name}.{tag}" if tag else name
+    return name
+
+
 def names_in(path):
     """The names of all networks of a manifest, as :func:`sfda.networks.backbones.load` takes them.
 

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from sfda.evidence.command import result
 from sfda.files import FEATURES, replacing, say
 
 RANK = """\
@@ -91,6 +92,12 @@ def add_parser(commands):
         help="deal the labels to the images at random: scores that are high all the same cannot be trusted")
     add("--skip-unreadable", action="store_true", help="leave out images that cannot be read, instead of stopping")
     add("--download", action="store_true", help="fetch the data set, if it is one of the paper's and not there")
+    add = parser.add_argument_group("past results of the networks").add_argument
+    add("--record", default="published", metavar="FILE",
+        help="a CSV file of past fine-tunings, as `python -m sfda record add` makes it; published (default): what is "
+        "published of networks that are known by their names; none")
+    add("--observed", action="append", type=result, default=[], metavar="NAME=ACCURACY",
+        help="a network that has been fine-tuned on these images, and its accuracy, from 0 to 1; several times")
     add = parser.add_argument_group("forward pass").add_argument
     add("--cache", type=Path, metavar="FOLDER", help="of features; default: ~/.cache/sfda/features")
     add("--no-cache", action="store_true", help="keep no features")
@@ -145,7 +152,8 @@ def _rank(options):
             cache=None if options.no_cache else options.cache or FEATURES,
             dtype="float16" if options.half else "float32", device=options.device, batch=options.batch or "auto",
             workers="auto" if options.workers is None else options.workers,
-            skip_unreadable=options.skip_unreadable, progress=progress,
+            skip_unreadable=options.skip_unreadable, record=options.record, observed=dict(options.observed),
+            progress=progress,
         )  # fmt: skip
     except KeyboardInterrupt:
         if not options.no_cache:
@@ -178,6 +186,9 @@ def _write(found, options):
     if options.csv:
         tables = {found.metric: found.table} | found.others
         whole = pd.concat(tables, names=["metric"]).reset_index(level=0) if found.others else found.table
+        if found.outlook:
+            own = found.outlook.table.drop(columns="score").rename(columns={"low": "both_low", "high": "both_high"})
+            whole = whole.merge(own, on="network", how="left")
         with replacing(options.csv) as part:
             whole.to_csv(part, index=False)
     if options.json:

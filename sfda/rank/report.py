@@ -7,6 +7,10 @@ import numpy as np
 import pandas as pd
 
 WIDTH = 88  # columns of the report's sentences
+HOW = (
+    "Record, both: the logit of the accuracy to expect from past results, and from these and the scores; 0 is an "
+    "average network of the record, 1 a standard deviation better."
+)
 _NUMBERS = {2: "two", 3: "three"}
 
 
@@ -39,12 +43,29 @@ def report(found):
             f"a probability of {with_:.3f} (geometric mean), {found.best} alone {alone:.3f}{better}."
         )
     text = [*head, *map(_wrapped, lines)]
+    if found.outlook:
+        text += ["", _wrapped(f"with {found.outlook.record}"), "", _outlook(found.outlook.table), "", _wrapped(HOW)]
+    text += ["", _wrapped(f"{found.advice}.")]
     for metric, table in found.others.items():
         text += ["", f"by {metric}; larger is better", "", _table(table, brief=True), ""]
         text.append(_wrapped(f"{finding(table)}."))
     notes = [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in found.notes]
     notes += [f"Not ranked: {name} ({reason})." for name, reason in found.failures.items()]
     return "\n".join([*text, "", *map(_wrapped, notes)])
+
+
+def advice(found):
+    """What to do next where nothing is known but the scores, in one sentence without a full stop."""
+    first = found.table["network"].iloc[0]
+    if len(found.table) == 1:
+        return f"{first} is the only network: nothing is to be chosen"
+    if found.table["saturated"].iloc[0]:
+        return "Score again before you fine-tune: these scores cannot choose; take another metric, or more images"
+    others = f", then {_some(found.tied, 2)}, which may be as good" if found.tied else ""
+    return (
+        f"Fine-tune {first} first{others}; how likely it is the best of these the score does not say: past results of "
+        "these networks would (--record)"
+    )
 
 
 def finding(table):
@@ -103,8 +124,33 @@ def _table(table, *, brief=False):
                     for s, c in zip(table["forward_seconds"], table["cached"])],
         "scoring": table["scoring_seconds"].map("{:.1f} s".format),
     })  # fmt: skip
-    shown = shown.iloc[:, : 6 if brief else None].loc[:, lambda kept: (kept != "").any()]
-    others = {f" {name}": " " + shown[name] for name in shown.columns[1:]}  # two spaces between columns
+    return _spaced(shown.iloc[:, : 6 if brief else None])
+
+
+def _outlook(table):
+    """Scores and past results as text; columns of which nothing is known are left out."""
+    names = table["network"].astype(str)
+    width = max(len("network"), names.str.len().max())
+    digits = max(0, 3 - math.floor(math.log10(max(table["score"].abs().max(), 1e-300))))
+    shown = pd.DataFrame({
+        "rank": [str(place) for place in range(1, len(table) + 1)],
+        "network".ljust(width): names.str.ljust(width),
+        "score": ["" if pd.isna(value) else f"{value:.{digits}f}" for value in table["score"]],
+        "record": table["record"].map("{:+.2f}".format),
+        "both": table["both"].map("{:+.2f}".format),
+        "80 % interval": [f"{a:+.2f} to {b:+.2f}" for a, b in zip(table["low"], table["high"])],
+        "is best": table["p_best"].map("{:.0%}".format),
+        "points lost": table["expected_loss"].map("{:.1f}".format),
+        "past tasks": table["tasks"].astype(str),
+        "observed": ["" if pd.isna(value) else f"{value:.3f}" for value in table["observed"]],
+    })  # fmt: skip
+    return _spaced(shown)
+
+
+def _spaced(shown):
+    """A table as text, with two spaces between columns, without those that are empty."""
+    shown = shown.loc[:, (shown != "").any()]
+    others = {f" {name}": " " + shown[name] for name in shown.columns[1:]}
     return pd.DataFrame({"rank": shown["rank"]} | others).to_string(index=False)
 
 

@@ -3,19 +3,22 @@
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from os import PathLike
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from sfda.evidence.forecast import forecast
+from sfda.evidence.record import Record
 from sfda.metric.ensemble import TooFewNetworks, select_ensemble
 from sfda.metric.inputs import as_features, as_labels, check_networks
 from sfda.metric.ranking import FLOAT32, evened
 from sfda.networks.device import versions
 from sfda.rank.jackknife import Judge, Scored, half_width
-from sfda.rank.report import finding, reason, report
+from sfda.rank.outlook import Outlook, check_observed, find_record, outlook
+from sfda.rank.report import advice, finding, reason, report
 from sfda.rivals.catalogue import METRIC, find_metric
 
 
@@ -57,6 +60,8 @@ class Ranking:
         Networks that could not be ranked, and why.
     about : dict
         What was done: images, options, versions.
+    outlook : sfda.rank.outlook.Outlook or None
+        What past results of the networks and their scores say together; None where no such results are known.
     """
 
     table: pd.DataFrame
@@ -71,6 +76,7 @@ class Ranking:
     notes: list[str]
     failures: dict[str, str]
     about: dict[str, Any]
+    outlook: Outlook | None = None
 
     @property
     def tied(self) -> list[str]:
@@ -79,8 +85,13 @@ class Ranking:
 
     @property
     def finding(self) -> str:
-        """The result in one sentence."""
+        """The result of the scores in one sentence."""
         return finding(self.table)
+
+    @property
+    def advice(self) -> str:
+        """What to do next, and how sure that is, in one sentence."""
+        return self.outlook.advice if self.outlook else advice(self)
 
     def __str__(self) -> str:
         return report(self)
@@ -89,7 +100,8 @@ class Ranking:
         """Everything, as JSON can hold it: numbers that are missing are None."""
         return {
             "metric": self.metric, "n": self.n, "classes": self.classes, "best": self.best,
-            "cheapest": self.cheapest, "finding": self.finding,
+            "cheapest": self.cheapest, "finding": self.finding, "advice": self.advice,
+            "record": self.outlook and {"of": self.outlook.record, "table": _rows(self.outlook.table)},
             "table": _rows(self.table), "others": {metric: _rows(table) for metric, table in self.others.items()},
             "ensembles": {str(size): members for size, members in self.ensembles.items()},
             "likelihoods": {str(size): value for size, value in self.likelihoods.items()},
@@ -119,7 +131,8 @@ def check_compared(metric, networks):
 
 def rank_features(
     features_by_model: Mapping[str, ArrayLike], labels: ArrayLike, *, metric: str | Sequence[str] = METRIC,
-    parameters: Mapping[str, int] | None = None, seed: int = 0,
+    parameters: Mapping[str, int] | None = None, seed: int = 0, record: Record | str | PathLike[str] | None = None,
+    observed: Mapping[str, float] | None = None,
 ) -> Ranking:  # fmt: skip
     """Rank networks by features that exist already.
 
@@ -137,6 +150,10 @@ def rank_features(
         Sizes of the networks, to say which is the cheapest of those that are tied.
     seed : int, default 0
         Of the groups behind the intervals.
+    record : Record, path or "published", optional
+        Past results of the networks, by the same names: see :func:`sfda.rank.run.rank`. None by default.
+    observed : mapping of str to float, optional
+        Accuracies, shares of 1, of networks that have been fine-tuned on these samples already; needs a record.
 
     Returns
     -------
@@ -185,6 +202,7 @@ def rank_features(
     """
     metrics = named_metrics(metric, ("features", "zoo"))
     check_networks(features_by_model, labels)
+    past = past_of(record, observed, {name: str(name) for name in features_by_model})
     unknown = sorted(map(str, set(parameters or ()) - set(features_by_model)))
     if unknown:
         raise ValueError(f"parameters: expected names of features_by_model, got {unknown[0]!r}")
@@ -209,15 +227,32 @@ def rank_features(
                 raise ValueError(f"features_by_model[{name!r}]: {error}") from error
     facts = {name: {"parameters": (parameters or {}).get(name)} for name in features_by_model}
     about = {"images": None, "part": None, "fingerprint": None, "seed": seed}
-    return made_of(judges, scored, features_by_model, facts, [], {}, about)
+    return made_of(judges, scored, features_by_model, facts, [], {}, about, past)
 
 
-def made_of(judges, scored, features, facts, notes, failures, about):
+class Past(NamedTuple):
+    """Past results of networks (sfda.rank.outlook.find_record), and what has been observed of them on these images."""
+
+    record: Record | None
+    keys: dict[str, str]
+    words: str
+    observed: dict[str, float]
+
+
+def past_of(record, observed, named):
+    """:class:`Past` of networks by the names of the table, with their names in full; ValueError of bad arguments."""
+    past = Past(*find_record(record, named), check_observed(observed, named))
+    if past.observed and past.record is None:
+        raise ValueError(f"observed: this needs past results of the networks; {past.words or 'name a record'}")
+    return past
+
+
+def made_of(judges, scored, features, facts, notes, failures, about, past):
     """The :class:`Ranking` that follows from what `judges`, a ``jackknife.Judge`` a metric, have scored.
 
     `scored` is a dict by metric of dicts by network, of the first metric with at least one ``jackknife.Scored``.
     `features` (N, D), for the ensembles, go by network, as do `facts`: dicts of columns of the table, without those
-    that are not known. `failures` say why a network could not be ranked.
+    that are not known. `failures` say why a network could not be ranked. `past` is a :class:`Past`.
     """
     judge, *_ = judges
     table, *others = (_table(each, scored[each.metric], facts) for each in judges if scored[each.metric])
@@ -234,9 +269,16 @@ def made_of(judges, scored, features, facts, notes, failures, about):
     libraries = versions("numpy", "scipy", "sfda", "timm", "torch", "torchvision")
     about = about | {"groups": len(judge.kept), "versions": {"python": platform.python_version()} | libraries}
     by_metric = dict(zip([each.metric for each in judges[1:] if scored[each.metric]], others))
+    seen = None
+    if past.record is not None:
+        numbers = {each.metric: {name: own.score for name, own in scored[each.metric].items()} for each in judges}
+        keys = {name: key for name, key in past.keys.items() if name in features}
+        seen = outlook(past.record, keys, past.words, numbers, past.observed)
+    elif past.words:
+        notes = [*notes, past.words]
     return Ranking(
         table, judge.metric, by_metric, order[0], cheapest, ensembles, likelihoods, len(judge.y), judge.classes,
-        [*notes, forecast(judge.metric)], failures, about,
+        [*notes, forecast(judge.metric)], failures, about, seen,
     )  # fmt: skip
 
 

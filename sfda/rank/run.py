@@ -7,7 +7,7 @@ that exist already. The features of :func:`rank` go through the cache of
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from scipy.special import softmax
 
+from sfda.evidence.record import Record
 from sfda.files import FEATURES, data_folder
 from sfda.networks.device import resolve_device
 from sfda.rank.jackknife import Judge, Scored
 from sfda.rank.report import duration, one_line, reason
-from sfda.rank.result import Ranking, check_compared, made_of, named_metrics
+from sfda.rank.result import Ranking, check_compared, made_of, named_metrics, past_of
 from sfda.rivals.catalogue import METRIC
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def rank(
     cache: str | PathLike[str] | None = FEATURES, dtype: Literal["float32", "float16"] = "float32",
     device: "str | torch.device" = "auto", batch: int | Literal["auto"] = "auto",
     workers: int | Literal["auto"] = "auto",
-    skip_unreadable: bool = False, progress: Callable[[str, bool], object] | None = None,
+    skip_unreadable: bool = False, record: Record | str | PathLike[str] | None = "published",
+    observed: Mapping[str, float] | None = None, progress: Callable[[str, bool], object] | None = None,
 ) -> Ranking:  # fmt: skip
     """Rank networks for labelled images.
 
@@ -76,6 +78,13 @@ def rank(
     workers : int or "auto", default "auto"
         Processes that read images. "auto": none on the CPU, whose cores the forward pass needs, and up to eight
         beside an accelerator.
+    record : Record, path, "published" or "none", default "published"
+        Past results of the networks: of a record, of a file that :meth:`sfda.Record.read` takes, or what is published
+        of networks that are known by their names (:func:`sfda.evidence.past.published_for`). With it the result has an
+        ``outlook``.
+    observed : mapping of str to float, optional
+        Accuracies, shares of 1, of networks that have been fine-tuned on these images already, by their names as in
+        `networks` or in the table; needs past results.
     progress : callable, optional
         Called with one line of text, and True if no later line is to take its place.
 
@@ -115,6 +124,7 @@ def rank(
     if batch != "auto" and batch < 1:
         raise ValueError(f"batch: expected 1 or more, got {batch}")
     named = named_networks(networks)
+    past = _past(record, observed, named)
     if side is not None and (own := [name for name, each in named.items() if not isinstance(each, str)]):
         raise ValueError(f"side: {own[0]} is a Backbone, whose transform makes its images: give them their size there")
     if weights is None and any(isinstance(each, str) and each.startswith("pocket:") for each in named.values()):
@@ -227,7 +237,7 @@ def rank(
         notes.append("left out: " + ", ".join(f"{reason} ({n})" for reason, n in images.left_out.items()))
     if images.targets is not None:
         notes.append("images that show several classes count as the first of them")
-    return made_of(judges, scored, found, facts, notes, failures, about)
+    return made_of(judges, scored, found, facts, notes, failures, about, past)
 
 
 class _Chosen(NamedTuple):
@@ -293,6 +303,15 @@ def named_networks(networks):
         by_full[full] = each
     short = [full.rpartition(".json:")[2] for full in by_full]
     return {full if short.count(name) > 1 else name: each for name, (full, each) in zip(short, by_full.items())}
+
+
+def _past(record, observed, named):
+    """Past results of the networks, and what has been observed of them on these images."""
+    from sfda.networks.backbones import full_name
+
+    of_full = {each if isinstance(each, str) else each.name: name for name, each in named.items()}
+    observed = {of_full.get(name, name): accuracy for name, accuracy in (observed or {}).items()}
+    return past_of(record, observed, {name: full_name(full) for full, name in of_full.items()})
 
 
 def _backbone(network, weights, side):

@@ -1,0 +1,493 @@
+"""The record: what past fine-tunings of the same networks say of a new task.
+
+Notation: networks m, past tasks t, z_mt the logit of network m's accuracy on task t, standardised within the task
+over the networks that it knows; s_jmt normal scores of the ranks that metric j gives the networks on task t, and s_jm
+their mean over the tasks, the new one too.
+
+    z_mt = c_t + u_m + sum_j [ a_j s_jm + b_j (s_jmt - s_jm) ] + e_mt,   u_m ~ N(0, r sigma^2),   e_t ~ N(0, sigma^2 K)
+
+A task's level c_t takes up which networks it happens to know, u_m is what a network is worth everywhere, e_mt what it
+is worth here alone. That a metric prefers a network on all tasks (a) may mean something else than that it does so here
+(b). The new task has the same u, a and b, scores of its own, and a new e.
+"""
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.special import expit, logit, ndtri, softmax
+from scipy.stats import rankdata, t
+
+from sfda.evidence import published, verdict
+from sfda.evidence.runs import COLUMNS, read_runs
+from sfda.files import data_folder
+from sfda.metric.ranking import FLOAT32, evened
+
+# Chosen on development tables (chapter "What past results are worth"), where neighbours did as well.
+CLIP = 1e-3  # accuracies stay so far from 0 and 1, whose logits are infinite
+SHARE = 0.6  # prior share of u in the variance of z, r / (1 + r)
+SPREAD = 0.5  # standard deviation of the prior of log r
+PAST = 10  # how many numbers the prior of sigma^2, and how many tasks that of K, are worth
+WEIGHTS, WEIGHT_SD = (0.5, 0.2), 0.15  # prior of sum_j a_j and sum_j b_j
+PERSISTENCE = 0.5  # of a network's other scores is expected where a past one is missing
+TAILS = 4  # degrees of freedom of Student's distribution, of the same variance
+REPEATED = 0.1  # variance of z that fine-tuning a network again has: .01 to .18 in the pocket benchmark's groups
+LEVEL = 1.0  # standard deviation of a new task's mean logit about that of a past one
+DRAWS = 4000
+MEASURED = ("pocket", "real")  # by this project
+_THIN = np.sqrt((TAILS - 2) / TAILS)  # Student's scale at variance 1
+_RATIOS = np.geomspace(0.05, 50, 16)  # of u's variance to sigma^2
+
+
+class Record:
+    """What past fine-tunings say of networks.
+
+    Parameters
+    ----------
+    accuracies : pandas.DataFrame of shape (networks, tasks)
+        Test accuracies after fine-tuning, shares of 1, NaN where unknown; indexed by network, one column a task.
+    scores : mapping of str to pandas.DataFrame, optional
+        Scores that metrics gave the same networks on the same tasks, larger is better: one table like `accuracies` a
+        metric, NaN where unknown. How far a metric's scores can be trusted is learned from them.
+
+    Attributes
+    ----------
+    accuracies : pandas.DataFrame
+    scores : dict of str to pandas.DataFrame
+        Of the rows and columns of `accuracies`.
+
+    Raises
+    ------
+    ValueError
+        `accuracies` is no table of numbers, has shares out of [0, 1], a network or a task twice, one network only, or
+        no task that knows two; `scores` has an infinite number, or no known cell in common with `accuracies`.
+
+    Notes
+    -----
+    The model is that of this module. The levels c_t are free; the other unknowns have priors, which count for little
+    where a record is long. :math:`\\sigma^2` has the scaled inverse :math:`\\chi^2` of .4 and 10 degrees of freedom,
+    :math:`\\log r` the normal distribution about :math:`\\log(.6/.4)` with deviation .5; of J metrics each
+    :math:`a_j` and :math:`b_j` those about .5/J and .2/J, with deviation :math:`.15/\\sqrt J` (where :math:`\\sigma^2`
+    is .4). r is the one of largest marginal likelihood times prior. The residuals of networks on one task have the
+    covariance :math:`\\sigma^2 K`, estimated as in an inverse Wishart distribution, of ten tasks with independent
+    residuals and those of the record: networks that failed together may do so again, which matters once something has
+    been observed. Logits are A + B z: the new task is taken to have the spread B of a past task and a level A near that
+    task's, any of them as likely as it makes what was observed.
+
+    A complete table without scores gives the order of the networks' mean z.
+
+    A record cannot say more than its tasks: it is bound to their domain (natural images say little of structured ones)
+    and to their protocol of fine-tuning.
+
+    References
+    ----------
+    C. R. Henderson, *Best linear unbiased estimation and prediction under a selection model*, Biometrics 1975.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sfda import Record
+    >>> past = pd.DataFrame({"birds": [0.9, 0.8, 0.7], "cars": [0.8, 0.7, 0.65]}, index=["large", "middle", "small"])
+    >>> list(Record(past).forecast().index)
+    ['large', 'middle', 'small']
+    """
+
+    def __init__(self, accuracies: pd.DataFrame, scores: Mapping[str, pd.DataFrame] | None = None) -> None:
+        self.accuracies = _table(accuracies, "accuracies")
+        values = self.accuracies.to_numpy()
+        with np.errstate(invalid="ignore"):
+            outside = np.argwhere((values < 0) | (values > 1))
+        if len(outside):
+            m, k = outside[0]
+            raise ValueError(
+                f"accuracies: expected shares of 1, got {values[m, k]:g} for {self.accuracies.index[m]!r} on "
+                f"{self.accuracies.columns[k]!r}" + ("; divide per cent by 100" if values[m, k] > 1 else "")
+            )
+        if len(values) < 2:
+            raise ValueError(f"accuracies: expected two networks at least, got {len(values)}")
+        if not (np.isfinite(values).sum(0) > 1).any():
+            raise ValueError("accuracies: expected a task that knows two networks at least, found none")
+        self.scores = {}
+        for metric, given in (scores or {}).items():
+            found = _table(given, f"scores[{metric!r}]")
+            found = found.reindex(index=self.accuracies.index, columns=self.accuracies.columns)
+            if not (found.notna() & self.accuracies.notna()).any(axis=None):
+                raise ValueError(f"scores[{metric!r}]: expected networks and tasks of accuracies, found none of them")
+            self.scores[metric] = found
+
+    @classmethod
+    def published(cls, name: str = "supervised") -> "Record":
+        """A record that others have published.
+
+        Parameters
+        ----------
+        name : str, default "supervised"
+            As :func:`sfda.evidence.published.record` takes it; or "pocket" or "real", what this project measured of
+            its 33 small networks on 11 tasks and of 13 real ones on 5, with the scores of every metric.
+
+        Returns
+        -------
+        Record
+
+        Raises
+        ------
+        ValueError
+            There is none of that name: the message lists them.
+        FileNotFoundError
+            This package runs from elsewhere than the repository.
+        """
+        if name not in MEASURED:
+            return cls(*published.record(name))
+        runs, scores = (verdict.table(each, folder=data_folder(name)) for each in ("accuracy", "scores"))
+        accuracies = runs.pivot_table(index="model", columns="task", values="accuracy", sort=False)
+        tables = {
+            metric: rows.pivot(index="model", columns="task", values="score")
+            for metric, rows in scores.groupby("metric", sort=False)
+        }
+        return cls(accuracies, tables)
+
+    @classmethod
+    def read(cls, path: str | PathLike[str]) -> "Record":
+        """A record from a CSV file.
+
+        Parameters
+        ----------
+        path : path
+            As :func:`sfda.evidence.runs.read_runs` takes it.
+
+        Returns
+        -------
+        Record
+
+        Raises
+        ------
+        ValueError
+            As :func:`sfda.evidence.runs.read_runs`, or as the class.
+        FileNotFoundError
+            It is missing.
+        """
+        return cls.of(read_runs(path))
+
+    @classmethod
+    def of(cls, runs: pd.DataFrame) -> "Record":
+        """A record from single results.
+
+        Parameters
+        ----------
+        runs : pandas.DataFrame
+            One row a result: ``network``, ``task``, ``accuracy``; any further column holds the scores of the metric of
+            that name. Rows of one network and task are averaged.
+
+        Returns
+        -------
+        Record
+        """
+        metrics = [column for column in runs if column not in COLUMNS]
+        tables = {
+            column: runs.pivot_table(index="network", columns="task", values=column, sort=False, dropna=False)
+            for column in ("accuracy", *metrics)
+        }
+        accuracies = tables.pop("accuracy")
+        return cls(accuracies, {metric: each for metric, each in tables.items() if each.notna().any(axis=None)})
+
+    def forecast(
+        self, networks: Iterable[str] | None = None, *, scores: Mapping[str, "pd.Series | Mapping[str, float]"] | None
+        = None, observed: Mapping[str, float] | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
+        """How well networks will do on a new task.
+
+        Parameters
+        ----------
+        networks : iterable of str, optional
+            By default all of the record, and those of `scores` and `observed`. One that the record does not know is
+            taken for an average one, with a wide interval.
+        scores : mapping of str to pandas.Series or mapping, optional
+            By metric, the scores of networks on the new task, larger is better; NaN where there is none, which counts
+            as an average one. Of a metric that the record knows from no past task they count with a weight that was
+            chosen on other tables.
+        observed : mapping of str to float, optional
+            Accuracies, shares of 1, of networks that have been fine-tuned on the new task already.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by network, the best first: ``forecast``, the standardised logit of its accuracy; ``low`` and
+            ``high``, the ends of its 80 % interval; ``p_best``, the chance that it is the best of these networks;
+            ``expected_loss``, by how many points of accuracy it is expected to fall short of the best of them;
+            ``tasks``, how many past tasks know it. With nothing observed forecasts and intervals are relative to the
+            mean of the task's networks, as z is; with something, to the task's level as it is known then, so that
+            they are those of accuracies: an observed network's is as narrow as fine-tuning it again would repeat it.
+
+        Raises
+        ------
+        ValueError
+            A network is there twice; `scores` are of none of the networks, or infinite; `observed` has an accuracy out
+            of [0, 1], or a network that is not among `networks`.
+        """
+        names, new, seen = self._new_task(networks, scores, observed)
+        task = self._task(names, new, seen)
+        reach = _THIN * t.ppf(0.9, TAILS) * np.sqrt(task.variance)
+        best = np.bincount(task.accuracies.argmax(0), task.weights, len(names))
+        loss = (task.accuracies.max(0) - task.accuracies) @ task.weights
+        table = pd.DataFrame(
+            {
+                "forecast": task.mean, "low": task.mean - reach, "high": task.mean + reach,
+                "p_best": best, "expected_loss": 100 * loss,
+                "tasks": self.accuracies.notna().sum(axis=1).reindex(names).fillna(0).astype(int).to_numpy(),
+            },
+            index=pd.Index(names, name="network"),
+        )  # fmt: skip
+        return table.iloc[np.argsort(-evened(task.mean.round(12)), kind="stable")]
+
+    def gains(
+        self, networks: Iterable[str] | None = None, *, scores: Mapping[str, "pd.Series | Mapping[str, float]"] | None
+        = None, observed: Mapping[str, float] | None = None,
+    ) -> pd.Series:  # fmt: skip
+        """What fine-tuning each further network is expected to gain.
+
+        Parameters
+        ----------
+        networks, scores, observed
+            As in :meth:`forecast`.
+
+        Returns
+        -------
+        pandas.Series
+            By network, the largest first, of those not yet observed: by how many points of accuracy it is expected to
+            exceed the best observed one, where falling short of it costs nothing. With nothing observed, its expected
+            accuracy in points.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`forecast`.
+
+        References
+        ----------
+        J. Mockus, *On Bayesian methods for seeking the extremum*, 1975: the expected improvement.
+        """
+        names, new, seen = self._new_task(networks, scores, observed)
+        task = self._task(names, new, seen)
+        gains = (task.accuracies - max(seen.values(), default=0.0)).clip(0) @ task.weights
+        # Where no draw gains anything, the better forecast first.
+        order = np.lexsort([-task.mean, -gains])
+        found = pd.Series(100 * gains, pd.Index(names, name="network"), name="gain").iloc[order]
+        return found[~found.index.isin(list(seen))]
+
+    def next(
+        self, networks: Iterable[str] | None = None, *, scores: Mapping[str, "pd.Series | Mapping[str, float]"] | None
+        = None, observed: Mapping[str, float] | None = None,
+    ) -> str:  # fmt: skip
+        """The network to fine-tune next.
+
+        Parameters
+        ----------
+        networks, scores, observed
+            As in :meth:`forecast`.
+
+        Returns
+        -------
+        str
+            With nothing observed the first of the forecast, else that of the largest gain (:meth:`gains`).
+
+        Raises
+        ------
+        ValueError
+            As :meth:`forecast`; or all networks have been observed.
+        """
+        if not observed:
+            return self.forecast(networks, scores=scores).index[0]
+        gains = self.gains(networks, scores=scores, observed=observed)
+        if gains.empty:
+            raise ValueError("observed: expected a network that has not been fine-tuned, found none")
+        return gains.index[0]
+
+    # --- the model ------------------------------------------------------------
+
+    def _new_task(self, networks, scores, observed):
+        """Names of the networks in an order of their own, the new task's scores by metric, and what was observed."""
+        given = {metric: pd.Series(each, dtype=float) for metric, each in (scores or {}).items()}
+        seen = dict(observed or {})
+        if networks is None:
+            names = {*self.accuracies.index, *(name for each in given.values() for name in each.index), *seen}
+        else:
+            listed = [networks] if isinstance(networks, str) else list(networks)
+            names = set(listed)
+            if not names:
+                raise ValueError("networks: expected at least one, got none")
+            if len(names) < len(listed):
+                raise ValueError(f"networks: {max(names, key=listed.count)!r} is there twice")
+        # The draws behind p_best do not depend on the order of the arguments.
+        names = sorted(names, key=str)
+        for name, accuracy in seen.items():
+            if name not in names:
+                raise ValueError(f"observed: expected some of the networks {_some(names)}, got {name!r}")
+            if not 0 <= accuracy <= 1:  # nor NaN
+                raise ValueError(f"observed[{name!r}]: expected a share of 1, got {accuracy!r}")
+        new = {}
+        for metric, each in given.items():
+            if len(again := each.index[each.index.duplicated()]):
+                raise ValueError(f"scores[{metric!r}]: {again[0]!r} is there twice")
+            found = each.reindex(names).to_numpy()
+            if np.isinf(found).any():
+                raise ValueError(f"scores[{metric!r}]: expected finite numbers, got infinity")
+            if np.isnan(found).all():
+                raise ValueError(f"scores[{metric!r}]: expected scores of {_some(names)}, found none")
+            new[metric] = np.nan_to_num(_normal_scores(found))  # without a score an average one
+        return names, new, seen
+
+    def _task(self, names, new, seen):
+        """What is known of the new task, as :class:`_Task`."""
+        # The networks asked for come first, whether the record knows them or not.
+        index = [*names, *(name for name in self.accuracies.index if name not in set(names))]
+        tasks = self.accuracies.columns[self.accuracies.notna().sum() > 1]
+        y = logit(self.accuracies.reindex(index)[tasks].clip(CLIP, 1 - CLIP).to_numpy())
+        means, spreads = np.nanmean(y, 0), np.nanstd(y, 0)
+        z = (y - means) / np.where(spreads > 1e-12, spreads, 1)
+        m = len(names)
+        s = np.zeros((len(z), len(tasks) + 1, 2 * len(new)))  # of each metric the mean and the deviation; last the new
+        for j, (metric, own) in enumerate(new.items()):
+            found = np.full(s.shape[:2], np.nan)
+            found[:m, -1] = own
+            if metric in self.scores:
+                found[:, :-1] = self.scores[metric].reindex(index)[tasks].apply(_normal_scores, raw=True)
+            known = ~np.isnan(found)
+            usual = np.where(known, found, 0).sum(1) / known.sum(1).clip(1)
+            found = np.where(known, found, PERSISTENCE * usual[:, None])
+            s[:, :, 2 * j] = found.mean(1, keepdims=True)
+            s[:, :, 2 * j + 1] = found - s[:, :, 2 * j]
+        fit = _fit(z, s[:, :-1])
+        take = np.hstack([np.eye(m, len(z)), s[:m, -1]])
+        mean = take @ fit.effects
+        covariance = take @ fit.covariance @ take.T + fit.residuals[:m, :m]
+        places = [names.index(name) for name in seen]
+        observed = logit(np.array([*seen.values()], float).clip(CLIP, 1 - CLIP))
+        spreads = np.where(spreads > 1e-12, spreads, np.nan)
+        spreads = np.where(np.isnan(spreads), np.nanmean(spreads) if np.isfinite(spreads).any() else 1.0, spreads)
+        return _like_past(mean, covariance, means + spreads * fit.levels, spreads, places, observed)
+
+
+class _Fit(NamedTuple):
+    effects: np.ndarray  # u of all networks, then a and b of each metric
+    covariance: np.ndarray  # of these
+    residuals: np.ndarray  # covariance of a new task's e
+    levels: np.ndarray  # c_t
+
+
+def _fit(z, s):
+    """The model of this module from z (networks, tasks), NaN where unknown, and s (networks, tasks, 2 a metric)."""
+    known = ~np.isnan(z)
+    n, k = z.shape
+    metrics = s.shape[2] // 2
+    at, task = known.nonzero()
+    x = np.hstack([np.eye(n)[at], s[known]])
+    prior = np.r_[np.zeros(n), np.tile(WEIGHTS, metrics) / max(1, metrics)]
+    y = z[known] - x @ prior
+    # A free level a task: what is left are deviations from the task's means.
+    counts = known.sum(0)
+    of_task = (task == np.arange(k)[:, None]) / counts[:, None]
+    x, y = x - (of_task @ x)[task], y - (of_task @ y)[task]
+    gram, moment, square = x.T @ x, x.T @ y, y @ y
+    guess = 1 - SHARE  # prior mean of sigma^2, for z has variance 1
+    freedom = len(y) - k + PAST
+    of_weights = np.full(2 * metrics, guess * metrics / WEIGHT_SD**2)
+
+    def at_ratio(r):
+        """Log-posterior of r, precision of the effects, and estimated sigma^2."""
+        precision = gram + np.diag(np.r_[np.full(n, 1 / r), of_weights])
+        factor = cholesky(precision, lower=True)
+        explained = solve_triangular(factor, moment, lower=True)
+        variance = (square - explained @ explained + PAST * guess) / freedom
+        likelihood = -np.log(np.diag(factor)).sum() - n * np.log(r) / 2 - freedom * np.log(variance) / 2
+        return likelihood - (np.log(r * guess / SHARE) / SPREAD) ** 2 / 2, precision, variance
+
+    _, precision, variance = max(map(at_ratio, _RATIOS), key=lambda found: found[0])
+    inverse = cho_solve((cholesky(precision, lower=True), True), np.eye(len(precision)))
+    deviation = inverse @ moment
+    effects = prior + deviation
+    rest = z - effects[:n, None] - s @ effects[n:]
+    levels = np.nanmean(rest, 0)
+    e = np.nan_to_num(rest - levels)
+    weight = np.sqrt(PAST + known.sum(1))
+    residuals = (PAST * variance * np.eye(n) + e @ e.T) / np.outer(weight, weight)
+    return _Fit(effects, variance * inverse, residuals, levels)
+
+
+class _Task(NamedTuple):
+    mean: np.ndarray  # of z
+    variance: np.ndarray
+    accuracies: np.ndarray  # (networks, draws)
+    weights: np.ndarray  # of the draws, summing to 1
+
+
+def _like_past(mean, covariance, levels, spreads, places, observed):
+    """A new task of networks with z ~ N(mean, covariance), given the logits `observed` of those at `places`.
+
+    Its logits are A + B z, as :class:`Record` says.
+    """
+    m, rng = len(mean), np.random.default_rng(0)
+    each = -(-DRAWS // len(levels))
+    factor = np.linalg.cholesky(covariance)
+    likelihoods, centres, bases, variances, draws = [], [], [], [], []
+    for level, spread in zip(levels, spreads):
+        z = factor @ rng.standard_normal((m, each)) * _THIN / np.sqrt(rng.chisquare(TAILS, (m, each)) / TAILS)
+        v = level + LEVEL * rng.standard_normal(each) + spread * (mean[:, None] + z)
+        centre, both = level + spread * mean, spread**2 * covariance + LEVEL**2
+        inner = np.linalg.inv(both[np.ix_(places, places)] + spread**2 * REPEATED * np.eye(len(places)))
+        gain, surprise = both[:, places] @ inner, observed - centre[places]
+        noise = spread * np.sqrt(REPEATED) * rng.standard_normal((len(places), each))
+        # Draws are conditioned one by one (Matheron's rule), so that they keep their tails.
+        draws.append(expit(v + gain @ (observed[:, None] - v[places] - noise)))
+        likelihoods.append((np.linalg.slogdet(inner)[1] - surprise @ inner @ surprise) / 2)
+        bases.append(level + LEVEL**2 * inner.sum(0) @ surprise)
+        centres.append(centre + gain @ surprise)
+        variances.append(np.diag(both - gain @ both[places]).clip(0))
+    weights = softmax(likelihoods)
+    accuracies = np.hstack(draws)
+    of_draws = np.repeat(weights / each, each)
+    if not places:
+        return _Task(mean, np.diag(covariance), accuracies, of_draws)
+    unit = np.sqrt(weights @ spreads**2)
+    centre = weights @ centres
+    variance = weights @ (variances + (np.array(centres) - centre) ** 2)
+    return _Task((centre - weights @ bases) / unit, variance / unit**2, accuracies, of_draws)
+
+
+def _normal_scores(values):
+    """Normal quantiles of the ranks, standardised; NaN where unknown, all 0 where all are equal."""
+    found = np.full(len(values), np.nan)
+    known = ~np.isnan(values)
+    if known.any():
+        even = evened(values[known], FLOAT32)
+        quantiles = ndtri((rankdata(even) - 0.5) / len(even))
+        spread = quantiles.std()
+        found[known] = (quantiles - quantiles.mean()) / (spread if spread > 1e-12 else 1)
+    return found
+
+
+# --- tables ---------------------------------------------------------------------
+
+
+def _table(given, name):
+    """A checked copy of a table of networks by tasks, as numbers."""
+    if isinstance(given, pd.Series):
+        given = given.to_frame()
+    if not isinstance(given, pd.DataFrame):
+        raise ValueError(f"{name}: expected a DataFrame, networks x tasks, got {type(given).__name__}")
+    for what, axis in (("network", given.index), ("task", given.columns)):
+        if len(again := axis[axis.duplicated()]):
+            raise ValueError(f"{name}: {what} {again[0]!r} is there twice")
+    try:
+        table = given.astype(float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected numbers ({error})") from error
+    if np.isinf(table).any(axis=None):
+        raise ValueError(f"{name}: expected finite numbers or NaN, got infinity")
+    return table
+
+
+def _some(names):
+    return ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,165 @@
+"""What past results of the networks add to their scores: how well each will do, and which to fine-tune next."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from sfda.evidence.past import key_of, published_for
+from sfda.evidence.record import Record
+from sfda.files import NeedsRepository
+
+ENOUGH = 0.1  # points of accuracy, for which another fine-tuning is not worth it
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """Networks in the order of what scores and past results say together.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row a network, the best first: ``network``; ``score``, by the first metric, missing of those that have
+        none; ``record``, the forecast from past results alone, and ``both``, with the scores, as
+        :meth:`sfda.Record.forecast` makes them, with its ``low``, ``high``, ``p_best``, ``expected_loss`` and
+        ``tasks``; ``observed``, the accuracy after fine-tuning on these images, missing where there is none.
+    advice : str
+        What to do next, and how sure that is, in one sentence without a full stop.
+    record : str
+        Whose past results, and how many.
+    """
+
+    table: pd.DataFrame
+    advice: str
+    record: str
+
+
+def check_observed(observed, names):
+    """Accuracies by network as a dict; ValueError of one that is no share of 1, or of no network among `names`."""
+    observed = dict(observed or {})
+    for name, accuracy in observed.items():
+        if name not in names:
+            raise ValueError(f"observed: expected some of {', '.join(map(str, names))}, got {name!r}")
+        if not 0 <= accuracy <= 1:  # nor NaN
+            per_cent = "; divide per cent by 100" if 1 < accuracy <= 100 else ""
+            raise ValueError(f"observed: expected a share of 1 of {name!r}, got {accuracy!r}{per_cent}")
+    return observed
+
+
+def find_record(record, named):
+    """The record to use, and how it calls each of the networks.
+
+    Parameters
+    ----------
+    record : Record, path, "published", "none" or None
+    named : dict of str to str
+        By the name that the table has, the name in full, with its weights.
+
+    Returns
+    -------
+    record : Record or None
+    keys : dict of str to str
+        By the name that the table has; of networks that the record does not know, that name.
+    words : str
+        Whose results they are; why there are none.
+
+    Raises
+    ------
+    ValueError
+        A file that is no record, or a record that was asked for and knows none of the networks.
+    FileNotFoundError
+        The file is missing.
+    """
+    if record is None or (isinstance(record, str) and record == "none"):
+        return None, {}, ""
+    if isinstance(record, str) and record == "published":
+        try:
+            found = published_for(named.values())
+        except NeedsRepository:
+            return None, {}, "published results of networks need the repository, not the package alone"
+        keys = _each_once({name: key_of(full) for name, full in named.items()})
+        known = 0 if found is None else sum(key in found.accuracies.index for key in keys.values())
+        if not known:
+            return None, {}, "no published results are known of these networks"
+        return found, keys, f"published results of {_of(known, len(named))}"
+    if isinstance(record, Record):
+        found, what = record, "the record"
+    else:
+        found, what = Record.read(record), Path(record).name
+    index = found.accuracies.index
+    candidates = {name: [full, name, key_of(full), full.partition(":")[2]] for name, full in named.items()}
+    keys = _each_once({name: next((k for k in every if k in index), name) for name, every in candidates.items()})
+    known = sum(key in index for key in keys.values())
+    if not known:
+        there = ", ".join(map(str, index[:5])) + (", ..." if len(index) > 5 else "")
+        raise ValueError(f"record: {what} knows none of {', '.join(named)}; it knows {there}")
+    return found, keys, f"results in {what} of {_of(known, len(named))}"
+
+
+def _each_once(keys):
+    """Of two names of one network only the first is known: the record has one row of it."""
+    taken = set()
+    return {name: name if key in taken or taken.add(key) else key for name, key in keys.items()}
+
+
+def _of(known, every):
+    return ("the network" if every == 1 else f"all {every}") if known == every else f"{known} of {every} networks"
+
+
+def outlook(record, keys, words, scores, observed=None):
+    """What a record and scores say together.
+
+    Parameters
+    ----------
+    record : Record
+    keys, words
+        As :func:`find_record` returns them.
+    scores : dict of str to dict of str to float
+        By metric, the first one first, of networks by the names that the table has.
+    observed : mapping of str to float, optional
+        Accuracies after fine-tuning on these images, by the same names.
+
+    Returns
+    -------
+    Outlook
+    """
+    names = {key: name for name, key in keys.items()}
+    observed = {keys[name]: accuracy for name, accuracy in (observed or {}).items()}
+    given = {metric: pd.Series(each).rename(index=keys) for metric, each in scores.items() if each}
+    alone = record.forecast(list(names), observed=observed)
+    both = record.forecast(list(names), observed=observed, scores=given)
+    table = both.rename(columns={"forecast": "both"}).reset_index()
+    first = next(iter(given.values()), pd.Series(dtype=float))
+    table.insert(1, "score", table["network"].map(first).astype(float))
+    table.insert(2, "record", table["network"].map(alone["forecast"]))
+    table["observed"] = table["network"].map(observed).astype(float)
+    gains = record.gains(list(names), observed=observed, scores=given) if observed else None
+    tasks = record.accuracies.shape[1]
+    words = f"{words} on {tasks} past task{'s' * (tasks != 1)}"
+    table["network"] = table["network"].map(names)
+    return Outlook(table, _advice(table, gains, names), words)
+
+
+def _advice(table, gains, names):
+    """The sentence, from the table and what further fine-tunings should gain."""
+    by_name = table.set_index("network")
+    if gains is None:
+        first, *others = table["network"]
+        if not others:
+            return f"{first} is the only network: nothing is to be chosen"
+        chance, loss = by_name.loc[first, ["p_best", "expected_loss"]]
+        return (
+            f"Fine-tune {first} first: the chance that it is the best of these is {chance:.0%}, and it is expected to "
+            f"fall {loss:.1f} points of accuracy short of the best"
+        )
+    best = by_name["observed"].idxmax()
+    so_far = f"{best}, the best so far with {by_name.loc[best, 'observed']:.3f}"
+    if gains.empty:
+        return f"All are fine-tuned; take {so_far}"
+    following, gain = names[gains.index[0]], gains.iloc[0]
+    if gain < ENOUGH:
+        return f"Stop, and take {so_far}: no other is expected to gain {ENOUGH} points of accuracy on it"
+    return (
+        f"Fine-tune {following} next: it is expected to gain {gain:.1f} points of accuracy on {so_far}, and the chance "
+        f"that it is the best of these is {by_name.loc[following, 'p_best']:.0%}"
+    )
