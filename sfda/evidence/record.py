@@ -36,7 +36,7 @@ PERSISTENCE = 0.5  # of a network's other scores is expected where a past one is
 TAILS = 4  # degrees of freedom of Student's distribution, of the same variance
 REPEATED = 0.1  # variance of z that fine-tuning a network again has: .01 to .18 in the pocket benchmark's groups
 LEVEL = 1.0  # standard deviation of a new task's mean logit about that of a past one
-DRAWS = 4000
+DRAWS, NUMBERS = 4000, 200_000  # of a network; of all networks, where these are many
 MEASURED = ("pocket", "real")  # by this project
 _THIN = np.sqrt((TAILS - 2) / TAILS)  # Student's scale at variance 1
 _RATIOS = np.geomspace(0.05, 50, 16)  # of u's variance to sigma^2
@@ -336,7 +336,7 @@ class Record:
                 raise ValueError(f"scores[{metric!r}]: expected finite numbers, got infinity")
             if np.isnan(found).all():
                 raise ValueError(f"scores[{metric!r}]: expected scores of {_some(names)}, found none")
-            new[metric] = np.nan_to_num(_normal_scores(found))  # without a score an average one
+            new[metric] = np.nan_to_num(normal_scores(found))  # without a score an average one
         return names, new, seen
 
     def _task(self, names, new, seen):
@@ -353,7 +353,7 @@ class Record:
             found = np.full(s.shape[:2], np.nan)
             found[:m, -1] = own
             if metric in self.scores:
-                found[:, :-1] = self.scores[metric].reindex(index)[tasks].apply(_normal_scores, raw=True)
+                found[:, :-1] = self.scores[metric].reindex(index)[tasks].apply(normal_scores, raw=True)
             known = ~np.isnan(found)
             usual = np.where(known, found, 0).sum(1) / known.sum(1).clip(1)
             found = np.where(known, found, PERSISTENCE * usual[:, None])
@@ -429,7 +429,7 @@ def _like_past(mean, covariance, levels, spreads, places, observed):
     Its logits are A + B z, as :class:`Record` says.
     """
     m, rng = len(mean), np.random.default_rng(0)
-    each = -(-DRAWS // len(levels))
+    each = -(-min(DRAWS, max(NUMBERS // m, 200)) // len(levels))
     factor = np.linalg.cholesky(covariance)
     likelihoods, centres, bases, variances, draws = [], [], [], [], []
     for level, spread in zip(levels, spreads):
@@ -456,8 +456,16 @@ def _like_past(mean, covariance, levels, spreads, places, observed):
     return _Task((centre - weights @ bases) / unit, variance / unit**2, accuracies, of_draws)
 
 
-def _normal_scores(values):
-    """Normal quantiles of the ranks, standardised; NaN where unknown, all 0 where all are equal."""
+def standardised(accuracies: pd.Series) -> pd.Series:
+    """z of one task: standardised logits of accuracies, shares of 1, which are kept 0.001 from 0 and 1."""
+    logits = logit(accuracies.clip(CLIP, 1 - CLIP))
+    spread = logits.std(ddof=0)
+    return (logits - logits.mean()) / (spread if spread > 1e-12 else 1)
+
+
+def normal_scores(values):
+    """Normal quantiles of the ranks of an array, standardised; NaN where unknown, all 0 where all are equal."""
+    values = np.asarray(values, dtype=float)
     found = np.full(len(values), np.nan)
     known = ~np.isnan(values)
     if known.any():

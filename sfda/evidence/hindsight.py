@@ -1,0 +1,240 @@
+"""What records would have said: each task forecast from the others, and what following them would have cost."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sfda.evidence import verdict
+from sfda.evidence.record import MEASURED, Record, normal_scores, standardised
+from sfda.files import data_folder
+from sfda.metric.ranking import weighted_tau
+
+#: Metrics that are asked of the tables that this project measured. Of published tables, all that are there.
+ASKED = ("left-out probability",)
+# Where choices were made, and where they are reported: settled before the second were read for them. The tables of the
+# project are divided by tasks as data/pocket/tasks.csv has it.
+DEVELOPMENT = ("stable-transfer", "vtab", "vtab 1000", "transfergraph", "parc")
+REPORTING = ("supervised", "self-supervised", "transformers", "tmlr", "logme", "shift")
+
+
+class Contest(NamedTuple):
+    """Networks and tasks to be forecast.
+
+    ``record`` has them all, ``tasks`` are those to be forecast, each from all others, with the scores of ``metrics``.
+    """
+
+    record: Record
+    tasks: list[str]
+    metrics: list[str]
+
+
+def contests(half):
+    """The contests of one half, by name.
+
+    Parameters
+    ----------
+    half : {"development", "reporting"}
+
+    Returns
+    -------
+    dict of str to Contest
+        Published records by their names (:func:`sfda.evidence.published.record`); and of the pocket benchmark's groups
+        and the real networks (:data:`sfda.evidence.record.MEASURED`) those tasks that lie in this half.
+    """
+    found = {}
+    for name in DEVELOPMENT if half == "development" else REPORTING:
+        record = Record.published(name)
+        # ImageNet accuracy is a past result, no score of the new images.
+        found[name] = Contest(record, list(record.accuracies), [m for m in record.scores if m != "imagenet_top1"])
+    tasks = verdict.halves()[half]
+    for name in MEASURED:
+        record = Record.published(name)
+        for contest, networks in _groups(name).items():
+            own = [network for network in record.accuracies.index if network in networks]
+            scores = {metric: record.scores[metric].loc[own] for metric in ASKED}
+            part = Record(record.accuracies.loc[own], scores)
+            found[contest] = Contest(part, [t for t in tasks if t in part.accuracies], list(ASKED))
+    return found
+
+
+def without(record, task, past=None):
+    """What was known before a task.
+
+    Parameters
+    ----------
+    record : Record
+    task : str
+    past : sequence of str, optional
+        The tasks that count; all others by default.
+
+    Returns
+    -------
+    past : Record
+        Networks that it does not know, or of which the task has no accuracy, are left out.
+    truth : pandas.Series
+        Their accuracies on the task.
+    scores : dict of str to pandas.Series
+        By metric, their scores on it.
+    """
+    tasks = [each for each in (record.accuracies if past is None else past) if each != task]
+    known = record.accuracies[task].notna() & record.accuracies[tasks].notna().any(axis=1)
+    networks = record.accuracies.index[known]
+    scores = {
+        metric: table.loc[networks, tasks]
+        for metric, table in record.scores.items()
+        if table.loc[networks, tasks].notna().any(axis=None)
+    }
+    now = {metric: table.loc[networks, task].dropna() for metric, table in record.scores.items()}
+    return (
+        Record(record.accuracies.loc[networks, tasks], scores), record.accuracies.loc[networks, task],
+        {metric: each for metric, each in now.items() if len(each)},
+    )  # fmt: skip
+
+
+def forecasts(contest, past=None):
+    """Each task of a contest forecast from the others, beside what came true.
+
+    Parameters
+    ----------
+    contest : Contest
+    past : sequence of str, optional
+        As in :func:`without`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a way, task and network: ``by``, "record", "score" (the mean of the metrics' normal scores) or, where
+        there are scores, "both"; ``task``, ``network``; ``accuracy`` and ``z``, as it came; ``forecast`` and, but by
+        "score", ``low``, ``high``, ``p_best``, ``expected_loss``, as in :meth:`sfda.Record.forecast`.
+    """
+    rows = []
+    for task in contest.tasks:
+        before, truth, scores = without(contest.record, task, past)
+        scores = {metric: scores[metric] for metric in contest.metrics if metric in scores}
+        ways = {"record": before.forecast(list(truth.index))}
+        if scores:
+            mean = _mean_scores(scores, truth.index)
+            ways |= {"score": mean.to_frame("forecast"), "both": before.forecast(list(truth.index), scores=scores)}
+        came = pd.DataFrame({"accuracy": truth, "z": standardised(truth)})
+        rows += [
+            table.join(came).rename_axis("network").reset_index().assign(by=by, task=task) for by, table in ways.items()
+        ]
+    return pd.concat(rows, ignore_index=True)
+
+
+def _mean_scores(scores, names):
+    """Mean over metrics of the normal scores of networks."""
+    each = [np.nan_to_num(normal_scores(scores[metric].reindex(names))) for metric in scores]
+    return pd.Series(np.mean(each, axis=0), index=names)
+
+
+def taus(found):
+    """Weighted tau of each way on each task, 0 where it says nothing.
+
+    Parameters
+    ----------
+    found : pandas.DataFrame
+        As :func:`forecasts` returns it.
+
+    Returns
+    -------
+    pandas.DataFrame of shape (ways, tasks)
+    """
+    each = found.groupby(["by", "task"], sort=False)[["forecast", "accuracy"]]
+    return each.apply(lambda rows: weighted_tau(rows["forecast"], rows["accuracy"])).fillna(0.0).unstack("task")
+
+
+def spent(contest, budgets=(1, 3, 5)):
+    """Points of accuracy lost by those who fine-tune a few networks and take the best of them.
+
+    Parameters
+    ----------
+    contest : Contest
+    budgets : sequence of int, default (1, 3, 5)
+        How many networks are fine-tuned.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``by``, ``task``, ``budget``, ``lost``. "record" and "score" fine-tune the first of their order,
+        "both" the one that :meth:`sfda.Record.next` names after each result, "chance" any: its mean over all choices.
+    """
+    rows = []
+    for task in contest.tasks:
+        before, truth, scores = without(contest.record, task)
+        scores = {metric: scores[metric] for metric in contest.metrics if metric in scores}
+        names, last = list(truth.index), min(max(budgets), len(truth))
+        ways = {"record": list(before.forecast(names).index)}
+        if scores:
+            mean = _mean_scores(scores, names)
+            ways["score"] = list(mean.sort_values(ascending=False, kind="stable").index)
+        seen = {}
+        while len(seen) < last:
+            name = before.next(names, scores=scores, observed=seen)
+            seen[name] = truth[name]
+        ways["both" if scores else "record, asked again"] = list(seen)
+        for budget in budgets:
+            for by, order in ways.items():
+                rows.append((by, task, budget, 100 * (truth.max() - truth[order[:budget]].max())))
+            rows.append(("chance", task, budget, 100 * (truth.max() - _best_of(truth.to_numpy(), budget))))
+    return pd.DataFrame(rows, columns=["by", "task", "budget", "lost"])
+
+
+def _best_of(values, k):
+    """Mean of the largest of `k` values drawn without replacement."""
+    ranked = np.sort(values)
+    n = len(ranked)
+    if k >= n:
+        return ranked[-1]
+    # The i-th smallest is the largest drawn if the others are among the i before it.
+    chances = np.zeros(n)
+    chances[-1] = k / n
+    for i in range(n - 2, k - 2, -1):
+        chances[i] = chances[i + 1] * (i + 2 - k) / (i + 1)
+    return float(chances @ ranked)
+
+
+def halving(name):
+    """Successive halving on tables that this project measured: points lost, by group and task.
+
+    All networks are trained for a quarter of the steps; the half with the smaller training loss goes on for another,
+    and so on: a quarter, a half, three quarters, the whole. The one that is left is taken.
+
+    Parameters
+    ----------
+    name : {"pocket", "real"}
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``contest``, its name as in :func:`contests`; ``task``; ``lost``; and ``budget``, how many whole
+        fine-tunings it costs.
+
+    References
+    ----------
+    K. Jamieson and A. Talwalkar, *Non-stochastic best arm identification and hyperparameter optimization*, AISTATS
+    2016.
+    """
+    curves, accuracies = (verdict.table(each, folder=data_folder(name)) for each in ("curves", "accuracy"))
+    losses = [column for column in curves if column.endswith("_quarter")]
+    curves = curves[curves["seed"] == 0].set_index(["task", "model"])[losses]
+    accuracies = accuracies.groupby(["task", "model"], sort=False)["accuracy"].mean()
+    rows = []
+    for contest, networks in _groups(name).items():
+        for task in accuracies.index.unique("task"):
+            left, cost = networks, 0.0
+            for loss in losses:
+                cost += len(left) / len(losses)
+                left = list(curves.loc[task].loc[left, loss].sort_values(kind="stable").index[: max(1, len(left) // 2)])
+            own = accuracies.loc[task].loc[networks]
+            rows.append((contest, task, 100 * (own.max() - own[left[0]]), cost))
+    return pd.DataFrame(rows, columns=["contest", "task", "lost", "budget"])
+
+
+def _groups(name):
+    """The networks of each contest of a measured table."""
+    rows = verdict.table("models", folder=data_folder(name))
+    if name == "pocket":
+        return {f"pocket {group}": list(own) for group, own in rows.groupby("group", sort=False)["model"]}
+    return {f"{name} networks": list(rows["model"])}
