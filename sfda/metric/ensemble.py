@@ -87,7 +87,7 @@ def select_ensemble(
         As in :func:`sfda.sfda_score`. `strength` is that of "nuclear", which also takes shrinkage="leave-one-out":
         lambda by left-out likelihood in the Fisher features, and left-out probabilities as scores by default. On
         the pocket benchmark's development tasks this lost 1.2 points to the best ensembles instead of 3.5, as much
-        as "held-out", and less than it on the reporting tasks; but it prefers twins to experts for half the classes.
+        as "held-out", and less than it on the reporting tasks; but it may prefer twins to experts for half the classes.
 
     Returns
     -------
@@ -117,7 +117,7 @@ def select_ensemble(
     the published rule for lambda (shrinkage=None) "nuclear" depends on the scale of the features; nothing else
     does.
 
-    After one posterior a network, "held-out" costs O(K (K + size) N C), and holds K posteriors.
+    After one posterior a network, "held-out" costs O(K (K + size^2) N C), and holds K posteriors.
 
     References
     ----------
