@@ -1,6 +1,7 @@
 """Ensembles of the pocket zoo: which networks every method chooses, from the training images alone."""
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,46 @@ NUCLEAR = {
     for frame in ("axes", "classes") for level in ("sample", "class")
     for rule in ("once", "greedy") for scale in ("standard", "raw")
 }  # fmt: skip
-#: Greedy on the likelihood of the average: of which posteriors.
+
+
+def _sharpened(p, y, power):
+    """Mean probability of the true class after sharpening, as ``ensemble.soft_accuracy``, to any power."""
+    sharp = (p / p.max(1, keepdims=True)) ** power
+    return float((sharp[np.arange(len(y)), y] / sharp.sum(1)).mean())
+
+
+def _likelihood(p, y):
+    """Mean log-probability of the true class, in nats."""
+    return float(np.log(p[np.arange(len(y)), y].clip(min=np.finfo(float).tiny)).mean())
+
+
+def _calibrated_again(p, y):
+    """The likelihood with a temperature of the average's own."""
+    return _likelihood(np.exp(ensemble.calibrated(np.log(p.clip(min=np.finfo(float).tiny)), y)), y)
+
+
+def _accuracy(p, y):
+    """Share of samples that are right; equal ones are told apart by their likelihoods, which outweigh no sample."""
+    return float((p.argmax(1) == y).mean()) + 1e-8 * _likelihood(p, y)
+
+
+#: Greedy on what the averaged posterior is worth: of which posteriors (challenged, calibrated), and by what.
 HELD_OUT = {
-    "held-out": (False, True), "held-out, not calibrated": (False, False),
-    "held-out, challenged": (True, True), "held-out, challenged, not calibrated": (True, False),
-}  # fmt: skip
-#: Without the ambiguity: the largest likelihoods of single networks.
-LIKELIHOOD = {"top likelihood": (False, True), "top likelihood, not calibrated": (False, False)}
-METHODS = (*HELD_OUT, *LIKELIHOOD, "diverse", *NUCLEAR)
+    "held-out": (False, True, ensemble.soft_accuracy),
+    "held-out, not calibrated": (False, False, ensemble.soft_accuracy),
+    "held-out, challenged": (True, True, ensemble.soft_accuracy),
+    "held-out, challenged, not calibrated": (True, False, ensemble.soft_accuracy),
+    "held-out, power 1": (False, True, partial(_sharpened, power=1)),
+    "held-out, power 2": (False, True, partial(_sharpened, power=2)),
+    "held-out, power 8": (False, True, partial(_sharpened, power=8)),
+    "held-out, accuracy": (False, True, _accuracy),
+    "held-out, likelihood": (False, True, _likelihood),
+    "held-out, likelihood, not calibrated": (False, False, _likelihood),
+    "held-out, likelihood, calibrated again": (False, True, _calibrated_again),
+}
+#: Without complementarity: the networks that are worth most alone.
+ALONE = {"top soft accuracy": (False, True), "top soft accuracy, not calibrated": (False, False)}
+METHODS = (*HELD_OUT, *ALONE, "diverse", *NUCLEAR)
 
 
 def pools():
@@ -107,10 +140,10 @@ def evidence(features_by_model, y):
     Returns
     -------
     dict of str to list
-        One entry a network: the log-probabilities of the true classes by left-out posteriors, under (challenged,
-        calibrated); ``wrong``, which samples the unchallenged one gets wrong; the plain ``SFDA`` score and the
-        ``left-out probability``; and under ("published", frame) and ("left out", frame) the Fisher features with the
-        lambda of the published rule and of the left-out likelihood.
+        One entry a network: the left-out posteriors (N, C) under (challenged, calibrated); ``wrong``, which samples
+        the unchallenged one gets wrong; the plain ``SFDA`` score and the ``left-out probability``; and under
+        ("published", frame) and ("left out", frame) the Fisher features with the lambda of the published rule and of
+        the left-out likelihood.
     """
     own, seen = (np.arange(len(y)), y), {}
 
@@ -120,8 +153,8 @@ def evidence(features_by_model, y):
     for x in features_by_model.values():
         for challenge in (True, False):
             log_p = log_posterior(x, y, challenge=challenge)
-            add((challenge, False), log_p[own])
-            add((challenge, True), ensemble.calibrated(log_p, y)[own])
+            add((challenge, False), np.exp(log_p))
+            add((challenge, True), np.exp(ensemble.calibrated(log_p, y)))
         add("wrong", log_p.argmax(1) != y)
         add("left-out probability", float(np.exp(log_p[own]).mean()))
         plain = log_posterior(x, y, posterior="resubstitution")
@@ -160,9 +193,10 @@ def choose_members(method, seen, at, y, size=None):
         return [seen[what][i] for i in at]
 
     if method in HELD_OUT:
-        return ensemble.greedy(np.stack(of(HELD_OUT[method])), size)
-    if method in LIKELIHOOD:
-        return ensemble.top(np.stack(of(LIKELIHOOD[method])).mean(1), size)
+        *which, worth = HELD_OUT[method]
+        return ensemble.greedy(of(tuple(which)), size, partial(worth, y=y))
+    if method in ALONE:
+        return ensemble.top([ensemble.soft_accuracy(p, y) for p in of(ALONE[method])], size)
     if method == "diverse":
         return ensemble.least_correlated(np.stack(of("wrong")), size)
     fisher, score, options = NUCLEAR[method]

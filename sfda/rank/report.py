@@ -36,11 +36,12 @@ def report(found):
             )  # fmt: skip
         lines.append(f"{smallest}More images may tell them apart.")
     for size, members in found.ensembles.items():
-        with_, alone = (math.exp(found.likelihoods[k]) for k in (size, 1))
+        with_, alone = (found.accuracies[k] for k in (size, 1))
         better = "" if with_ > alone else ", so that averaging is not worth it"
         lines.append(
-            f"To average {_NUMBERS[size]}: {' + '.join(members)}. They give the true class of a left-out image "
-            f"a probability of {with_:.3f} (geometric mean), {found.best} alone {alone:.3f}{better}."
+            f"To average {_NUMBERS[size]}: {' + '.join(members)}. Averaged, left-out predictions from their features "
+            f"are right on {100 * with_:.1f} % of the images, from those of {found.best} alone on "
+            f"{100 * alone:.1f} %{better}."
         )
     text = [*head, *map(_wrapped, lines)]
     if found.outlook:

@@ -12,9 +12,11 @@ from numpy.typing import ArrayLike
 
 from sfda.evidence.forecast import forecast
 from sfda.evidence.record import Record
-from sfda.metric.ensemble import TooFewNetworks, select_ensemble
+from sfda.metric.ensemble import TooFewNetworks, calibrated, select_ensemble
 from sfda.metric.inputs import as_features, as_labels, check_networks
+from sfda.metric.linalg import to_numpy
 from sfda.metric.ranking import FLOAT32, evened
+from sfda.metric.score import log_posterior
 from sfda.networks.device import versions
 from sfda.rank.jackknife import Judge, Scored, half_width
 from sfda.rank.outlook import Outlook, check_observed, find_record, outlook
@@ -48,8 +50,9 @@ class Ranking:
     ensembles : dict of int to list of str
         Two and three networks whose averaged predictions should be best; without entries where there are not as many
         different ones.
-    likelihoods : dict of int to float
-        Mean left-out log-likelihood of those averaged predictions, in nats an image; 1 is the best network alone.
+    accuracies : dict of int to float
+        Share of the images that averaged left-out predictions get right, those of discriminants on the features of
+        these networks; 1 is the best network alone. The networks were chosen by these images, which flatters them.
     n : int
         How many images were scored.
     classes : dict of str to int
@@ -70,7 +73,7 @@ class Ranking:
     best: str
     cheapest: str
     ensembles: dict[int, list[str]]
-    likelihoods: dict[int, float]
+    accuracies: dict[int, float]
     n: int
     classes: dict[str, int]
     notes: list[str]
@@ -104,7 +107,7 @@ class Ranking:
             "record": self.outlook and {"of": self.outlook.record, "table": _rows(self.outlook.table)},
             "table": _rows(self.table), "others": {metric: _rows(table) for metric, table in self.others.items()},
             "ensembles": {str(size): members for size, members in self.ensembles.items()},
-            "likelihoods": {str(size): value for size, value in self.likelihoods.items()},
+            "accuracies": {str(size): value for size, value in self.accuracies.items()},
             "notes": self.notes, "failures": self.failures, "about": self.about,
         }  # fmt: skip
 
@@ -260,7 +263,7 @@ def made_of(judges, scored, features, facts, notes, failures, about, past):
     sized = table[table["tied"] & table["parameters"].notna()]
     cheapest = sized.loc[sized["parameters"].idxmin(), "network"] if len(sized) else order[0]
     # In the order of the table, so that equal criteria do not depend on that of the arguments.
-    ensembles, likelihoods, why_not = _ensembles({name: features[name] for name in order}, judge)
+    ensembles, accuracies, why_not = _ensembles({name: features[name] for name in order}, judge)
     compared = [each.metric for each in judges if each.needs == "zoo"]
     if compared:
         notes = [*notes, f"{' and '.join(compared)} compared these networks: among others their scores would be others"]
@@ -277,7 +280,7 @@ def made_of(judges, scored, features, facts, notes, failures, about, past):
     elif past.words:
         notes = [*notes, past.words]
     return Ranking(
-        table, judge.metric, by_metric, order[0], cheapest, ensembles, likelihoods, len(judge.y), judge.classes,
+        table, judge.metric, by_metric, order[0], cheapest, ensembles, accuracies, len(judge.y), judge.classes,
         [*notes, forecast(judge.metric)], failures, about, seen,
     )  # fmt: skip
 
@@ -302,22 +305,27 @@ def _table(judge, scored, facts):
 
 
 def _ensembles(features, judge):
-    """Two and three networks to average, what they are worth, and why there are none."""
+    """Two and three networks to average, how often they are right, and why there are none."""
     if len(features) < 2:
         return {}, {}, []
     best = next(iter(features))
     for size in range(min(3, len(features)), 1, -1):
         try:
             found = select_ensemble(features, judge.y, size)
-            alone = select_ensemble({best: features[best]}, judge.y, 1).scores[0].criterion
+            p = {name: _left_out(features[name], judge.y) for name in {best, *found.members}}
         except TooFewNetworks:  # some have the same features
             continue
         except (ValueError, MemoryError) as error:
             return {}, {}, [f"no ensembles: {reason(error, len(judge.y))}"]
-        sizes = range(2, size + 1)
-        likelihoods = {1: alone} | {k: found.scores[k - 1].criterion for k in sizes}
-        return {k: found.members[:k] for k in sizes}, likelihoods, []
+        ensembles = {k: found.members[:k] for k in range(2, size + 1)}
+        averages = {k: sum(p[name] for name in names) for k, names in ({1: [best]} | ensembles).items()}
+        return ensembles, {k: float((each.argmax(1) == judge.y).mean()) for k, each in averages.items()}, []
     return {}, {}, ["no ensembles: all networks have the same features"]
+
+
+def _left_out(features, y):
+    """Calibrated left-out probabilities, as those that ensembles are chosen by."""
+    return np.exp(calibrated(to_numpy(log_posterior(features, y, challenge=False)), y))
 
 
 def _warnings(judge, table):

@@ -73,15 +73,33 @@ def test_the_choices_are_those_of_the_module(zoo):
         assert stored.split() == found.members, method
 
 
-def test_top_likelihood_is_held_out_without_ambiguity():
+def test_by_what_is_chosen():
     rng, y = np.random.default_rng(0), np.arange(80) % 4
+    own = np.arange(80), y
     seen = evidence({i: rng.standard_normal((80, 5)) + 0.4 * i * np.eye(5)[y] for i in range(4)}, y)
-    chosen, steps = choose_members("top likelihood", seen, range(4), y, size=3)
-    values = [p.mean() for p in seen[False, True]]
-    assert chosen == list(np.argsort(values)[::-1][:3])
-    assert steps[0].criterion == pytest.approx(max(values))
-    plain = choose_members("top likelihood, not calibrated", seen, range(4), y, size=1)
-    assert plain[1][0].criterion <= steps[0].criterion + 1e-6
+    p = seen[False, True]
+
+    def by_power(average, power):
+        return (average[own] ** power / (average**power).sum(1)).mean()
+
+    worth = {
+        "held-out": lambda average: by_power(average, 4),
+        **{f"held-out, power {power}": lambda average, power=power: by_power(average, power) for power in (1, 2, 8)},
+        "held-out, accuracy": lambda average: (average.argmax(1) == y).mean(),
+        "held-out, likelihood": lambda average: np.log(average[own]).mean(),
+        "held-out, likelihood, calibrated again": lambda average: ensemble.calibrated(np.log(average), y)[own].mean(),
+    }  # fmt: skip
+    for method, value in worth.items():
+        chosen, steps = choose_members(method, seen, range(4), y, size=3)
+        for k, step in enumerate(steps, 1):
+            # 1e-7: ties between accuracies are decided by 1e-8 of the likelihood.
+            assert step.criterion == pytest.approx(value(np.mean([p[m] for m in chosen[:k]], axis=0)), abs=1e-7)
+        pairs = [value((p[a] + p[b]) / 2) for a in range(4) for b in range(a)]
+        assert steps[1].criterion == pytest.approx(max(pairs), abs=1e-7)
     assert choose_members("held-out", seen, [1, 3], y, size=1)[0] == [1]
-    expected = ensemble.greedy(np.stack(seen[False, True]), 3)[1][2]
-    assert choose_members("held-out", seen, range(4), y, size=3)[1][2] == pytest.approx(expected)
+    # Alone, and as they come.
+    alone = [ensemble.soft_accuracy(each, y) for each in p]
+    chosen, steps = choose_members("top soft accuracy", seen, range(4), y, size=3)
+    assert chosen == list(np.argsort(alone)[::-1][:3]) and steps[0].criterion == max(alone)
+    raw = [ensemble.soft_accuracy(each, y) for each in seen[False, False]]
+    assert choose_members("top soft accuracy, not calibrated", seen, range(4), y, size=1)[1][0].criterion == max(raw)

@@ -11,6 +11,7 @@ from scipy import stats
 from sfda import METRICS, SaturationWarning, sfda_score
 from sfda.evidence import verdict
 from sfda.evidence.forecast import forecast
+from sfda.metric.ensemble import calibrated
 from sfda.metric.score import log_posterior
 from sfda.rank.jackknife import GROUPS, groups, half_width, jackknife
 from sfda.rank.report import WIDTH
@@ -170,8 +171,11 @@ def test_ensembles():
            "all": network(2, y, 4, 1.0)}  # fmt: skip
     found = rank_features(zoo, y)
     assert set(found.ensembles[2]) == {"low", "high"} and set(found.ensembles[3]) == set(zoo)
-    assert set(found.likelihoods) == {1, 2, 3} and found.likelihoods[2] > found.likelihoods[1]
-    with_, alone = (f"{np.exp(found.likelihoods[k]):.3f}" for k in (2, 1))
+    assert set(found.accuracies) == {1, 2, 3} and found.accuracies[2] > found.accuracies[1]
+    for k, names in {1: [found.best], **found.ensembles}.items():
+        p = [np.exp(calibrated(log_posterior(zoo[name], y, challenge=False), y)) for name in names]
+        assert found.accuracies[k] == (np.mean(p, axis=0).argmax(1) == y).mean()
+    with_, alone = (f"on {100 * found.accuracies[k]:.1f} %" for k in (2, 1))
     assert max(map(len, str(found).splitlines())) <= WIDTH
     line = " ".join(str(found).split()).partition("To average two")[2].partition("To average three")[0]
     assert with_ in line and f"{found.best} alone {alone}" in line and "not worth it" not in line
