@@ -218,7 +218,7 @@ def directional_cdnv(X, y):
         for j in range(len(mu)):
             if i != j:
                 d = mu[j] - mu[i]
-                found.append((X[y == i] @ d / np.linalg.norm(d)).var() / (d @ d))
+                found.append(min((X[y == i] @ d / np.linalg.norm(d)).var() / (d @ d), 1e6))
     return -np.mean(found)
 
 

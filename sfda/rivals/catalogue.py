@@ -184,7 +184,7 @@ RIVALS = {
             _FEATURES, (0, 1), left_out_kernel_ridge,
         ),
         Metric(
-            "directional CDNV", "Luthra et al., ICML", 2026, "N D C + C^2 D", _FEATURES, (None, 0),
+            "directional CDNV", "Luthra et al., ICML", 2026, "N D C + C^2 D", _FEATURES, (-1e6, 0),
             directional_cdnv,
         ),
         Metric(

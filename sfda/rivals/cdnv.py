@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 from sfda.metric.linalg import class_sums, matmul, namespace, row_blocks
 from sfda.rivals.moments import EPS, as_labelled, centred, class_means, class_sizes, column_units
 
+LARGEST = 1e6  # of a ratio
 SMALLEST_SQUARE = 1e-290  # of a distance: what is divided by it stays in range
 
 
@@ -26,20 +27,22 @@ def directional_cdnv(features: ArrayLike, labels: ArrayLike) -> float:
     Returns
     -------
     float
-        At most 0; larger is better.
+        From -1e6 to 0; larger is better.
 
     Raises
     ------
     ValueError
-        Bad input, features that are the same in every row, or two classes with the same mean.
+        Bad input, or features that are the same in every row.
 
     Notes
     -----
     Population variances. It is the leading term of its authors' bound on the error of the nearest class mean from few
     samples. CDNV itself has the whole variance of both classes in the place of that along the line, which counts
     noise in directions that no decision looks at. A class of one sample has no variance. Means of few samples in many
-    dimensions are farther apart than the classes. Classes whose means are the same to 16 digits are refused, which
-    public code leaves out, as if they were apart. Invariant to translation, rotation and scale.
+    dimensions are farther apart than the classes. Invariant to translation, rotation and scale.
+
+    No ratio counts for more than 1e6, and that is what classes count for whose means are the same, to 16 digits.
+    Public code leaves these out, as if they were infinitely far apart.
 
     References
     ----------
@@ -58,16 +61,17 @@ def directional_cdnv(features: ArrayLike, labels: ArrayLike) -> float:
     x /= column_units(xp.maximum(x.max(), -x.min()))
     means, counts = class_means(x, y, n_classes), class_sizes(y, x, n_classes)
     squares = xp.stack([((means - mean) ** 2).sum(1) for mean in means])  # of the means' distances, (C, C)
-    least = max(EPS**2 * float((means**2).sum(1).max()), SMALLEST_SQUARE)
-    places = xp.arange(n_classes)
-    squares[places, places] = 1  # no line leads from a class to itself
-    if float(squares.min()) <= least:
-        raise ValueError("features: expected a mean of its own for every class, found two that are the same")
-    total = 0.0
+    same = squares <= max(EPS**2 * float((means**2).sum(1).max()), SMALLEST_SQUARE)
+    squares[same] = 1
+    ratios = squares * 0
     for rows in row_blocks(x):
         own = y[rows]
         lengths = matmul(x[rows] - means[own], means.T)
         lengths -= lengths[xp.arange(len(own)), own][:, None] + 0.0
         lengths /= squares[own]  # along the line, in units of its length
-        total += float((class_sums(lengths * lengths, own, n_classes) / counts[:, None]).sum())
-    return -total / (n_classes * (n_classes - 1))
+        ratios += class_sums(lengths * lengths, own, n_classes)
+    ratios /= counts[:, None]
+    ratios[same] = LARGEST
+    places = xp.arange(n_classes)
+    ratios[places, places] = 0  # no line leads from a class to itself
+    return -float(ratios.clip(max=LARGEST).sum()) / (n_classes * (n_classes - 1))
