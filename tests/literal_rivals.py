@@ -10,8 +10,9 @@ import scipy.stats
 from sklearn.covariance import ledoit_wolf
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import pairwise_distances
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -159,6 +160,66 @@ def nearest_neighbours(X, y, k=1):
     nearest = y[np.argsort(d, axis=1)[:, :k]].tolist()
     winners = [max(votes, key=lambda v: (votes.count(v), -votes.index(v))) for votes in nearest]
     return (winners == y).mean()
+
+
+def left_out_ridge(X, y, ridges, standardise=False):
+    X = StandardScaler().fit_transform(X) if standardise else X - X.mean(0)
+
+    def fit(ridge, others, n):
+        return Ridge(ridge * (X**2).sum(), solver="svd").fit(X[others], np.eye(y.max() + 1)[y[others]]).predict(X[n : n + 1])[0]
+
+    return best_of_left_out(fit, y, ridges)
+
+
+def left_out_kernel_ridge(X, y, ridges):
+    X, N, T = StandardScaler().fit_transform(X), len(y), np.eye(y.max() + 1)[y]
+    K = rbf_kernel(X, gamma=1 / X.any(0).sum())
+    centre = np.eye(N) - 1 / N
+    trace = np.trace(centre @ K @ centre)
+
+    def fit(ridge, others, n):
+        # Coefficients that sum to zero, and an intercept that is not penalised.
+        n_others = len(others)
+        A = np.ones((n_others + 1, n_others + 1))
+        A[:-1, :-1] = K[np.ix_(others, others)] + ridge * trace * np.eye(n_others)
+        A[-1, -1] = 0
+        return np.r_[K[n, others], 1] @ np.linalg.solve(A, np.r_[T[others], np.zeros((1, T.shape[1]))])
+
+    return best_of_left_out(fit, y, ridges)
+
+
+def best_of_left_out(fit, y, ridges):
+    """Accuracy of the ridge with the smallest error: every sample is judged by a fit to all others."""
+    N, found = len(y), []
+    for ridge in ridges:
+        F = np.array([fit(ridge, np.delete(np.arange(N), n), n) for n in range(N)])
+        found.append((((np.eye(y.max() + 1)[y] - F) ** 2).mean(), (F.argmax(1) == y).mean()))
+    return min(found)[1]
+
+
+def effective_rank(X):
+    S = np.linalg.svd(X, compute_uv=False)
+    p = S / S.sum() + 1e-7
+    return np.exp(-(p * np.log(p)).sum())
+
+
+def alpha_req(X):
+    s = PCA(svd_solver="full").fit(X).explained_variance_ratio_
+    s = s[s > 1e-13]
+    k = np.arange(1, len(s) + 1)
+    fitted = (k >= min(4, len(s) - 1)) & (k <= 100)
+    slope, _ = np.polyfit(np.log(k[fitted]), np.log(s[fitted]), 1, w=1 / np.sqrt(k[fitted]))
+    return -abs(-slope - 1)
+
+
+def directional_cdnv(X, y):
+    mu, found = class_means(X, y), []
+    for i in range(len(mu)):
+        for j in range(len(mu)):
+            if i != j:
+                d = mu[j] - mu[i]
+                found.append(min((X[y == i] @ d / np.linalg.norm(d)).var() / (d @ d), 1e6))
+    return -np.mean(found)
 
 
 def linear_probe(X, y, folds=5, seed=0):

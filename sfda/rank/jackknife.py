@@ -15,9 +15,12 @@ from sfda.metric.linalg import like
 from sfda.metric.scatter import LabelledFeatures
 from sfda.metric.score import SaturationWarning
 from sfda.rivals.catalogue import METRIC, RIVALS, find_metric
+from sfda.rivals.ridge import KERNEL_SAMPLES, share_of_each
 
 GROUPS, FEW_GROUPS = 20, 10
-SLOW = ("NLEEP", "PARC 32 components as published", "linear probe")
+SLOW = ("NLEEP", "PARC 32 components as published", "linear probe", "left-out kernel ridge")
+# Metrics that look at so many samples; chosen once, for a choice without each group would be another.
+SAMPLED = {"left-out kernel ridge": KERNEL_SAMPLES}
 # Metrics that choose lambda by left-out likelihood, which is most of their cost.
 LEFT_OUT = ("SFDA leave-one-out", "left-out accuracy", "left-out probability", "left-out log-likelihood")
 # They judge the samples that they were fitted to, and N <= D of these can be separated.
@@ -81,7 +84,8 @@ class Judge:
                     f"{error}: {metric} judges each by the others of its class; add images, remove the "
                     "class, or take another metric, such as SFDA"
                 ) from None
-        group = groups(self.y, FEW_GROUPS if metric in SLOW else GROUPS, seed=seed)
+        self.rows = share_of_each(self.y, SAMPLED.get(metric, len(self.y)))
+        group = groups(self.y[self.rows], FEW_GROUPS if metric in SLOW else GROUPS, seed=seed)
         self.kept = [np.flatnonzero(group != g) for g in range(group.max() + 1)]
 
     def __call__(self, features):
@@ -93,13 +97,16 @@ class Judge:
         x, function = as_features(features), RIVALS[self.metric]
         if len(x) != len(self.y):
             raise ValueError(f"features: expected {len(self.y)} rows, one a label, got {len(x)}")
+        y = self.y
+        if len(self.rows) < len(y):
+            x, y = x[like(self.rows, x)], y[self.rows]
         if self.metric in LEFT_OUT:
-            split = LabelledFeatures.from_features(x, like(self.y, x), len(self.counts))
+            split = LabelledFeatures.from_features(x, like(y, x), len(self.counts))
             function = partial(function, shrinkage=split.choose_shrinkage())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SaturationWarning)  # the table says it
-            score = float(function(x, self.y))
-            replicates = np.array([function(x[like(kept, x)], self.y[kept]) for kept in self.kept])
+            score = float(function(x, y))
+            replicates = np.array([function(x[like(kept, x)], y[kept]) for kept in self.kept])
         return self._scored(score, replicates, x.shape[1], time.perf_counter() - start)
 
     def together(self, features):

@@ -268,6 +268,9 @@ def made_of(judges, scored, features, facts, notes, failures, about, past):
     if compared:
         notes = [*notes, f"{' and '.join(compared)} compared these networks: among others their scores would be others"]
     words = [each.words for each in judges if each.needs != "zoo"][:1]
+    for each in judges:
+        if len(each.rows) < len(each.y):
+            words.append(f"{each.metric} looked at {len(each.rows)} of the images, the same share of every class")
     notes = [*words, *notes, *_warnings(judge, table), *why_not]
     libraries = versions("numpy", "scipy", "sfda", "timm", "torch", "torchvision")
     about = about | {"groups": len(judge.kept), "versions": {"python": platform.python_version()} | libraries}

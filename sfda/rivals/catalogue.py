@@ -25,6 +25,7 @@ from sfda.metric.score import (
     discriminant_probability,
     sfda_score,
 )
+from sfda.rivals.cdnv import directional_cdnv
 from sfda.rivals.etran import etran, etran_discriminant, etran_energy
 from sfda.rivals.gbc import gbc
 from sfda.rivals.h_score import h_score, regularised_h_score
@@ -33,7 +34,9 @@ from sfda.rivals.ncti import ncti
 from sfda.rivals.neighbours import nearest_neighbours
 from sfda.rivals.parc import parc
 from sfda.rivals.probe import linear_probe
+from sfda.rivals.ridge import left_out_kernel_ridge, left_out_ridge
 from sfda.rivals.source_classifier import leep, nce, nleep
+from sfda.rivals.spectrum import alpha_req, effective_rank
 from sfda.rivals.transrate import transrate
 
 
@@ -165,8 +168,32 @@ RIVALS = {
             nearest_neighbours,
         ),
         Metric(
+            "nearest neighbours standardised", "Cover and Hart, IEEE Trans. Inf. Theory", 1967, "N^2 D", _FEATURES,
+            (0, 1), partial(nearest_neighbours, k=None, standardise=True),
+        ),
+        Metric(
             "linear probe", "Alain and Bengio, ICLR workshop", 2017, "folds * rounds * N D C", _FEATURES, (0, 1),
             linear_probe,
+        ),
+        Metric(
+            "left-out ridge", "Allen, Technometrics", 1974, "N D K + K^3 + N K C", _FEATURES, (0, 1),
+            left_out_ridge,
+        ),
+        Metric(
+            "left-out kernel ridge", "Cawley and Talbot, Pattern Recognition", 2003, "M^2 D + M^3 for M = min(N, 2000)",
+            _FEATURES, (0, 1), left_out_kernel_ridge,
+        ),
+        Metric(
+            "directional CDNV", "Luthra et al., ICML", 2026, "N D C + C^2 D", _FEATURES, (-1e6, 0),
+            directional_cdnv,
+        ),
+        Metric(
+            "effective rank", "Garrido et al., ICML", 2023, "N D K + K^3", _FEATURES, (0, None),
+            effective_rank,
+        ),
+        Metric(
+            "alpha-ReQ", "Agrawal et al., NeurIPS", 2022, "N D K + K^3", _FEATURES, (None, 0),
+            alpha_req,
         ),
         Metric(
             "discriminant accuracy", _FISHER, 1936, "N D^2 + D^3", _FEATURES, (0, 1),

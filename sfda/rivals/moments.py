@@ -65,13 +65,30 @@ def class_means(x, y, n_classes):
     return means.clip(xp.amin(x, 0), xp.amax(x, 0))
 
 
-def smaller_gram(x):
-    """X'X (D, D) where N > D, X X' (N, N) elsewhere: the smaller of the two."""
-    n, d = x.shape
-    g = linalg.gram(x if n > d else x.T)
+def standardised(x):
+    """`x` with columns of mean 0 and variance 1, in memory of its own; those that are constant become zero.
+
+    ValueError where all are constant.
+    """
+    xp, x = namespace(x), centred(x)
+    x /= column_units(xp.maximum(xp.amax(x, 0), -xp.amin(x, 0)))  # so that no square underflows
+    x -= x.mean(0)  # before, it was zero to the digits of an offset only
+    x /= column_units((x * x).mean(0) ** 0.5)
+    return x
+
+
+def whole_gram(x):
+    """X'X (D, D), both triangles of it."""
+    g = linalg.gram(x)
     if not is_torch(g):
         g += np.tril(g, -1).T
     return g
+
+
+def smaller_gram(x):
+    """X'X (D, D) where N > D, X X' (N, N) elsewhere: the smaller of the two."""
+    n, d = x.shape
+    return whole_gram(x if n > d else x.T)
 
 
 def eigh_of_rank(a, shape):

@@ -21,6 +21,8 @@ from sfda.streaming import stream
 
 torch = pytest.importorskip("torch")
 
+UNLABELLED = ("ETran energy", "effective rank", "alpha-ReQ")
+
 
 @pytest.mark.parametrize("valid", [False, True])
 @pytest.mark.parametrize("name", METRICS)
@@ -28,7 +30,7 @@ torch = pytest.importorskip("torch")
 @quick(30)
 def test_anything_is_scored_or_refused(name, valid, data):
     features, labels = data.draw(cases(valid, most=12 if name in SLOW else 40))
-    if name == "ETran energy" and labels is None:
+    if name in UNLABELLED and labels is None:
         return  # they are optional there
     value = answer(METRICS[name], features, labels)
     if value is not None:
@@ -177,14 +179,21 @@ def test_ensembles_of_anything(data, method, size):
 
 
 SEEDED = ("NLEEP", "linear probe", "PARC 32 components", "PARC 32 components as published")
-TIES = ("nearest neighbour", "discriminant accuracy", "left-out accuracy")  # whose jumps are no rounding
+# Whose jumps are no rounding.
+TIES = (
+    "nearest neighbour", "nearest neighbours standardised", "discriminant accuracy", "left-out accuracy", "left-out ridge",
+    "left-out kernel ridge",
+)  # fmt: skip
 BY_NUMBER = ("PARC as published", "PARC 32 components as published", "linear probe")
 # Of no unit; a constant column tells them nothing.
 WITHOUT_UNIT = (
     "SFDA leave-one-out", "H-score", "regularised H-score", "PARC", "TransRate normalised", "left-out probability",
-    "left-out log-likelihood",
+    "left-out log-likelihood", "effective rank", "alpha-ReQ", "directional CDNV",
 )  # fmt: skip
-WITHOUT_CONSTANTS = ("H-score", "GBC diagonal", "TransRate", "TransRate normalised", "nearest neighbour")
+WITHOUT_CONSTANTS = (
+    "H-score", "GBC diagonal", "TransRate", "TransRate normalised", "nearest neighbour", "nearest neighbours standardised",
+    "left-out ridge", "left-out kernel ridge", "alpha-ReQ", "directional CDNV",
+)  # fmt: skip
 
 
 @st.composite

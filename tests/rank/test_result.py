@@ -13,10 +13,11 @@ from sfda.evidence import verdict
 from sfda.evidence.forecast import forecast
 from sfda.metric.ensemble import calibrated
 from sfda.metric.score import log_posterior
-from sfda.rank.jackknife import GROUPS, groups, half_width, jackknife
+from sfda.rank.jackknife import FEW_GROUPS, GROUPS, SAMPLED, groups, half_width, jackknife
 from sfda.rank.report import WIDTH
 from sfda.rank.result import rank_features
 from sfda.rivals.catalogue import RIVALS
+from sfda.rivals.ridge import share_of_each
 
 
 def network(seed, y, D=8, strength=1.5, common=0.0):
@@ -44,6 +45,17 @@ def test_the_score_is_the_metrics(metric):
     low, high = RIVALS[metric].bounds
     assert not isinstance(low, (int, float)) or table["low"].min() >= low
     assert not isinstance(high, (int, float)) or table["high"].max() <= high
+
+
+def test_a_metric_that_looks_at_some_samples_looks_at_the_same_ones_without_a_group(monkeypatch):
+    metric, rows = "left-out kernel ridge", share_of_each(Y, 30)
+    monkeypatch.setitem(SAMPLED, metric, 30)
+    found = rank_features(ZOO, Y, metric=metric)
+    assert found.n == 90 and found.about["groups"] == FEW_GROUPS
+    assert "left-out kernel ridge looked at 30 of the images, the same share of every class" in found.notes
+    few = {name: x[rows] for name, x in ZOO.items()}
+    columns = ["network", "score", "low", "high"]
+    pd.testing.assert_frame_equal(found.table[columns], rank_features(few, Y[rows], metric=metric).table[columns])
 
 
 def test_groups_take_their_share_of_every_class():

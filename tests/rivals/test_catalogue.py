@@ -23,6 +23,7 @@ Y = np.repeat([0, 1, 2], [40, 30, 20])
 X = gaussian_classes(0, Y, 10, 0.5, 0.5)
 THETA = np.random.default_rng(1).dirichlet(np.ones(6), 90)
 FUNCTIONS = RIVALS | {"NCTI terms": ncti_terms, "PED": ped}
+UNLABELLED = ("ETran energy", "effective rank", "alpha-ReQ")  # which see no labels
 
 
 def first_argument(metric, features=X):
@@ -95,7 +96,7 @@ def test_bounds(name):
             assert (low is None or v >= low - 1e-9) and (high is None or v <= high + 1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name in METRICS if name != "ETran energy"])  # which sees no labels
+@pytest.mark.parametrize("name", [name for name in METRICS if name not in UNLABELLED])
 def test_larger_is_better(name):
     # Classes apart from each other, which every metric should like.
     rng = np.random.default_rng(3)
@@ -105,7 +106,11 @@ def test_larger_is_better(name):
 
 
 # What leaves a score as it is. Whatever else is done to the features changes it: it has a unit, an origin or axes.
-ACCURACIES = {"nearest neighbour": "rotate shift scale", "linear probe": "shift scale units"}  # jump or stay
+# Accuracies jump or stay.
+ACCURACIES = {
+    "nearest neighbour": "rotate shift scale", "nearest neighbours standardised": "shift scale units",
+    "linear probe": "shift scale units", "left-out ridge": "rotate shift scale", "left-out kernel ridge": "shift scale units",
+}  # fmt: skip
 UNCHANGED = ACCURACIES | {
     "SFDA": "rotate shift", "SFDA leave-one-out": "rotate shift scale", "LogME": "rotate",
     "H-score": "rotate shift scale units map", "regularised H-score": "rotate shift scale",
@@ -113,7 +118,8 @@ UNCHANGED = ACCURACIES | {
     "TransRate": "rotate shift", "TransRate normalised": "rotate shift scale", "ETran energy": "",
     "ETran discriminant": "rotate shift", "ETran discriminant as published": "rotate shift",
     "discriminant probability": "rotate shift", "left-out probability": "rotate shift scale",
-    "left-out log-likelihood": "rotate shift scale",
+    "left-out log-likelihood": "rotate shift scale", "effective rank": "rotate scale",
+    "alpha-ReQ": "rotate shift scale", "directional CDNV": "rotate shift scale",
 }  # fmt: skip
 
 
@@ -215,7 +221,7 @@ def test_dead_columns_repeated_samples_and_small_classes(name, D):
         features[:, 3] = 0
         features[:, 5] = features[:, 4]
     features[1] = features[0]
-    if D > 1 or not name.startswith("PARC"):  # a single column has no correlation
+    if D > 1 or not name.startswith(("PARC", "alpha-ReQ")):  # a single column has no correlation, nor a slope
         assert math.isfinite(METRICS[name](features, y))
 
 
@@ -264,6 +270,16 @@ BAD_ARGUMENTS = [
     ("nearest neighbour", X, Y, {"k": 0}, "k: expected an integer from 1 to N - 1 = 89, got 0"),
     ("nearest neighbour", X, Y, {"k": 90}, "k: expected an integer from 1 to N - 1 = 89, got 90"),
     ("nearest neighbour", X, Y, {"k": 1.0}, "k: expected an integer from 1 to N - 1 = 89, got 1.0"),
+    ("nearest neighbours standardised", ONES, Y, {}, SAME),
+    ("left-out ridge", ONES, Y, {}, SAME),
+    ("left-out ridge", np.ones((90, 100)), Y, {"standardise": True}, SAME),
+    ("left-out kernel ridge", ONES, Y, {}, SAME),
+    ("left-out kernel ridge", X, Y, {"samples": 1}, "samples: expected an integer of 2 or more, got 1"),
+    ("left-out kernel ridge", X, Y, {"samples": 10.0}, "samples: expected an integer of 2 or more, got 10.0"),
+    ("effective rank", 0 * X, Y, {}, "features: expected a value other than zero"),
+    ("alpha-ReQ", ONES, Y, {}, SAME),
+    ("alpha-ReQ", X[:, :1] @ X[:1], Y, {}, "features: expected variation in at least 2 directions, found 1"),
+    ("directional CDNV", ONES, Y, {}, SAME),
     ("discriminant accuracy", X, Y, {"posterior": "loo"}, "posterior: expected 'resubstitution' or 'leave-one-out', got 'loo'"),
     ("discriminant accuracy", X, Y, {"shrinkage": 2}, "shrinkage: expected None, 'leave-one-out' or a number in [0, 1], got 2"),
     ("discriminant accuracy", X, ONE_ALONE, {"posterior": "leave-one-out"}, LEFT_OUT),
@@ -306,7 +322,7 @@ BAD += [(name, *case[:2], {}, case[2]) for name in ("LEEP", "NCE") for case in B
 
 @pytest.mark.parametrize(("name", "features", "labels", "options", "message"), BAD + BAD_ARGUMENTS)
 def test_bad_input(name, features, labels, options, message):
-    if name != "ETran energy" or labels is not None:  # they are optional there
+    if name not in UNLABELLED or labels is not None:  # they are optional there
         with pytest.raises(ValueError) as error:
             FUNCTIONS[name](features, labels, **options)
         assert str(error.value) == message

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.preprocessing import StandardScaler
 
 import literal
 import literal_rivals
@@ -30,6 +31,17 @@ def test_nearest_neighbours_equal_their_definition(data, k):
     k = min(k, len(y) - 1)
     if X.std(0).any():
         assert nearest_neighbours(X, y, k=k) == literal_rivals.nearest_neighbours(X, y, k)
+
+
+@given(labelled_features(max_classes=12))
+@settings(max_examples=40, deadline=None)
+def test_standardised_neighbours_are_those_of_standardised_features(data):
+    X, y = data
+    if X.std(0).any():
+        Z, k = StandardScaler().fit_transform(X), min(10, len(y) - 1)
+        assert nearest_neighbours(X, y, k=None, standardise=True) == literal_rivals.nearest_neighbours(Z, y, k)
+        # Exact in binary.
+        assert nearest_neighbours(4 * X, y, k=1, standardise=True) == nearest_neighbours(X, y, k=1, standardise=True)
 
 
 def test_votes_are_decided_by_the_nearest_other_sample():
