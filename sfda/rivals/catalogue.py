@@ -1,8 +1,8 @@
 """The catalogue: SFDA and its rivals, by name.
 
 ``RIVALS`` lists all of them; ``METRICS`` those that can be called as ``metric(features, labels)``, which the
-others cannot: LEEP and NCE need the probabilities of the network's own classifier, NCTI and ETran the features
-of every network that is compared.
+others cannot: LEEP and NCE need the probabilities of the network's own classifier, NCTI, ETran and the committee the
+features of every network that is compared.
 
 Options of a metric beyond its defaults are arguments of its function, for example :func:`sfda.rivals.gbc.gbc`;
 entries with other options are listed separately where published numbers depend on them.
@@ -26,6 +26,7 @@ from sfda.metric.score import (
     sfda_score,
 )
 from sfda.rivals.cdnv import directional_cdnv
+from sfda.rivals.committee import committee
 from sfda.rivals.etran import etran, etran_discriminant, etran_energy
 from sfda.rivals.gbc import gbc
 from sfda.rivals.h_score import h_score, regularised_h_score
@@ -159,6 +160,10 @@ RIVALS = {
         Metric(
             "ETran as published", _GHOLAMI, 2023, "N D C per network", _ZOO, (0, 1),
             partial(etran, as_published=True),
+        ),
+        Metric(
+            "committee", _OURS, 2026, "N D^2 + D^3 + N^2 D + N^3 per network, of 2000 samples at most", _ZOO, (0, 1),
+            committee,
         ),
         Metric(
             "NCTI", "Wang et al., ICCV", 2023, "N D K + K^3 per network", _ZOO, (-1, 2), ncti

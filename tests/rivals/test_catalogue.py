@@ -42,7 +42,7 @@ def with_name(function):
 def test_metrics_are_the_rivals_that_need_only_features():
     assert METRICS is sfda.METRICS
     assert list(METRICS.values()) == [m for m in RIVALS.values() if m.needs == "features"]
-    assert set(RIVALS) - set(METRICS) == {"LEEP", "NCE", "NCTI", "ETran", "ETran as published"}
+    assert set(RIVALS) - set(METRICS) == {"LEEP", "NCE", "NCTI", "ETran", "ETran as published", "committee"}
     assert METRICS["GBC"](X, Y, log=True) == METRICS["GBC log"](X, Y)
 
 

@@ -1,4 +1,4 @@
-"""NCTI and ETran: public values, formulas, what a zoo changes, bad input."""
+"""NCTI, ETran and the committee: public values, formulas, what a zoo changes, bad input."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 import literal_rivals as literal
 from data_sets import CASES, gaussian_classes, labelled_features, reference_case
+from sfda.rivals.catalogue import RIVALS
+from sfda.rivals.committee import committee
 from sfda.rivals.etran import etran, etran_discriminant, etran_energy
 from sfda.rivals.ncti import ncti, ncti_terms
 
@@ -64,6 +66,19 @@ def test_invariances(score):
     assert score({"a": same, "b": same}, Y) == {"a": 0.0, "b": 0.0}
 
 
+def test_a_committee_is_the_mean_of_three_places():
+    views = [RIVALS[name] for name in ("left-out kernel ridge", "PARC 32 components", "regularised H-score")]
+    values = np.array([[view(X, Y) for X in ZOO.values()] for view in views])
+    # The others that are behind, and half of those that are level: exact sums of halves.
+    behind = np.sign(values[:, :, None] - values[:, None, :]).sum(2) / 2 + (len(ZOO) - 1) / 2
+    assert committee(ZOO, Y) == pytest.approx(dict(zip(ZOO, behind.mean(0) / (len(ZOO) - 1))), abs=1e-12)
+    # Copies share their places, in whatever unit they come.
+    same = ZOO["separation 0.5, D = 20"]
+    shared = committee({"a": same, "b": 4.0 * same, "c": ZOO["separation 2.0, D = 8"]}, Y)
+    assert shared["a"] == shared["b"]
+    assert committee({"a": same, "b": same}, Y) == {"a": 0.5, "b": 0.5}
+
+
 @given(labelled_features(max_classes=10), st.floats(1e-3, 1.0))
 @settings(max_examples=50, deadline=None)
 def test_etran_equals_its_steps(data, shrinkage):
@@ -103,7 +118,7 @@ BAD_INPUT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("score", [ncti, etran])
+@pytest.mark.parametrize("score", [ncti, etran, committee])
 @pytest.mark.parametrize(("zoo", "labels", "message"), BAD_INPUT)
 def test_bad_input(score, zoo, labels, message):
     with pytest.raises(ValueError) as error:
