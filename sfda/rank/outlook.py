@@ -134,8 +134,9 @@ def outlook(record, keys, words, scores, observed=None):
     table.insert(2, "record", table["network"].map(alone["forecast"]))
     table["observed"] = table["network"].map(observed).astype(float)
     gains = record.gains(list(names), observed=observed, scores=given) if observed else None
-    tasks = record.accuracies.shape[1]
-    words = f"{words} on {tasks} past task{'s' * (tasks != 1)}"
+    tasks = list(map(str, record.accuracies))
+    some = ", ".join(tasks[:3]) + (", ..." if len(tasks) > 3 else "")
+    words = f"{words} on {len(tasks)} past task{'s' * (len(tasks) != 1)} ({some})"
     table["network"] = table["network"].map(names)
     return Outlook(table, _advice(table, gains, names), words)
 

@@ -280,6 +280,12 @@ def made_of(judges, scored, features, facts, notes, failures, about, past):
         numbers = {each.metric: {name: own.score for name, own in scored[each.metric].items()} for each in judges}
         keys = {name: key for name, key in past.keys.items() if name in features}
         seen = outlook(past.record, keys, past.words, numbers, past.observed)
+        for task in past.record.accuracies:
+            if about["images"] and str(task).rpartition(" ")[2] == about["images"]:
+                notes = [
+                    *notes,
+                    f"the past results have a task {task}: if it is these images, leave it out, or --observed",
+                ]
     elif past.words:
         notes = [*notes, past.words]
     return Ranking(
