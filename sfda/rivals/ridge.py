@@ -16,7 +16,7 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sfda.metric.linalg import class_sums, like, matmul, namespace, to_numpy
+from sfda.metric.linalg import class_sums, like, matmul, namespace, row_blocks, to_numpy
 from sfda.rivals.moments import as_labelled, centred, column_units, eigh_of_rank, smaller_gram, standardised, whole_gram
 
 RIDGES = 10.0 ** np.arange(1, -6.5, -0.5)  # in units of the trace of K
@@ -57,9 +57,9 @@ def left_out_ridge(features: ArrayLike, labels: ArrayLike, *, standardise: bool 
     Notes
     -----
     Nothing is fitted twice: every left-out fit follows from the diagonal of the hat matrix, exactly, with the ridge
-    held fixed. For N < D everything is N x N. The ridges are 15, from 10 to 1e-6 times the summed variance of the
-    features; of those whose error is within 1e-9 of the smallest, the largest is taken. Invariant to translation,
-    rotation and scale; standardised, to translation and the units of the features.
+    held fixed. For N < D everything is N x N. The ridges are 15, from 10 to 1e-6 times the total scatter of the
+    features; a smaller one is preferred only where its error is lower by more than a billionth. Invariant to
+    translation, rotation and scale; standardised, to translation and the units of the features.
 
     References
     ----------
@@ -83,7 +83,7 @@ def left_out_ridge(features: ArrayLike, labels: ArrayLike, *, standardise: bool 
         x -= x.mean(0)  # before, it was zero to the digits of an offset only
     s, u = eigh_of_rank(smaller_gram(x), x.shape)
     if n > d:
-        u = matmul(x, u) / s**0.5
+        u = matmul(x, u / s**0.5)
     return _left_out_accuracy(s, u, y, n_classes)
 
 
@@ -189,14 +189,19 @@ def _left_out_accuracy(s, u, y, n_classes):
     t[xp.arange(n), y] = 1
     z = class_sums(u, y, n_classes).T  # u'T, (r, C)
     # I - H = sum_k tau / (s_k + tau) u_k u_k' + what the u_k and 1 do not span.
-    beyond, squares = t - t.mean(0) - matmul(u, z), u * u
-    free = (1 - 1 / n - squares.sum(1)).clip(0)
-    trace, least, best = float(s.sum()), np.inf, None
-    for ridge in RIDGES.tolist():
-        left = ridge * trace / (s + ridge * trace)
-        errors = beyond + matmul(u, left[:, None] * z)
-        errors /= (free + matmul(squares, left))[:, None]
+    tau = like(RIDGES, s)[:, None] * s.sum()
+    left = tau / (s + tau)  # (R, r)
+    free = xp.concatenate([_diagonals(u[rows], left, n) for rows in row_blocks(u)])  # of I - H, (N, R)
+    beyond, least, best = t - t.mean(0) - matmul(u, z), np.inf, None
+    for each, own in zip(left, free.T):
+        errors = beyond + matmul(u, each[:, None] * z)
+        errors /= own[:, None]
         error = float((errors * errors).mean())
         if error < least * (1 - 1e-9):
             least, best = error, errors
     return float(((t - best).argmax(1) == y).sum()) / n
+
+
+def _diagonals(u, left, n):
+    squares = u * u
+    return (1 - 1 / n - squares.sum(1)).clip(0)[:, None] + matmul(squares, left.T)
