@@ -56,16 +56,17 @@ def report(found):
 
 
 def advice(found):
-    """What to do next where nothing is known but the scores, in one sentence without a full stop."""
+    """What to do next where nothing is known but the scores, without the last full stop."""
     first = found.table["network"].iloc[0]
     if len(found.table) == 1:
         return f"{first} is the only network: nothing is to be chosen"
     if found.table["saturated"].iloc[0]:
         return "Score again before you fine-tune: these scores cannot choose; take another metric, or more images"
-    others = f", then {_some(found.tied, 2)}, which may be as good" if found.tied else ""
+    tied = len(found.tied)
+    others = f"; {tied} other{'s' * (tied > 1)} may be as good" if tied else ""
     return (
-        f"Fine-tune {first} first{others}; how likely it is the best of these the score does not say: past results of "
-        "these networks would (--record)"
+        f"Fine-tune {first} first{others}. How likely it is to be the best of these, the score does not say; past "
+        "results of these networks would (--record)"
     )
 
 
