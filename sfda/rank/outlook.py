@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from sfda.evidence.past import key_of, published_for
-from sfda.evidence.record import Record
+from sfda.evidence.record import Record, as_shares
 from sfda.files import NeedsRepository
 
 ENOUGH = 0.1  # points of accuracy, for which another fine-tuning is not worth it
@@ -36,13 +36,9 @@ class Outlook:
 
 def check_observed(observed, names):
     """Accuracies by network as a dict; ValueError of one that is no share of 1, or of no network among `names`."""
-    observed = dict(observed or {})
-    for name, accuracy in observed.items():
-        if name not in names:
-            raise ValueError(f"observed: expected some of {', '.join(map(str, names))}, got {name!r}")
-        if not 0 <= accuracy <= 1:  # nor NaN
-            per_cent = "; divide per cent by 100" if 1 < accuracy <= 100 else ""
-            raise ValueError(f"observed: expected a share of 1 of {name!r}, got {accuracy!r}{per_cent}")
+    observed = as_shares(observed)
+    if others := [name for name in observed if name not in names]:
+        raise ValueError(f"observed: expected some of {', '.join(map(str, names))}, got {others[0]!r}")
     return observed
 
 
