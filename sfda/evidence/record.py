@@ -77,7 +77,8 @@ class Record:
     covariance :math:`\\sigma^2 K`, estimated as in an inverse Wishart distribution, of ten tasks with independent
     residuals and those of the record: networks that failed together may do so again, which matters once something has
     been observed. Logits are A + B z: the new task is taken to have the spread B of a past task and a level A near that
-    task's, any of them as likely as it makes what was observed.
+    task's, any of them as likely as it makes what was observed. About its forecast a network's z has the tails of
+    Student's distribution with 4 degrees of freedom, as those of most published tables have.
 
     A complete table without scores gives the order of the networks' mean z.
 

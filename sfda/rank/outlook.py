@@ -1,6 +1,7 @@
 """What past results of the networks add to their scores: how well each will do, and which to fine-tune next."""
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import pandas as pd
@@ -78,6 +79,8 @@ def find_record(record, named):
         if not known:
             return None, {}, "no published results are known of these networks"
         return found, keys, f"published results of {_of(known, len(named))}"
+    if not isinstance(record, (Record, str, PathLike)):
+        raise ValueError(f"record: expected a Record, a path, 'published' or 'none', got {type(record).__name__}")
     if isinstance(record, Record):
         found, what = record, "the record"
     else:
