@@ -97,8 +97,12 @@ def find_record(record, named):
 
 def _each_once(keys):
     """Of two names of one network only the first is known: the record has one row of it."""
-    taken = set()
-    return {name: name if key in taken or taken.add(key) else key for name, key in keys.items()}
+    found = {}
+    for name, key in keys.items():
+        while key in found.values():
+            key += ", again"
+        found[name] = key
+    return found
 
 
 def _of(known, every):
