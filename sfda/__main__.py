@@ -15,7 +15,7 @@ def build_parser():
     )
     commands = parser.add_subparsers(dest="command", required=True)
     sfda.rank.command.add_parser(commands)
-    sfda.evidence.command.add_parser(commands)
+    sfda.evidence.command.add_record_parser(commands)
     sfda.benchmark.command.add_parsers(commands)
     return parser
 

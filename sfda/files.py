@@ -3,7 +3,7 @@
 import os
 import platform
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -97,6 +97,23 @@ def replacing(path):
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone_in(folder):
+    """One process at a time for what is read, changed and written again in a folder, where the system can tell."""
+    place = None
+    # Windows has no such locks on folders, nor have some networks of disks.
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        place = os.open(folder, os.O_RDONLY)
+        fcntl.flock(place, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if place is not None:
+            os.close(place)
 
 
 def in_one_line(error):

@@ -25,6 +25,9 @@ def add_parsers(commands):
                         "must see the same folders")  # fmt: skip
     parser.add_argument("--collect", action="store_true",
                         help="measure nothing, only bring the cells into the tables")  # fmt: skip
+    parser.add_argument("--record", type=Path, metavar="FILE",
+                        help="also add the tables' accuracies of these networks and tasks, and scores where there are "
+                        "some, to this record of past fine-tunings (python -m sfda record)")  # fmt: skip
 
     parser = _parser(
         commands, "score", _score, "compute every metric of every network and task",
@@ -107,17 +110,29 @@ def _grid(options):
 
 def _benchmark(options):
     from sfda.benchmark import cells, tables
+    from sfda.evidence.past import key_of
+    from sfda.evidence.runs import check_runs
+    from sfda.networks.backbones import full_name
 
     grid, folder = _grid(options)
     if options.again and not options.cells:
         raise ValueError("--again needs --cells, an empty folder: in the usual one they are done")
+    if options.record and (options.again or options.untrained):
+        raise ValueError("--record takes what is new and pre-trained: neither --again nor --untrained")
+    names, task_names = options.models or list(grid.networks), options.tasks or list(grid.tasks)
+    seeds = options.seeds or list(grid.seeds)
+    called = {}
+    if options.record:
+        for name in names:
+            grid.check(name, *task_names)
+        called = {name: key_of(full_name(grid.networks[name])) for name in names}
+        check_runs(options.record)  # before hours of work
     pocket = options.grid == "pocket"
     place = options.cells or Path(CACHE).expanduser() / ("cells" if pocket else f"cells of {folder.resolve().name}")
     try:
         if not options.collect:
             cells.run(
-                options.models or list(grid.networks), options.tasks or list(grid.tasks),
-                options.seeds or list(grid.seeds), cells=place, tables=None if options.again else folder,
+                names, task_names, seeds, cells=place, tables=None if options.again else folder,
                 images=options.images, weights=options.weights, untrained=options.untrained, device=options.device,
                 jobs=options.jobs, scheduler=options.scheduler, progress=say, grid=grid,
             )  # fmt: skip
@@ -128,6 +143,9 @@ def _benchmark(options):
         else:
             for name, rows in tables.collect(place, folder, options.images, predictions=pocket).items():
                 say(f"{folder / name}.csv: {rows} rows")
+            if options.record and (folder / "accuracy.csv").exists():
+                added, rows = tables.add_to_record(options.record, folder, called, task_names, seeds)
+                say(f"{options.record}: {added} results added, {rows} in all")
     return 0
 
 

@@ -12,12 +12,14 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
 
+from sfda.evidence.runs import add_runs, check_runs
 from sfda.images import augment
 from sfda.images.tasks import accuracy
 
@@ -349,7 +351,7 @@ def choose(
     return Choice(*best, tried[best][0], final, probe_accuracy, time.perf_counter() - start)
 
 
-def measure(encoder, task, choice, *, seed=0, device="cpu", **options):
+def measure(encoder, task, choice, *, seed=0, device="cpu", record=None, network=None, **options):
     """Fine-tune on training and validation images and classify the test images, once.
 
     Parameters
@@ -359,13 +361,29 @@ def measure(encoder, task, choice, *, seed=0, device="cpu", **options):
     choice : Choice
     seed : int, default 0
     device : str or torch.device, default "cpu"
+    record : path, optional
+        A record of past fine-tunings that the accuracy is added to (:func:`sfda.evidence.runs.add_runs`), under the
+        task's name.
+    network : str, optional
+        How the record calls the network, best as :func:`sfda.networks.backbones.load` does; needed with `record`.
     **options
         Of :func:`finetune`.
 
     Returns
     -------
     Cell
+
+    Raises
+    ------
+    ValueError
+        A `record` without `network`, or one that nothing can be added to; before any training.
+    FloatingPointError
+        As :func:`finetune`.
     """
+    if record is not None:
+        if not network:
+            raise ValueError(f"network: expected a name for the record, got {network!r}")
+        check_runs(record)
     start, (train, validation, test) = time.perf_counter(), task.parts
     as_tensor = isinstance(train.images, torch.Tensor)
     images = torch.cat([train.images, validation.images]) if as_tensor else train.images + validation.images
@@ -376,6 +394,9 @@ def measure(encoder, task, choice, *, seed=0, device="cpu", **options):
     )  # fmt: skip
     probabilities = run.logits.softmax(1) if test.labels.ndim == 1 else run.logits.sigmoid()
     accuracy = task.measure(run.logits, test.labels)
+    if record is not None:
+        row = {"network": network, "task": task.task.name, "seed": seed, "accuracy": accuracy}
+        add_runs(record, pd.DataFrame([row]))
     return Cell(accuracy, time.perf_counter() - start, run.curve, probabilities.half().numpy())
 
 

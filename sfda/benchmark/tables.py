@@ -11,6 +11,7 @@ import pandas as pd
 from torch import nn
 
 from sfda.benchmark.cells import ACCURACY, CURVE, PROBE, manifest, read_cell
+from sfda.evidence.runs import add_runs
 from sfda.files import read_table, replacing
 from sfda.images import tasks
 from sfda.networks import pocket
@@ -60,6 +61,40 @@ def collect(cells, tables, images=None, *, predictions=True):
         with replacing(tables / "manifest.json") as part:
             part.write_text(text, encoding="utf-8")
     return counts
+
+
+def add_to_record(record, tables, called, task_names, seeds):
+    """Add accuracies of the tables, with the scores that are there, to a record of past fine-tunings.
+
+    Parameters
+    ----------
+    record : path
+        As :func:`sfda.evidence.runs.add_runs` takes it.
+    tables : path
+        With ``accuracy.csv`` and perhaps ``scores.csv``.
+    called : mapping of str to str
+        Which networks, by their names in the tables, and how the record calls them.
+    task_names : sequence of str
+    seeds : sequence of int
+
+    Returns
+    -------
+    added, rows : int
+        How many results were taken, and how many the record has now.
+
+    Raises
+    ------
+    ValueError
+        As :func:`sfda.evidence.runs.add_runs`.
+    """
+    runs = read_table(Path(tables) / "accuracy.csv", ["model", "task", "seed", "accuracy"])
+    runs = runs[["model", "task", "seed", "accuracy"]]
+    runs = runs[runs["model"].isin(list(called)) & runs["task"].isin(task_names) & runs["seed"].isin(seeds)]
+    path = Path(tables) / "scores.csv"
+    if path.exists():
+        scores = read_table(path, ["metric", "model", "task", "score"])
+        runs = runs.join(scores.pivot(index=["model", "task"], columns="metric", values="score"), on=["model", "task"])
+    return len(runs), add_runs(record, runs.assign(model=runs["model"].map(called)))
 
 
 def compare_cells(cells, tables):

@@ -21,7 +21,7 @@ the file:
   be read too. Results of one network and task are averaged over their seeds."""
 
 
-def add_parser(commands):
+def add_record_parser(commands):
     """Add the subparser; its parsed result has its function as ``run``."""
     parser = commands.add_parser("record", help="keep results of fine-tuning", description=RECORD, epilog=RECORD_MORE,
                                  formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
@@ -50,7 +50,7 @@ def result(text):
             raise ValueError
         return name, float(accuracy)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected NETWORK=ACCURACY, got {text}") from None
+        raise argparse.ArgumentTypeError(f"expected NETWORK=ACCURACY, a number from 0 to 1, got {text}") from None
 
 
 def _add(options):
@@ -80,10 +80,10 @@ def _show(options):
     else:
         raise ValueError(f"there is no file {options.file}, nor such a record; published are {', '.join(names)}")
     known, observed = record.accuracies.notna(), dict(options.observed)
+    table = record.forecast(options.networks, observed=observed)
     n, k = known.shape
     say(f"{n} networks on {k} tasks: {int(known.to_numpy().sum())} of {n * k} accuracies are known")
     say(f"tasks: {', '.join(f'{task} ({count})' for task, count in known.sum().items())}\n")
-    table = record.forecast(options.networks, observed=observed)
     shown = table.assign(p_best=table["p_best"].map("{:.0%}".format))
     for column, digits in (("forecast", "+.2f"), ("low", "+.2f"), ("high", "+.2f"), ("expected_loss", ".1f")):
         shown[column] = table[column].map(f"{{:{digits}}}".format)

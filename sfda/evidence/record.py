@@ -48,7 +48,8 @@ class Record:
     Parameters
     ----------
     accuracies : pandas.DataFrame of shape (networks, tasks)
-        Test accuracies after fine-tuning, shares of 1, NaN where unknown; indexed by network, one column a task.
+        Test accuracies after fine-tuning, shares of 1, NaN where unknown; indexed by network, one column a task. A
+        Series is one task.
     scores : mapping of str to pandas.DataFrame, optional
         Scores that metrics gave the same networks on the same tasks, larger is better: one table like `accuracies` a
         metric, NaN where unknown. How far a metric's scores can be trusted is learned from them.
@@ -62,8 +63,9 @@ class Record:
     Raises
     ------
     ValueError
-        `accuracies` is no table of numbers, has shares out of [0, 1], a network or a task twice, one network only, or
-        no task that knows two; `scores` has an infinite number, or no known cell in common with `accuracies`.
+        `accuracies` is no table of numbers, has shares out of [0, 1], a network or a task twice or without a name, one
+        network only, or no task that knows two; `scores` has an infinite number, or no known cell in common with
+        `accuracies`.
 
     Notes
     -----
@@ -75,7 +77,8 @@ class Record:
     covariance :math:`\\sigma^2 K`, estimated as in an inverse Wishart distribution, of ten tasks with independent
     residuals and those of the record: networks that failed together may do so again, which matters once something has
     been observed. Logits are A + B z: the new task is taken to have the spread B of a past task and a level A near that
-    task's, any of them as likely as it makes what was observed.
+    task's, any of them as likely as it makes what was observed. About its forecast a network's z has the tails of
+    Student's distribution with 4 degrees of freedom, as those of most published tables have.
 
     A complete table without scores gives the order of the networks' mean z.
 
@@ -96,10 +99,10 @@ class Record:
     """
 
     def __init__(self, accuracies: pd.DataFrame, scores: Mapping[str, pd.DataFrame] | None = None) -> None:
+        accuracies = accuracies.to_frame() if isinstance(accuracies, pd.Series) else accuracies
         self.accuracies = _table(accuracies, "accuracies")
         values = self.accuracies.to_numpy()
-        with np.errstate(invalid="ignore"):
-            outside = np.argwhere((values < 0) | (values > 1))
+        outside = np.argwhere((values < 0) | (values > 1))
         if len(outside):
             m, k = outside[0]
             raise ValueError(
@@ -111,7 +114,7 @@ class Record:
         if not (np.isfinite(values).sum(0) > 1).any():
             raise ValueError("accuracies: expected a task that knows two networks at least, found none")
         self.scores = {}
-        for metric, given in (scores or {}).items():
+        for metric, given in _mapping(scores, "scores", "metric to DataFrame").items():
             found = _table(given, f"scores[{metric!r}]")
             found = found.reindex(index=self.accuracies.index, columns=self.accuracies.columns)
             if not (found.notna() & self.accuracies.notna()).any(axis=None):
@@ -139,6 +142,8 @@ class Record:
         FileNotFoundError
             This package runs from elsewhere than the repository.
         """
+        if name not in (names := (*published.RECORDS, *MEASURED)):
+            raise ValueError(f"name: expected one of {', '.join(map(repr, names))}, got {name!r}")
         if name not in MEASURED:
             return cls(*published.record(name))
         runs, scores = (verdict.table(each, folder=data_folder(name)) for each in ("accuracy", "scores"))
@@ -169,7 +174,11 @@ class Record:
         FileNotFoundError
             It is missing.
         """
-        return cls.of(read_runs(path))
+        runs = read_runs(path)
+        try:
+            return cls.of(runs)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     @classmethod
     def of(cls, runs: pd.DataFrame) -> "Record":
@@ -184,8 +193,23 @@ class Record:
         Returns
         -------
         Record
+
+        Raises
+        ------
+        ValueError
+            A column is missing or, of accuracies and scores, has text; a name is missing; or as the class.
         """
+        if not isinstance(runs, pd.DataFrame):
+            raise ValueError(f"runs: expected a DataFrame, got {_kind(runs)}")
+        if lacking := [column for column in ("network", "task", "accuracy") if column not in runs]:
+            raise ValueError(f"runs: expected a column {lacking[0]!r}, found {', '.join(map(str, runs))[:200]}")
+        if runs[["network", "task"]].isna().any(axis=None):
+            raise ValueError("runs: expected a network and a task in every row")
         metrics = [column for column in runs if column not in COLUMNS]
+        try:
+            runs = runs.astype(dict.fromkeys(["accuracy", *metrics], float))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"runs: expected numbers ({error})") from error
         tables = {
             column: runs.pivot_table(index="network", columns="task", values=column, sort=False, dropna=False)
             for column in ("accuracy", *metrics)
@@ -298,7 +322,7 @@ class Record:
         ValueError
             As :meth:`forecast`; or all networks have been observed.
         """
-        if not observed:
+        if not as_shares(observed):
             return self.forecast(networks, scores=scores).index[0]
         gains = self.gains(networks, scores=scores, observed=observed)
         if gains.empty:
@@ -309,24 +333,27 @@ class Record:
 
     def _new_task(self, networks, scores, observed):
         """Names of the networks in an order of their own, the new task's scores by metric, and what was observed."""
-        given = {metric: pd.Series(each, dtype=float) for metric, each in (scores or {}).items()}
-        seen = dict(observed or {})
+        given = _mapping(scores, "scores", "metric to the scores of networks")
+        given = {metric: _series(each, f"scores[{metric!r}]") for metric, each in given.items()}
+        seen = as_shares(observed)
         if networks is None:
             names = {*self.accuracies.index, *(name for each in given.values() for name in each.index), *seen}
         else:
-            listed = [networks] if isinstance(networks, str) else list(networks)
-            names = set(listed)
+            try:
+                listed = [networks] if isinstance(networks, str) else list(networks)
+                names = set(listed)
+            except TypeError:  # no names, or no iterable of them
+                raise ValueError(f"networks: expected names, got {networks!r}"[:300]) from None
             if not names:
                 raise ValueError("networks: expected at least one, got none")
             if len(names) < len(listed):
                 raise ValueError(f"networks: {max(names, key=listed.count)!r} is there twice")
+        if pd.Index(list(names), dtype=object).hasnans:
+            raise ValueError("networks: expected names, one is missing")
         # The draws behind p_best do not depend on the order of the arguments.
         names = sorted(names, key=str)
-        for name, accuracy in seen.items():
-            if name not in names:
-                raise ValueError(f"observed: expected some of the networks {_some(names)}, got {name!r}")
-            if not 0 <= accuracy <= 1:  # nor NaN
-                raise ValueError(f"observed[{name!r}]: expected a share of 1, got {accuracy!r}")
+        if others := [name for name in seen if name not in names]:
+            raise ValueError(f"observed: expected some of the networks {_some(names)}, got {others[0]!r}")
         new = {}
         for metric, each in given.items():
             if len(again := each.index[each.index.duplicated()]):
@@ -479,22 +506,68 @@ def normal_scores(values):
 # --- tables ---------------------------------------------------------------------
 
 
+def as_shares(observed):
+    """Observed accuracies as a dict of float by network; ValueError of what is no mapping, or has no shares of 1."""
+    shares = {}
+    for name, accuracy in _mapping(observed, "observed", "network to accuracy").items():
+        try:
+            shares[name] = float(accuracy)
+        except (TypeError, ValueError):
+            shares[name] = np.nan
+        if not 0 <= shares[name] <= 1:  # nor NaN
+            per_cent = "; divide per cent by 100" if 1 < shares[name] <= 100 else ""
+            raise ValueError(f"observed[{name!r}]: expected a share of 1, got {accuracy!r}{per_cent}")
+    return shares
+
+
+def _mapping(given, name, what):
+    """A mapping, or the named entries of pandas, as a dict; {} of None."""
+    if given is None:
+        return {}
+    if not isinstance(given, (Mapping, pd.Series, pd.DataFrame)):
+        raise ValueError(f"{name}: expected a mapping of {what}, got {_kind(given)}")
+    found = dict(given)
+    if len(found) < len(given.keys()):
+        raise ValueError(f"{name}: expected every name once, one is there twice")
+    return found
+
+
+def _series(given, name):
+    """A Series of numbers by network."""
+    if not isinstance(given, (Mapping, pd.Series)):
+        raise ValueError(f"{name}: expected a Series or mapping of network to score, got {_kind(given)}")
+    try:
+        return pd.Series(given, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected numbers ({error})") from error
+
+
 def _table(given, name):
     """A checked copy of a table of networks by tasks, as numbers."""
-    if isinstance(given, pd.Series):
-        given = given.to_frame()
     if not isinstance(given, pd.DataFrame):
-        raise ValueError(f"{name}: expected a DataFrame, networks x tasks, got {type(given).__name__}")
+        raise ValueError(f"{name}: expected a DataFrame, networks x tasks, got {_kind(given)}")
     for what, axis in (("network", given.index), ("task", given.columns)):
+        if axis.nlevels > 1:
+            raise ValueError(f"{name}: expected one name a {what}, got an index of {axis.nlevels} levels")
+        if axis.hasnans:
+            raise ValueError(f"{name}: the name of a {what} is missing")
         if len(again := axis[axis.duplicated()]):
             raise ValueError(f"{name}: {what} {again[0]!r} is there twice")
     try:
+        if any(np.iscomplexobj(given[column]) for column in given):
+            raise ValueError("complex ones would lose a part")
         table = given.astype(float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: expected numbers ({error})") from error
     if np.isinf(table).any(axis=None):
         raise ValueError(f"{name}: expected finite numbers or NaN, got infinity")
     return table
+
+
+def _kind(given):
+    """The type, with its library."""
+    kind = type(given)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 
 def _some(names):

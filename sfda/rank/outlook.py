@@ -1,12 +1,13 @@
 """What past results of the networks add to their scores: how well each will do, and which to fine-tune next."""
 
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 import pandas as pd
 
 from sfda.evidence.past import key_of, published_for
-from sfda.evidence.record import Record
+from sfda.evidence.record import Record, as_shares
 from sfda.files import NeedsRepository
 
 ENOUGH = 0.1  # points of accuracy, for which another fine-tuning is not worth it
@@ -36,13 +37,9 @@ class Outlook:
 
 def check_observed(observed, names):
     """Accuracies by network as a dict; ValueError of one that is no share of 1, or of no network among `names`."""
-    observed = dict(observed or {})
-    for name, accuracy in observed.items():
-        if name not in names:
-            raise ValueError(f"observed: expected some of {', '.join(map(str, names))}, got {name!r}")
-        if not 0 <= accuracy <= 1:  # nor NaN
-            per_cent = "; divide per cent by 100" if 1 < accuracy <= 100 else ""
-            raise ValueError(f"observed: expected a share of 1 of {name!r}, got {accuracy!r}{per_cent}")
+    observed = as_shares(observed)
+    if others := [name for name in observed if name not in names]:
+        raise ValueError(f"observed: expected some of {', '.join(map(str, names))}, got {others[0]!r}")
     return observed
 
 
@@ -82,6 +79,8 @@ def find_record(record, named):
         if not known:
             return None, {}, "no published results are known of these networks"
         return found, keys, f"published results of {_of(known, len(named))}"
+    if not isinstance(record, (Record, str, PathLike)):
+        raise ValueError(f"record: expected a Record, a path, 'published' or 'none', got {type(record).__name__}")
     if isinstance(record, Record):
         found, what = record, "the record"
     else:
@@ -98,8 +97,12 @@ def find_record(record, named):
 
 def _each_once(keys):
     """Of two names of one network only the first is known: the record has one row of it."""
-    taken = set()
-    return {name: name if key in taken or taken.add(key) else key for name, key in keys.items()}
+    found = {}
+    for name, key in keys.items():
+        while key in found.values():
+            key += ", again"
+        found[name] = key
+    return found
 
 
 def _of(known, every):

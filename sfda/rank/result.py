@@ -278,7 +278,8 @@ def made_of(judges, scored, features, facts, notes, failures, about, past):
     seen = None
     if past.record is not None:
         numbers = {each.metric: {name: own.score for name, own in scored[each.metric].items()} for each in judges}
-        keys = {name: key for name, key in past.keys.items() if name in features}
+        # What was observed of a network counts for the others, also where it could not be scored.
+        keys = {name: key for name, key in past.keys.items() if name in features or name in past.observed}
         seen = outlook(past.record, keys, past.words, numbers, past.observed)
         for task in past.record.accuracies:
             if about["images"] and str(task).rpartition(" ")[2] == about["images"]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from scipy.special import softmax
 
-from sfda.evidence.record import Record
+from sfda.evidence.record import Record, as_shares
 from sfda.files import FEATURES, data_folder
 from sfda.networks.device import resolve_device
 from sfda.rank.jackknife import Judge, Scored
@@ -310,7 +310,7 @@ def _past(record, observed, named):
     from sfda.networks.backbones import full_name
 
     of_full = {each if isinstance(each, str) else each.name: name for name, each in named.items()}
-    observed = {of_full.get(name, name): accuracy for name, accuracy in (observed or {}).items()}
+    observed = {of_full.get(name, name): accuracy for name, accuracy in as_shares(observed).items()}
     return past_of(record, observed, {name: full_name(full) for full, name in of_full.items()})
 
 

@@ -38,7 +38,7 @@ def calls(monkeypatch):
 def test_the_command_and_how_it_is_called(capsys):
     run = subprocess.run([sys.executable, "-m", "sfda", "--help"], capture_output=True, text=True)
     assert run.returncode == 0 and run.stdout.startswith("usage: python -m sfda") and not run.stderr
-    for command in ("ablate", "benchmark", "pretrain", "rank", "score", "select"):
+    for command in ("ablate", "benchmark", "pretrain", "rank", "record", "score", "select"):
         with pytest.raises(SystemExit, match="^0$"):
             main([command, "--help"])
         assert f"python -m sfda {command} [-h]" in capsys.readouterr().out
@@ -141,7 +141,7 @@ def test_rank_passes_everything_on(monkeypatch, photographs, tmp_path, capsys):
 
     monkeypatch.setattr(rank, "rank", record)
     options = ("--metric logme --metric LEEP --side 96 --part all --per-class 7 --seed 3 --weights w --shuffle --device cpu --batch 5 --workers 2 --half "
-               "--skip-unreadable --cache").split()  # fmt: skip
+               "--skip-unreadable --record mine.csv --observed timm:x=y.pth=0.5 --observed pocket:byol=0.75 --cache").split()  # fmt: skip
     models = ["--models", "timm:resnet18", "pocket:byol", "--zoo", "pocket"]
     assert main(["rank", photographs, *models, *options, str(tmp_path)]) == 2
     assert capsys.readouterr().err == "python -m sfda: enough\n"
@@ -152,13 +152,14 @@ def test_rank_passes_everything_on(monkeypatch, photographs, tmp_path, capsys):
     assert passed == {
         "metric": ["LogME", "LEEP"], "part": "all", "per_class": 7, "shuffle": True, "seed": 3, "side": 96, "weights": Path("w"),
         "cache": tmp_path, "dtype": "float16", "device": "cpu", "batch": 5, "workers": 2, "skip_unreadable": True,
+        "record": "mine.csv", "observed": {"timm:x=y.pth": 0.5, "pocket:byol": 0.75},
     }  # fmt: skip
     for without in ([], ["--no-cache"]):  # by default
         assert main(["rank", photographs, "--models", "pocket:byol", *without]) == 2
         passed = ranked[-1][2]
         assert (passed["metric"], passed["part"], passed["shuffle"]) == ([METRIC], "train", False)
         assert (passed["dtype"], passed["workers"], passed["skip_unreadable"]) == ("float32", "auto", False)
-        assert (passed["batch"], passed["side"]) == ("auto", None)
+        assert (passed["batch"], passed["side"], passed["record"], passed["observed"]) == ("auto", None, "published", {})
         assert passed["cache"] == (None if without else rank.FEATURES)
 
 
