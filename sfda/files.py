@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 DATA = Path(__file__).resolve().parents[1] / "data"
+PUBLISHED = Path(__file__).resolve().with_name("_published")  # only where the package was installed
 #: Features, images and cells, which may be deleted at any time.
 CACHE = "~/.cache/sfda"
 FEATURES = f"{CACHE}/features"
@@ -25,11 +26,15 @@ class NeedsRepository(FileNotFoundError):
 def data_folder(name):
     """A folder or file of the repository's ``data/``, such as ``"pocket/weights"``.
 
+    An installed package brings ``"published"``.
+
     Raises
     ------
     NeedsRepository
         This package runs from elsewhere.
     """
+    if name == "published" and PUBLISHED.is_dir():
+        return PUBLISHED
     if not (DATA / "pocket").is_dir():  # other packages may have brought a folder "data"
         raise NeedsRepository(f"data/{name}: this needs the repository, not the package alone; run it in a clone")
     return DATA / name

@@ -4,6 +4,7 @@ import pandas as pd
 
 from sfda.evidence import published
 from sfda.evidence.record import Record
+from sfda.files import NeedsRepository
 
 # How a record's networks are called where they are loaded. The accuracies behind the paper's three tables come from
 # one protocol, so that their tasks are the same; what this project measured is apart.
@@ -43,14 +44,16 @@ def published_for(names):
         them, on tasks by name; and, as one more task, ``imagenet``: top-1 accuracy as torchvision documents it, and
         of timm's networks the column ``imagenet_top1`` of ``timm_imagenet``.
 
-    Raises
-    ------
-    FileNotFoundError
-        This package runs from elsewhere than the repository.
+    Notes
+    -----
+    What this project measured, "pocket" and "real", needs the repository; an installed package does without.
     """
     wanted, tables, scores = {key_of(name) for name in names}, [], {}
     for name, pattern in _LOADED_AS.items():
-        record = Record.published(name)
+        try:
+            record = Record.published(name)
+        except NeedsRepository:  # of what this project measured
+            continue
         called = {network: pattern.format(network) for network in record.accuracies.index}
         if wanted.isdisjoint(called.values()):
             continue

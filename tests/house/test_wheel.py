@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import PurePath
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ models = pytest.importorskip("torchvision.models")
 
 from safetensors.torch import save_file
 
+PUBLISHED = PurePath("data/published")
 # `python -m sfda` once a line, as the shell would run it, in one process: torch takes seconds to load.
 SCRIPT = """
 import pkgutil, runpy, sys
@@ -44,7 +46,7 @@ def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     for path in tracked_files():
         name = path.relative_to(ROOT)
-        if name.parts[0] in ("sfda", "pyproject.toml", "README.md", "LICENSE"):
+        if name.parts[0] in ("sfda", "pyproject.toml", "README.md", "LICENSE") or PUBLISHED in name.parents:
             (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, folder / "source" / name)
     # The backend itself: pip would fetch another one for the occasion.
@@ -62,7 +64,10 @@ def installed(wheel):
 
 def test_every_file_of_the_package_is_in_it(wheel):
     files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert files == {path.relative_to(ROOT).as_posix() for path in tracked_files() if path.is_relative_to(ROOT / "sfda")}
+    names = [path.relative_to(ROOT) for path in tracked_files()]
+    own = {name.as_posix() for name in names if name.parts[0] == "sfda"}
+    tables = {f"sfda/_published/{name.name}" for name in names if name.parent == PUBLISHED and name.suffix == ".csv"}
+    assert tables and files == own | tables
 
 
 def test_it_ranks_and_says_what_needs_the_repository(installed, tmp_path):
@@ -76,14 +81,15 @@ def test_it_ranks_and_says_what_needs_the_repository(installed, tmp_path):
     torch.save(models.shufflenet_v2_x1_0().state_dict(), tmp_path / "two.pth")
 
     commands = ("rank photographs --no-cache --models torchvision:shufflenet_v2_x0_5=one.safetensors torchvision:shufflenet_v2_x1_0=two.pth",
-                "rank photographs --no-cache --zoo pocket")  # fmt: skip
+                "rank photographs --no-cache --zoo pocket", "record show supervised")  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     done = run("-c", SCRIPT, cwd=tmp_path, environment=environment | {"PYTHONPATH": str(installed)}, input="\n".join(commands))
     (first, *lines), errors = done.stdout.splitlines(), done.stderr.splitlines()
 
     file, *modules = first.split()
     assert file == str(installed / "sfda" / "__init__.py") and "sfda.images.drawn.canvas" in modules
-    assert [line for line in lines if line.startswith("exit")] == ["exit 0", "exit 2"]
+    assert [line for line in lines if line.startswith("exit")] == ["exit 0", "exit 2", "exit 0"]
+    assert "11 networks on 11 tasks: 121 of 121 accuracies are known" in lines
     assert sum("torchvision:shufflenet_v2_x" in line and " M " in line for line in lines) == 2, done.stdout
     said = [line for line in errors if line.startswith("python -m sfda: ")]
     assert len(said) == 1 and "this needs the repository" in said[0] and str(installed) not in said[0], done.stderr
