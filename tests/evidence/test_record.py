@@ -95,9 +95,9 @@ def test_a_complete_table_alone_gives_the_order_of_the_mean_z(n_tasks):
 
 def test_what_a_network_is_worth_is_shrunk_by_how_few_tasks_know_it():
     accuracies = table(0, k=8)
-    known = {name: accuracies.assign(**{}).copy() for name in ("once", "often")}
-    known["once"].loc["a", accuracies.columns[1:]] = np.nan
-    wide, narrow = (Record(each).forecast().loc["a"] for each in known.values())
+    once = accuracies.copy()
+    once.loc["a", accuracies.columns[1:]] = np.nan
+    wide, narrow = (Record(each).forecast().loc["a"] for each in (once, accuracies))
     assert wide["tasks"] == 1 and narrow["tasks"] == 8
     assert wide["high"] - wide["low"] > 1.2 * (narrow["high"] - narrow["low"])
 
@@ -124,7 +124,7 @@ def test_the_order_of_networks_and_tasks_does_not_matter(accuracies, random, obs
 @quick(40)
 @given(tables(), st.integers(0, 3))
 def test_chances_sum_to_one_and_nothing_is_gained_by_the_best(accuracies, observed):
-    seen = {name: 0.6 for name in accuracies.index[:observed]}
+    seen = dict.fromkeys(accuracies.index[:observed], 0.6)
     found = Record(accuracies).forecast(observed=seen)
     assert found["p_best"].sum() == pytest.approx(1, abs=1e-9) and (found["p_best"] >= 0).all()
     assert (found["expected_loss"] >= 0).all() and (found["expected_loss"] <= 100).all()

@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from test_result import ZOO, Y
+from test_run import broken, small, write_images, write_manifest
 
 from sfda import Record
 from sfda.__main__ import main
@@ -13,8 +15,6 @@ from sfda.rank import rank
 from sfda.rank.outlook import ENOUGH, find_record
 from sfda.rank.report import WIDTH
 from sfda.rank.result import rank_features
-from test_result import ZOO, Y
-from test_run import broken, small, write_images, write_manifest
 
 PAST = pd.DataFrame({"birds": [0.9, 0.8, 0.6, 0.5], "cars": [0.8, 0.75, 0.7, 0.4]}, ["weak", "good", "wide", "other"])
 RECORD = Record(PAST)
