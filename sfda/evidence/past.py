@@ -41,8 +41,7 @@ def published_for(names):
         None where no record knows one of them. Its networks are called as :func:`key_of` does, or as in `names`. The
         accuracies are those of the records "supervised", "self-supervised", "transformers", "pocket" and "real" that
         know some of them, on tasks by name; and, as one more task, ``imagenet``: top-1 accuracy as torchvision
-        documents it, and
-        of timm's networks the column ``imagenet_top1`` of ``timm_imagenet``.
+        documents it, and of timm's networks the column ``imagenet_top1`` of ``timm_imagenet``.
 
     Raises
     ------
