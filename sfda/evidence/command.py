@@ -64,7 +64,7 @@ def _add(options):
     rows = [(name, options.task, options.seed, accuracy) for name, accuracy in options.results]
     parts += [pd.DataFrame(rows, columns=["network", "task", "seed", "accuracy"])] if rows else []
     new = pd.concat(parts)
-    say(f"{options.file}: {len(new)} results added, {add_runs(options.file, new)} in all")
+    say(f"{options.file}: {len(new)} result{'s' * (len(new) != 1)} added, {add_runs(options.file, new)} in all")
     return 0
 
 
@@ -82,7 +82,7 @@ def _show(options):
     known, observed = record.accuracies.notna(), dict(options.observed)
     table = record.forecast(options.networks, observed=observed)
     n, k = known.shape
-    say(f"{n} networks on {k} tasks: {int(known.to_numpy().sum())} of {n * k} accuracies are known")
+    say(f"{n} networks on {k} task{'s' * (k != 1)}: {int(known.to_numpy().sum())} of {n * k} accuracies are known")
     say(f"tasks: {', '.join(f'{task} ({count})' for task, count in known.sum().items())}\n")
     shown = table.assign(p_best=table["p_best"].map("{:.0%}".format))
     for column, digits in (("forecast", "+.2f"), ("low", "+.2f"), ("high", "+.2f"), ("expected_loss", ".1f")):

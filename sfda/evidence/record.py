@@ -291,7 +291,7 @@ class Record:
 
         References
         ----------
-        J. Mockus, *On Bayesian methods for seeking the extremum*, 1975: the expected improvement.
+        J. Močkus, *On Bayesian methods for seeking the extremum*, 1975: the expected improvement.
         """
         names, new, seen = self._new_task(networks, scores, observed)
         task = self._task(names, new, seen)
