@@ -53,6 +53,14 @@ def result(text):
         raise argparse.ArgumentTypeError(f"expected NETWORK=ACCURACY, a number from 0 to 1, got {text}") from None
 
 
+def observed_once(results):
+    """What :func:`result` gave as a dict by network; ValueError of one that is there twice."""
+    names = [name for name, _ in results]
+    if again := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"--observed: {again[0]} is there twice")
+    return dict(results)
+
+
 def _add(options):
     import pandas as pd
 
@@ -79,7 +87,7 @@ def _show(options):
         record = Record.published(options.file)
     else:
         raise ValueError(f"there is no file {options.file}, nor such a record; published are {', '.join(names)}")
-    known, observed = record.accuracies.notna(), dict(options.observed)
+    known, observed = record.accuracies.notna(), observed_once(options.observed)
     table = record.forecast(options.networks, observed=observed)
     n, k = known.shape
     say(f"{n} networks on {k} task{'s' * (k != 1)}: {int(known.to_numpy().sum())} of {n * k} accuracies are known")

@@ -189,6 +189,8 @@ def test_the_command(tmp_path, capsys):
     for options, message in (
         (["--observed", "d=0.5"], "observed: expected some of a, b, c, got 'd'"), (["--observed", "a=50"], "observed['a']: expected a share of 1, got 50.0; divide"),
         (["--record", str(tmp_path / "none.csv")], "none.csv: there is no such file"), (["--record", "none", "--observed", "a=0.5"], "name a record"),
+        (["--observed", "a=0.5", "--observed", "a=0.5"], "--observed: a is there twice"),
+        (["--observed", "a=0.5", "--observed", f"{manifest}:a=0.5"], "observed: one network is there by two names, found a, "),
     ):  # fmt: skip
         assert main([*command, *options]) == 2
         error = capsys.readouterr().err
