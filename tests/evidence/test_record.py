@@ -15,9 +15,10 @@ import literal_record
 from hostile import quick
 from sfda import Record
 from sfda.evidence import published
-from sfda.evidence.record import MEASURED, REPEATED, TAILS
+from sfda.evidence.record import MEASURED, REPEATED
 
 NAMES = list("abcdef")
+TAILS = 4  # degrees of freedom
 REACH = np.sqrt((TAILS - 2) / TAILS) * stats.t.ppf(0.9, TAILS)  # of an 80 % interval, in standard deviations
 
 
@@ -200,6 +201,13 @@ def test_an_observed_network_is_as_sure_as_fine_tuning_it_again(accuracy):
     assert width["c"] == width.min()
     better = record.forecast(observed={"c": 0.95}).loc["c", "p_best"]
     assert better > record.forecast(observed={"c": 0.05}).loc["c", "p_best"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_observed_is_what_was_lost(seed):
+    found = Record(table(seed)).forecast(["a", "b"], observed={"a": 0.9, "b": 0.6})
+    # 30 points lie between them; what is left of doubt is the noise of a repetition, which the record shrinks a little.
+    assert found.loc["b", "expected_loss"] - found.loc["a", "expected_loss"] == pytest.approx(30, abs=6)
 
 
 def test_the_level_of_a_task_alone_changes_no_order():
