@@ -205,9 +205,11 @@ def test_an_observed_network_is_as_sure_as_fine_tuning_it_again(accuracy):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_was_observed_is_what_was_lost(seed):
-    found = Record(table(seed)).forecast(["a", "b"], observed={"a": 0.9, "b": 0.6})
-    # 30 points lie between them; what is left of doubt is the noise of a repetition, which the record shrinks a little.
-    assert found.loc["b", "expected_loss"] - found.loc["a", "expected_loss"] == pytest.approx(30, abs=6)
+    accuracies = table(seed)
+    accuracies.loc["b"] = accuracies.loc["a"]  # so that the record itself says nothing of which is better
+    found = Record(accuracies).forecast(["a", "b"], observed={"a": 0.9, "b": 0.6})
+    # 30 points lie between them; as far as that may be the noise of a repetition the record shrinks it.
+    assert 20 < found.loc["b", "expected_loss"] - found.loc["a", "expected_loss"] < 30
 
 
 def test_the_level_of_a_task_alone_changes_no_order():
