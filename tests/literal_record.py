@@ -32,7 +32,7 @@ def regressors(record, names, new, tasks):
             usual = s.loc[name].mean() if s.loc[name].notna().any() else 0
             s.loc[name] = s.loc[name].fillna(usual / 2)
         mean = s.mean(axis=1)
-        found += [pd.DataFrame({task: mean for task in s}), s.sub(mean, axis=0)]
+        found += [pd.DataFrame(dict.fromkeys(s, mean)), s.sub(mean, axis=0)]
     return index, found
 
 

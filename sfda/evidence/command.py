@@ -53,6 +53,14 @@ def result(text):
         raise argparse.ArgumentTypeError(f"expected NETWORK=ACCURACY, a number from 0 to 1, got {text}") from None
 
 
+def observed_once(results):
+    """What :func:`result` gave as a dict by network; ValueError of one that is there twice."""
+    names = [name for name, _ in results]
+    if again := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"--observed: {again[0]} is there twice")
+    return dict(results)
+
+
 def _add(options):
     import pandas as pd
 
@@ -64,7 +72,7 @@ def _add(options):
     rows = [(name, options.task, options.seed, accuracy) for name, accuracy in options.results]
     parts += [pd.DataFrame(rows, columns=["network", "task", "seed", "accuracy"])] if rows else []
     new = pd.concat(parts)
-    say(f"{options.file}: {len(new)} results added, {add_runs(options.file, new)} in all")
+    say(f"{options.file}: {len(new)} result{'s' * (len(new) != 1)} added, {add_runs(options.file, new)} in all")
     return 0
 
 
@@ -79,10 +87,10 @@ def _show(options):
         record = Record.published(options.file)
     else:
         raise ValueError(f"there is no file {options.file}, nor such a record; published are {', '.join(names)}")
-    known, observed = record.accuracies.notna(), dict(options.observed)
+    known, observed = record.accuracies.notna(), observed_once(options.observed)
     table = record.forecast(options.networks, observed=observed)
     n, k = known.shape
-    say(f"{n} networks on {k} tasks: {int(known.to_numpy().sum())} of {n * k} accuracies are known")
+    say(f"{n} networks on {k} task{'s' * (k != 1)}: {int(known.to_numpy().sum())} of {n * k} accuracies are known")
     say(f"tasks: {', '.join(f'{task} ({count})' for task, count in known.sum().items())}\n")
     shown = table.assign(p_best=table["p_best"].map("{:.0%}".format))
     for column, digits in (("forecast", "+.2f"), ("low", "+.2f"), ("high", "+.2f"), ("expected_loss", ".1f")):

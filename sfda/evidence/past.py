@@ -39,15 +39,16 @@ def published_for(names):
     Returns
     -------
     Record or None
-        None where no record knows one of them. Its networks are called as :func:`key_of` does. The accuracies are
-        those of the records "supervised", "self-supervised", "transformers", "pocket" and "real" that know some of
-        them, on tasks by name; and, as one more task, ``imagenet``: top-1 accuracy as torchvision documents it, and
-        of timm's networks the column ``imagenet_top1`` of ``timm_imagenet``.
+        None where no record knows one of them. Its networks are called as :func:`key_of` does, or as in `names`. The
+        accuracies are those of the records "supervised", "self-supervised", "transformers", "pocket" and "real" that
+        know some of them, on tasks by name; and, as one more task, ``imagenet``: top-1 accuracy as torchvision
+        documents it, and of timm's networks the column ``imagenet_top1`` of ``timm_imagenet``.
 
     Notes
     -----
     What this project measured, "pocket" and "real", needs the repository; an installed package does without.
     """
+    names = list(names)
     wanted, tables, scores = {key_of(name) for name in names}, [], {}
     for name, pattern in _LOADED_AS.items():
         try:
@@ -63,6 +64,8 @@ def published_for(names):
             scores.setdefault(metric, []).append(table.rename(index=called).add_prefix(prefix))
     known = {network for table in tables for network in table.index}
     imagenet = _imagenet()
+    # Copies of torchvision's weights that these tables do not know have timm's own number.
+    wanted |= {name for name in names if key_of(name) not in known}
     if wanted.isdisjoint(name for name in imagenet.index if name.startswith("timm:")):
         imagenet = imagenet[imagenet.index.isin(known | wanted)]
     if len(imagenet) > 1:

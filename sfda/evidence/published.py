@@ -134,7 +134,7 @@ def record(name):
         As in :func:`table`.
     """
     if name not in RECORDS:
-        raise ValueError(f"record must be one of {', '.join(map(repr, RECORDS))}, got {name!r}")
+        raise ValueError(f"name must be one of {', '.join(map(repr, RECORDS))}, got {name!r}")
     scores = {}
     if name in ("supervised", "self-supervised", "transformers"):
         groups = {"transformers": "vit"}.get(name, name.replace("-", "_"))

@@ -291,7 +291,7 @@ class Record:
 
         References
         ----------
-        J. Mockus, *On Bayesian methods for seeking the extremum*, 1975: the expected improvement.
+        J. Močkus, *On Bayesian methods for seeking the extremum*, 1975: the expected improvement.
         """
         names, new, seen = self._new_task(networks, scores, observed)
         task = self._task(names, new, seen)
@@ -410,37 +410,39 @@ def _fit(z, s):
     n, k = z.shape
     metrics = s.shape[2] // 2
     at, task = known.nonzero()
-    x = np.hstack([np.eye(n)[at], s[known]])
-    prior = np.r_[np.zeros(n), np.tile(WEIGHTS, metrics) / max(1, metrics)]
-    y = z[known] - x @ prior
-    # A free level a task: what is left are deviations from the task's means.
-    counts = known.sum(0)
-    of_task = (task == np.arange(k)[:, None]) / counts[:, None]
-    x, y = x - (of_task @ x)[task], y - (of_task @ y)[task]
-    gram, moment, square = x.T @ x, x.T @ y, y @ y
+    prior = np.tile(WEIGHTS, metrics) / max(1, metrics)
+    y = z[known] - s[known] @ prior
+    # Beside the networks' own effects, one a row, stand the levels, which have no prior, and the weights.
+    x = np.hstack([np.eye(k)[task], s[known]])
+    counts, sums = known.sum(1), np.bincount(at, y, n)
+    cross = np.zeros((n, x.shape[1]))
+    np.add.at(cross, at, x)
     guess = 1 - SHARE  # prior mean of sigma^2, for z has variance 1
     freedom = len(y) - k + PAST
-    of_weights = np.full(2 * metrics, guess * metrics / WEIGHT_SD**2)
+    gram = x.T @ x + np.diag(np.r_[np.zeros(k), np.full(2 * metrics, guess * metrics / WEIGHT_SD**2)])
 
     def at_ratio(r):
-        """Log-posterior of r, precision of the effects, and estimated sigma^2."""
-        precision = gram + np.diag(np.r_[np.full(n, 1 / r), of_weights])
-        factor = cholesky(precision, lower=True)
-        explained = solve_triangular(factor, moment, lower=True)
-        variance = (square - explained @ explained + PAST * guess) / freedom
-        likelihood = -np.log(np.diag(factor)).sum() - n * np.log(r) / 2 - freedom * np.log(variance) / 2
-        return likelihood - (np.log(r * guess / SHARE) / SPREAD) ** 2 / 2, precision, variance
+        """Log-posterior of r, variances of the networks' effects if the others were known, the others' precision."""
+        own = 1 / (counts + 1 / r)
+        factor = cholesky(gram - cross.T @ (own[:, None] * cross), lower=True)
+        explained = solve_triangular(factor, x.T @ y - cross.T @ (own * sums), lower=True)
+        variance = (y @ y - own @ sums**2 - explained @ explained + PAST * guess) / freedom
+        likelihood = np.log(own).sum() / 2 - np.log(np.diag(factor)).sum() - n * np.log(r) / 2
+        likelihood -= freedom * np.log(variance) / 2
+        return likelihood - (np.log(r * guess / SHARE) / SPREAD) ** 2 / 2, own, factor, variance
 
-    _, precision, variance = max(map(at_ratio, _RATIOS), key=lambda found: found[0])
-    inverse = cho_solve((cholesky(precision, lower=True), True), np.eye(len(precision)))
-    deviation = inverse @ moment
-    effects = prior + deviation
+    _, own, factor, variance = max(map(at_ratio, _RATIOS), key=lambda found: found[0])
+    inverse = cho_solve((factor, True), np.eye(len(factor)))
+    others = inverse @ (x.T @ y - cross.T @ (own * sums))
+    effects = np.r_[own * (sums - cross @ others), prior + others[k:]]
+    follow = np.vstack([-own[:, None] * cross, np.eye(len(factor))[k:]])
+    covariance = follow @ inverse @ follow.T + np.diag(np.r_[own, np.zeros(2 * metrics)])
     rest = z - effects[:n, None] - s @ effects[n:]
     levels = np.nanmean(rest, 0)
     e = np.nan_to_num(rest - levels)
     weight = np.sqrt(PAST + known.sum(1))
     residuals = (PAST * variance * np.eye(n) + e @ e.T) / np.outer(weight, weight)
-    return _Fit(effects, variance * inverse, residuals, levels)
+    return _Fit(effects, variance * covariance, residuals, levels)
 
 
 class _Task(NamedTuple):

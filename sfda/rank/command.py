@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from sfda.evidence.command import result
+from sfda.evidence.command import observed_once, result
 from sfda.files import FEATURES, replacing, say
 
 RANK = """\
@@ -137,6 +137,7 @@ def _rank(options):
     if not options.models and not options.zoo:
         raise ValueError("name some networks with --models, or a zoo with --zoo")
     metrics = named_metrics(options.metric or METRIC, ("features", "source probabilities", "zoo"))
+    observed = observed_once(options.observed)
 
     from sfda.images import official
     from sfda.networks import checkpoints
@@ -152,7 +153,7 @@ def _rank(options):
             cache=None if options.no_cache else options.cache or FEATURES,
             dtype="float16" if options.half else "float32", device=options.device, batch=options.batch or "auto",
             workers="auto" if options.workers is None else options.workers,
-            skip_unreadable=options.skip_unreadable, record=options.record, observed=dict(options.observed),
+            skip_unreadable=options.skip_unreadable, record=options.record, observed=observed,
             progress=progress,
         )  # fmt: skip
     except KeyboardInterrupt:

@@ -74,8 +74,8 @@ def find_record(record, named):
             found = published_for(named.values())
         except NeedsRepository:
             return None, {}, "published results of networks need the repository, not the package alone"
-        keys = _each_once({name: key_of(full) for name, full in named.items()})
-        known = 0 if found is None else sum(key in found.accuracies.index for key in keys.values())
+        index = () if found is None else found.accuracies.index
+        keys, known = _keys({name: [key_of(full), full] for name, full in named.items()}, index)
         if not known:
             return None, {}, "no published results are known of these networks"
         return found, keys, f"published results of {_of(known, len(named))}"
@@ -87,22 +87,22 @@ def find_record(record, named):
         found, what = Record.read(record), Path(record).name
     index = found.accuracies.index
     candidates = {name: [full, name, key_of(full), full.partition(":")[2]] for name, full in named.items()}
-    keys = _each_once({name: next((k for k in every if k in index), name) for name, every in candidates.items()})
-    known = sum(key in index for key in keys.values())
+    keys, known = _keys(candidates, index)
     if not known:
         there = ", ".join(map(str, index[:5])) + (", ..." if len(index) > 5 else "")
         raise ValueError(f"record: {what} knows none of {', '.join(named)}; it knows {there}")
     return found, keys, f"results in {what} of {_of(known, len(named))}"
 
 
-def _each_once(keys):
-    """Of two names of one network only the first is known: the record has one row of it."""
-    found = {}
-    for name, key in keys.items():
-        while key in found.values():
+def _keys(candidates, index):
+    """The first of its candidates that a record knows, by name; how many are known."""
+    keys = {}
+    for name, candidate in candidates.items():
+        key = next((key for key in candidate if key in index), name)
+        while key in keys.values():  # of two names of one network the second is as good as unknown
             key += ", again"
-        found[name] = key
-    return found
+        keys[name] = key
+    return keys, sum(key in index for key in keys.values())
 
 
 def _of(known, every):

@@ -310,7 +310,10 @@ def _past(record, observed, named):
     from sfda.networks.backbones import full_name
 
     of_full = {each if isinstance(each, str) else each.name: name for name, each in named.items()}
-    observed = {of_full.get(name, name): accuracy for name, accuracy in as_shares(observed).items()}
+    given = as_shares(observed)
+    observed = {of_full.get(name, name): accuracy for name, accuracy in given.items()}
+    if len(observed) < len(given):
+        raise ValueError(f"observed: one network is there by two names, found {', '.join(map(str, given))}")
     return past_of(record, observed, {name: full_name(full) for full, name in of_full.items()})
 
 

@@ -15,14 +15,17 @@ from torch import nn
 
 import small_benchmark
 from forks import forkserver
+from sfda.__main__ import main
 from sfda.benchmark import cells as benchmark
 from sfda.benchmark import finetune
 from sfda.benchmark.cells import ACCURACY, CURVE, PROBE, PROTOCOL, cell_path, read_cell
 from sfda.benchmark.grids import POCKET, digest_of
 from sfda.benchmark.tables import collect, compare_cells
+from sfda.evidence.runs import read_runs
 from sfda.images import tasks
 from sfda.networks import pocket
 from sfda.networks.device import device_name, resolve_device
+from sfda.rank.outlook import find_record
 from small_benchmark import CELLS, NAMES, SEEDS, TASK_NAMES, cells, contents, measured, rerun, results, small, weights
 
 __all__ = ["cells", "measured", "small", "weights"]  # fixtures
@@ -148,6 +151,34 @@ def test_tables(measured, tmp_path):
     benchmark._write_cell(cell_path(tmp_path / "again", *CELLS[2]), changed, probabilities)
     kept = {key: record[key] for key in ("model", "task", "seed", "accuracy")}
     assert compare_cells(tmp_path / "again", tables).to_dict("records") == [kept | {"again": 0.5, "device": "other"}]
+
+
+def test_a_record_is_kept_of_what_was_measured(cells, weights, tmp_path, capsys):
+    tables, record = tmp_path / "tables", tmp_path / "mine.csv"
+    record.write_text("network,task,seed,accuracy,LEEP\nmine,digits,0,0.5,\npocket:googlenet,digits,0,0.25,-1.5\n")
+    command = ["benchmark", "--models", *NAMES, "--cells", str(cells), "--tables", str(tables), "--weights", str(weights), "--device", "cpu", "--record", str(record)]
+    assert main([*command, "--tasks", "digits"]) == 0  # of cells that were measured before
+    assert f"{record}: 4 results added, 5 in all" in capsys.readouterr().out
+    truth = pd.read_csv(tables / "accuracy.csv").set_index(["model", "task", "seed"])["accuracy"]
+    found = read_runs(record).set_index(["network", "task", "seed"])
+    for name in NAMES:
+        for seed in SEEDS:
+            assert found["accuracy"][f"pocket:{name}", "digits", seed] == truth[name, "digits", seed]
+    assert found["LEEP"]["pocket:googlenet", "digits", 0] == -1.5 and found["accuracy"]["mine", "digits", 0] == 0.5
+    # With the scores that are in the tables, and no other seeds than those asked for.
+    scores = [(metric, name, task, i + 0.5) for metric in ("SFDA", "LEEP") for i, name in enumerate(NAMES) for task in TASK_NAMES]
+    pd.DataFrame(scores, columns=["metric", "model", "task", "score"]).to_csv(tables / "scores.csv", index=False)
+    assert main([*command, "--tasks", "textures", "--seeds", "1", "--collect"]) == 0
+    assert f"{record}: 2 results added, 7 in all" in capsys.readouterr().out
+    found = read_runs(record).set_index(["network", "task", "seed"])
+    assert found["SFDA"][f"pocket:{NAMES[1]}", "textures", 1] == found["LEEP"][f"pocket:{NAMES[1]}", "textures", 1] == 1.5
+    # It is what `rank` looks for.
+    assert find_record(record, {"pocket:vit_tiny": "pocket:vit_tiny"})[2] == "results in mine.csv of the network"
+    before = record.read_bytes()
+    for wrong, message in ((["--untrained"], "--record takes what is new and pre-trained: neither"), (["--again"], "--record takes"), (["--tasks", "nothing"], "task: expected one of"),
+                           (["--record", str(tmp_path)], "expected a CSV file, found a folder")):  # fmt: skip
+        assert main([*command, *wrong]) == 2 and message in capsys.readouterr().err
+    assert record.read_bytes() == before
 
 
 def test_tables_only_grow(cells, tmp_path):

@@ -13,6 +13,7 @@ from torch.nn import functional
 from sfda.benchmark import finetune as module
 from sfda.benchmark.finetune import PENALTIES, choose, features, finetune, measure, probe
 from sfda.benchmark.grids import POCKET
+from sfda.evidence.runs import read_runs
 from sfda.images.augment import normalise
 from sfda.images.tasks import LoadedTask, Part, load_task
 
@@ -287,6 +288,19 @@ def test_measure(chosen):
     run = finetune(network, 10, images, labels, task.test.images, steps=3, **rates)
     assert np.array_equal(run.logits.softmax(1).half().numpy(), p)
     assert not np.array_equal(measure(network, task, choice, seed=1, steps=3).probabilities, p)
+
+
+def test_measure_keeps_a_record(chosen, tmp_path, monkeypatch):
+    task, network, _, choice = chosen
+    path = tmp_path / "mine.csv"
+    found = [measure(network, task, choice, seed=seed, steps=1, record=path, network="mine").accuracy for seed in (0, 1)]
+    assert list(read_runs(path).itertuples(index=False, name=None)) == [("mine", "digits", seed, found[seed]) for seed in (0, 1)]
+    path.write_text("network,task")
+    monkeypatch.setattr("sfda.benchmark.finetune.finetune", None)  # nothing is trained for a record that cannot be kept
+    with pytest.raises(ValueError, match="its last line is cut off"):
+        measure(network, task, choice, record=path, network="mine")
+    with pytest.raises(ValueError, match="^network: expected a name for the record, got None$"):
+        measure(network, task, choice, record=tmp_path / "new.csv")
 
 
 def test_every_pair_of_a_rate_and_a_decay_divided_by_it(monkeypatch):

@@ -45,6 +45,9 @@ def test_networks_of_timm_are_known_by_their_accuracy_on_imagenet():
     rows = published.table("timm_imagenet").query("model == 'resnet50.a1_in1k'")
     assert found.accuracies.loc["timm:resnet50.a1_in1k", "imagenet"] == rows["imagenet_top1"].max() / 100
     assert list(found.accuracies) == ["imagenet"] and len(found.accuracies) > 1000
+    # A copy of torchvision's weights that the paper's tables do not know is known as timm's.
+    copy = published_for(["timm:resnet18.tv_in1k"])
+    assert copy.accuracies.loc["timm:resnet18.tv_in1k", "imagenet"] == pytest.approx(0.698, abs=0.002)  # torchvision's own 69.758 %
 
 
 def test_unknown_networks_have_no_record():

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from sfda import files
-from sfda.evidence.published import accuracy_table, table
+from sfda.evidence.published import RECORDS, accuracy_table, record, table
 from sfda.metric.ranking import weighted_tau
 
 # Number of rows, what one row is about (no two rows of a table share it), and ranges of its numbers.
@@ -19,10 +19,19 @@ TABLES = {
     "parc_oracles": (196, ["architecture", "source_dataset", "target_dataset"], {"oracle_accuracy": (30, 100)}),
     "dataset_sizes": (11, ["dataset"], {"train_val": (2000, 80000), "test": (1000, 30000)}),
     "feature_dimensions": (17, ["model"], {"feature_dimension": (384, 2208)}),
+    "finetune_records": (8417, ["record", "model", "task"], {"accuracy": (0, 1)}),
+    "stable_transfer_scores": (855, ["metric", "model", "task"], {}),
+    "timm_imagenet": (1556, ["model", "input_size"], {"imagenet_top1": (40, 91), "input_size": (100, 800), "parameters_millions": (0.2, 1300)}),
     "statements": (5, ["item"], {}),
 }
 SHAPES = {"supervised": (11, 11), "self_supervised": (12, 11), "vit": (10, 11), "vit_extra": (3, 11),
           "self_supervised_ncti_extra": (10, 2)}  # fmt: skip
+# Networks and tasks of a record, how many accuracies are known, and with how many metrics' scores.
+OF_RECORDS = {
+    "supervised": (11, 11, 121, 0), "self-supervised": (12, 13, 152, 0), "transformers": (13, 11, 143, 0), "tmlr": (10, 11, 110, 14), "logme": (10, 8, 80, 9),
+    "stable-transfer": (19, 9, 171, 5), "stable-transfer frozen": (19, 9, 171, 0), "vtab": (16, 19, 304, 0), "vtab 1000": (16, 19, 304, 0),
+    "transfergraph": (180, 13, 2253, 0), "shift": (291, 19, 5214, 0), "parc": (32, 7, 196, 0), "imagenet": (1266, 1, 1266, 0),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -54,6 +63,39 @@ def test_groups_partition_the_table(name):
     message = f"group must be one of {', '.join(map(repr, groups))}, got 'cnn'"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         table(name, "cnn")
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records(name):
+    accuracies, scores = record(name)
+    networks, tasks, known, metrics = OF_RECORDS[name]
+    assert accuracies.shape == (networks, tasks) and accuracies.notna().sum(axis=None) == known and len(scores) == metrics
+    assert accuracies.min(axis=None) >= 0 and accuracies.max(axis=None) <= 1 and (accuracies.notna().sum() > 1).all()
+    assert accuracies.notna().any(axis=1).all() and accuracies.index.is_unique and accuracies.columns.is_unique
+    assert all(each.shape == (networks, tasks) and each.notna().all(axis=None) for each in scores.values())
+
+
+def test_records_are_the_tables():
+    assert list(OF_RECORDS) == list(RECORDS) and set(table("finetune_records")["record"]) <= set(RECORDS)
+    found = record("supervised")[0]
+    assert (100 * found - accuracy_table("supervised")).abs().max(axis=None) < 1e-12
+    assert set(record("transformers")[0].index) == {*accuracy_table("vit").index, *accuracy_table("vit_extra").index}
+    assert record("stable-transfer")[0].loc["densenet121", "dtd"] == 0.678191
+    assert record("stable-transfer")[1]["GBC"].loc["densenet121", "dtd"] == -20.1043
+    # Each network at its best size; of two origins that of Transfer-Learning-Library.
+    sizes = table("timm_imagenet").query("model == 'xcit_tiny_24_p8_384.fb_dist_in1k'")
+    assert record("imagenet")[0].loc["xcit_tiny_24_p8_384.fb_dist_in1k", "imagenet"] == sizes["imagenet_top1"].max() / 100
+    rows = table("logme_zoo_scores").query("metric == 'LEEP' and dataset == 'pets' and model == 'resnet50'").set_index("source")["score"]
+    (own,) = rows[rows.index.str.startswith("thuml/Transfer-Learning-Library")]
+    assert len(rows) == 2 and record("logme")[1]["LEEP"].loc["resnet50", "pets"] == own
+    for name in ("best", None):
+        with pytest.raises(ValueError, match=f"^name must be one of 'supervised', .*'imagenet', got {name!r}$"):
+            record(name)
+
+
+def test_names_of_models_tell_no_accounts():
+    found = table("finetune_records").query("record in ('transfergraph', 'shift')")
+    assert found["model"].str.fullmatch(r"[a-z0-9-]+(_[a-z0-9]+)*_\d+").all()
 
 
 def test_what_is_not_there(monkeypatch, tmp_path):

@@ -70,7 +70,7 @@ def test_show(tmp_path, capsys):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["PLACE/none.csv"], f"nor such a record; published are {', '.join((*published.RECORDS, *MEASURED))}"), (["PLACE"], "there is no file "), ([""], "there is no file "),
     (["tmlr", "--observed", "resnet50=80"], "observed['resnet50']: expected a share of 1, got 80.0; divide per cent by 100"),
-    (["tmlr", "--networks", "a", "a"], "networks: 'a' is there twice"), (["tmlr", "--networks", "a", "--observed", "b=0.5"], "observed: expected some of the networks 'a', got 'b'"),
+    (["tmlr", "--observed", "a=0.5", "a=0.6"], "--observed: a is there twice"), (["tmlr", "--networks", "a", "a"], "networks: 'a' is there twice"), (["tmlr", "--networks", "a", "--observed", "b=0.5"], "observed: expected some of the networks 'a', got 'b'"),
 ])  # fmt: skip
 def test_what_cannot_be_shown(arguments, message, tmp_path, capsys):
     assert main(["record", "show", *(each.replace("PLACE", str(tmp_path)) for each in arguments)]) == 2

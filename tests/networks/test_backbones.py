@@ -18,7 +18,7 @@ from small_networks import Squares, as_images, equal, file_of, old_densenet, unt
 
 from sfda.benchmark.finetune import features as pocket_features
 from sfda.networks import pocket
-from sfda.networks.backbones import check, load, names_in
+from sfda.networks.backbones import check, full_name, load, names_in
 from sfda.networks.checkpoints import TRANSFORMERS, ZOOS
 from sfda.networks.extract import checksum, extract
 
@@ -206,6 +206,18 @@ def test_checking_names_loads_nothing(tmp_path, monkeypatch):
     own = [f"torchvision:vgg11={path}", f"timm:test_vit={path}"]
     for name in chain([str(path), f"{path}:net", "torchvision:vgg11", "timm:resnet18", *own], *ZOOS.values()):
         check(name)
+
+
+def test_names_in_full():
+    for name, full in (
+        ("torchvision:resnet50", "torchvision:resnet50:IMAGENET1K_V2"), ("torchvision:resnet50:IMAGENET1K_V1", "torchvision:resnet50:IMAGENET1K_V1"),
+        ("torchvision:resnet18", "torchvision:resnet18:IMAGENET1K_V1"), ("timm:resnet18", "timm:resnet18.a1_in1k"), ("timm:resnet18.tv_in1k", "timm:resnet18.tv_in1k"),
+    ):
+        assert full_name(name) == full == full_name(full)
+        check(full)
+    for name in ("torchvision:resnet50=w.pth", "timm:resnet18=w/x.y.pth", "pocket:byol", "transformer:pvt_small", "self-supervised:byol", "w/manifest.json:net", "mine"):
+        assert full_name(name) == name
+    assert all(full_name(full_name(name)) == full_name(name) for names in ZOOS.values() for name in names)
 
 
 def test_zoos():

@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from test_result import ZOO, Y
+from test_run import broken, small, write_images, write_manifest
 
 from sfda import Record
 from sfda.__main__ import main
@@ -13,8 +15,6 @@ from sfda.rank import rank
 from sfda.rank.outlook import ENOUGH, find_record
 from sfda.rank.report import WIDTH
 from sfda.rank.result import rank_features
-from test_result import ZOO, Y
-from test_run import broken, small, write_images, write_manifest
 
 PAST = pd.DataFrame({"birds": [0.9, 0.8, 0.6, 0.5], "cars": [0.8, 0.75, 0.7, 0.4]}, ["weak", "good", "wide", "other"])
 RECORD = Record(PAST)
@@ -147,6 +147,9 @@ def test_published_results_by_name():
     found, keys, words = find_record("published", {"pocket:byol": "pocket:byol", "mine": "mine"})
     assert words == "published results of 1 of 2 networks" and keys == {"pocket:byol": "pocket:byol", "mine": "mine"}
     assert found.accuracies.shape == (33, 11)
+    found, keys, words = find_record("published", {name: name for name in ("timm:resnet18.tv_in1k", "timm:resnet50.tv_in1k")})
+    assert keys["timm:resnet50.tv_in1k"] == "torchvision:resnet50:IMAGENET1K_V1" and keys["timm:resnet18.tv_in1k"] == "timm:resnet18.tv_in1k"
+    assert words == "published results of all 2" and found.accuracies.loc[list(keys.values()), "imagenet"].notna().all()
     for nothing in (None, "none"):
         assert find_record(nothing, {"pocket:byol": "pocket:byol"}) == (None, {}, "")
 
@@ -186,6 +189,8 @@ def test_the_command(tmp_path, capsys):
     for options, message in (
         (["--observed", "d=0.5"], "observed: expected some of a, b, c, got 'd'"), (["--observed", "a=50"], "observed['a']: expected a share of 1, got 50.0; divide"),
         (["--record", str(tmp_path / "none.csv")], "none.csv: there is no such file"), (["--record", "none", "--observed", "a=0.5"], "name a record"),
+        (["--observed", "a=0.5", "--observed", "a=0.5"], "--observed: a is there twice"),
+        (["--observed", "a=0.5", "--observed", f"{manifest}:a=0.5"], "observed: one network is there by two names, found a, "),
     ):  # fmt: skip
         assert main([*command, *options]) == 2
         error = capsys.readouterr().err
