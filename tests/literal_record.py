@@ -25,7 +25,7 @@ def regressors(record, names, new, tasks):
         s = pd.DataFrame(np.nan, index, [*tasks, "the new one"])
         if metric in record.scores:
             for task in tasks:
-                s[task] = normal_scores(record.scores[metric][task].reindex(index))
+                s.loc[names, task] = normal_scores(record.scores[metric][task].reindex(names))
         own = normal_scores(pd.Series(given, dtype=float).reindex(names)).fillna(0)
         s.loc[names, "the new one"] = own
         for name in index:
@@ -42,7 +42,9 @@ def fit(record, names, new):
     index, s = regressors(record, names, new, tasks)
     y = record.accuracies.reindex(index)[tasks].clip(1e-3, 1 - 1e-3).apply(logit)
     spreads = y.std(ddof=0)
-    z = (y - y.mean()) / spreads.where(spreads > 1e-12, 1)
+    differ = spreads > 1e-12
+    spreads = spreads.where(differ, spreads[differ].mean() if differ.any() else 1.0)
+    z = (y - y.mean()) / spreads
     cells = [(name, task) for name in index for task in tasks if pd.notna(z.loc[name, task])]
     values = np.array([z.loc[cell] for cell in cells])
     x = np.array([[*(name == other for other in index), *(each.loc[name, task] for each in s)] for name, task in cells], float)
@@ -56,10 +58,11 @@ def fit(record, names, new):
         of_prior = np.diag([r] * n + [0.15**2 / max(1, J) / 0.4] * 2 * J)
         marginal = x_free @ of_prior @ x_free.T + np.eye(len(rest))  # of sigma^2
         total = 10 * 0.4 + rest @ np.linalg.solve(marginal, rest)
-        density = -np.linalg.slogdet(marginal)[1] / 2 - (10 + len(rest)) / 2 * np.log(total)
+        freedom = 10 + len(rest) - len(tasks)  # beside the levels, the spreads have been taken out
+        density = -np.linalg.slogdet(marginal)[1] / 2 - freedom / 2 * np.log(total)
         density += stats.norm.logpdf(np.log(r), np.log(0.6 / 0.4), 0.5)
         if best is None or density > best[0]:
-            best = density, of_prior, marginal, total / (10 + len(rest))
+            best = density, of_prior, marginal, total / freedom
     _, of_prior, marginal, variance = best
     gain = of_prior @ x_free.T @ np.linalg.inv(marginal)
     effects = prior + gain @ rest
@@ -74,7 +77,6 @@ def fit(record, names, new):
     residuals = (10 * variance * np.eye(n) + e @ e.T) / np.outer(weight, weight)
     of_new = np.array([[*(name == other for other in index), *(each.loc[name, "the new one"] for each in s)] for name in names], float)
     k = len(names)
-    spreads = spreads.where(spreads > 1e-12, spreads[spreads > 1e-12].mean() if (spreads > 1e-12).any() else 1)
     return of_new @ effects, of_new @ covariance @ of_new.T + residuals.to_numpy()[:k, :k], y.mean() + spreads * levels, spreads
 
 
@@ -101,7 +103,7 @@ def forecast(record, names, new=None, observed=None):
         bases.append(after[0])
         centres.append(after[1:])
         variances.append(np.diag(joint[: 1 + m, : 1 + m] - gain @ joint[1 + m :, : 1 + m])[1:])
-    weights = softmax(densities)
+    weights = softmax(np.array(densities) / 2)
     unit = np.sqrt(weights @ spreads**2)
     centre = weights @ np.array(centres)
     variance = weights @ (np.array(variances) + (np.array(centres) - centre) ** 2)

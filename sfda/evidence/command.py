@@ -72,11 +72,17 @@ def _add(options):
     rows = [(name, options.task, options.seed, accuracy) for name, accuracy in options.results]
     parts += [pd.DataFrame(rows, columns=["network", "task", "seed", "accuracy"])] if rows else []
     new = pd.concat(parts)
-    say(f"{options.file}: {len(new)} result{'s' * (len(new) != 1)} added, {add_runs(options.file, new)} in all")
+    before = len(read_runs(options.file)) if options.file.exists() else 0
+    every = add_runs(options.file, new)
+    replaced = len(new) - (every - before)
+    which = f", {replaced} of them in the place of older ones" if replaced else ""
+    say(f"{options.file}: {len(new)} result{'s' * (len(new) != 1)} added{which}, {every} in all")
     return 0
 
 
 def _show(options):
+    import pandas as pd
+
     from sfda.evidence import published
     from sfda.evidence.record import MEASURED, Record
 
@@ -92,14 +98,17 @@ def _show(options):
     n, k = known.shape
     say(f"{n} networks on {k} task{'s' * (k != 1)}: {int(known.to_numpy().sum())} of {n * k} accuracies are known")
     say(f"tasks: {', '.join(f'{task} ({count})' for task, count in known.sum().items())}\n")
-    shown = table.assign(p_best=table["p_best"].map("{:.0%}".format))
-    for column, digits in (("forecast", "+.2f"), ("low", "+.2f"), ("high", "+.2f"), ("expected_loss", ".1f")):
-        shown[column] = table[column].map(f"{{:{digits}}}".format)
-    say(shown.reset_index().to_string(index=False))
+    shown = pd.DataFrame({
+        "network": table.index, "forecast": table["forecast"].map("{:+.2f}".format),
+        "80 % interval": [f"{low:+.2f} to {high:+.2f}" for low, high in zip(table["low"], table["high"])],
+        "is best": (100 * table["p_best"]).map("{:.0f} %".format),
+        "points lost": table["expected_loss"].map("{:.1f}".format), "past tasks": table["tasks"],
+    })  # fmt: skip
+    say(shown.to_string(index=False))
     say(
-        "\nforecast: logit of the accuracy on a new task, 0 an average network, 1 a standard deviation better; low to "
-        "high: 80 % interval;\np_best: chance of being the best of these; expected_loss: points of accuracy behind the "
-        "best; tasks: on which it is known"
+        "\nOn a new task, in standard deviations between networks of the logits of their accuracies; 0 is an\naverage "
+        "network. Is best: the chance of being the best of these; points lost: the points of accuracy\nexpected to be "
+        "missing to the best."
     )
     if len(observed) < len(table):
         say(f"next to fine-tune: {record.next(options.networks, observed=observed)}")

@@ -66,7 +66,8 @@ def published_for(names):
     imagenet = _imagenet()
     # Copies of torchvision's weights that these tables do not know have timm's own number.
     wanted |= {name for name in names if key_of(name) not in known}
-    if wanted.isdisjoint(name for name in imagenet.index if name.startswith("timm:")):
+    # Where it is the only task, all of timm says how far apart networks are.
+    if tables or wanted.isdisjoint(imagenet.index):
         imagenet = imagenet[imagenet.index.isin(known | wanted)]
     if len(imagenet) > 1:
         tables.append(imagenet.to_frame("imagenet"))

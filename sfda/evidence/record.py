@@ -35,6 +35,7 @@ WEIGHTS, WEIGHT_SD = (0.5, 0.2), 0.15  # prior of sum_j a_j and sum_j b_j
 PERSISTENCE = 0.5  # of a network's other scores is expected where a past one is missing
 TAILS = 4  # degrees of freedom of Student's distribution, of the same variance
 REPEATED = 0.1  # variance of z that fine-tuning a network again has: .01 to .18 in the pocket benchmark's groups
+TRUST = 0.5  # power of the likelihood of what was observed, whose networks were chosen because they are alike
 LEVEL = 1.0  # standard deviation of a new task's mean logit about that of a past one
 DRAWS, NUMBERS = 4000, 200_000  # of a network; of all networks, where these are many
 MEASURED = ("pocket", "real")  # by this project
@@ -80,7 +81,8 @@ class Record:
     task's, any of them as likely as it makes what was observed. About its forecast a network's z has the tails of
     Student's distribution with 4 degrees of freedom, as those of most published tables have.
 
-    A complete table without scores gives the order of the networks' mean z.
+    A complete table without scores gives the order of the networks' mean z. Of a task that knows few networks the level
+    is corrected, the spread is that of these few.
 
     A record cannot say more than its tasks: it is bound to their domain (natural images say little of structured ones)
     and to their protocol of fine-tuning.
@@ -269,8 +271,8 @@ class Record:
     def gains(
         self, networks: Iterable[str] | None = None, *, scores: Mapping[str, "pd.Series | Mapping[str, float]"] | None
         = None, observed: Mapping[str, float] | None = None,
-    ) -> pd.Series:  # fmt: skip
-        """What fine-tuning each further network is expected to gain.
+    ) -> pd.DataFrame:  # fmt: skip
+        """What fine-tuning each further network may gain.
 
         Parameters
         ----------
@@ -279,10 +281,11 @@ class Record:
 
         Returns
         -------
-        pandas.Series
-            By network, the largest first, of those not yet observed: by how many points of accuracy it is expected to
-            exceed the best observed one, where falling short of it costs nothing. With nothing observed, its expected
-            accuracy in points.
+        pandas.DataFrame
+            Indexed by network, the largest gain first, of those not yet observed: ``chance`` that its accuracy exceeds
+            the best observed one, and ``gain``, by how many points it is expected to, where falling short of it costs
+            nothing. With nothing observed 1, and its expected accuracy in points. On published tables the chances were
+            right, the gains about twice too large.
 
         Raises
         ------
@@ -295,10 +298,11 @@ class Record:
         """
         names, new, seen = self._new_task(networks, scores, observed)
         task = self._task(names, new, seen)
-        gains = (task.accuracies - max(seen.values(), default=0.0)).clip(0) @ task.weights
+        more = task.accuracies - max(seen.values(), default=0.0)
+        columns = {"chance": (more > 0) @ task.weights, "gain": 100 * more.clip(0) @ task.weights}
         # Where no draw gains anything, the better forecast first.
-        order = np.lexsort([-task.mean, -gains])
-        found = pd.Series(100 * gains, pd.Index(names, name="network"), name="gain").iloc[order]
+        order = np.lexsort([-task.mean, -columns["gain"]])
+        found = pd.DataFrame(columns, pd.Index(names, name="network")).iloc[order]
         return found[~found.index.isin(list(seen))]
 
     def next(
@@ -353,7 +357,7 @@ class Record:
         # The draws behind p_best do not depend on the order of the arguments.
         names = sorted(names, key=str)
         if others := [name for name in seen if name not in names]:
-            raise ValueError(f"observed: expected some of the networks {_some(names)}, got {others[0]!r}")
+            raise ValueError(f"observed: expected some of the networks {some(names)}, got {others[0]!r}")
         new = {}
         for metric, each in given.items():
             if len(again := each.index[each.index.duplicated()]):
@@ -362,7 +366,7 @@ class Record:
             if np.isinf(found).any():
                 raise ValueError(f"scores[{metric!r}]: expected finite numbers, got infinity")
             if np.isnan(found).all():
-                raise ValueError(f"scores[{metric!r}]: expected scores of {_some(names)}, found none")
+                raise ValueError(f"scores[{metric!r}]: expected scores of {some(names)}, found none")
             new[metric] = np.nan_to_num(normal_scores(found))  # without a score an average one
         return names, new, seen
 
@@ -370,17 +374,20 @@ class Record:
         """What is known of the new task, as :class:`_Task`."""
         # The networks asked for come first, whether the record knows them or not.
         index = [*names, *(name for name in self.accuracies.index if name not in set(names))]
-        tasks = self.accuracies.columns[self.accuracies.notna().sum() > 1]
+        tasks = sorted(self.accuracies.columns[self.accuracies.notna().sum() > 1], key=str)
         y = logit(self.accuracies.reindex(index)[tasks].clip(CLIP, 1 - CLIP).to_numpy())
         means, spreads = np.nanmean(y, 0), np.nanstd(y, 0)
-        z = (y - means) / np.where(spreads > 1e-12, spreads, 1)
+        differ = spreads > 1e-12
+        spreads[~differ] = spreads[differ].mean() if differ.any() else 1.0  # z is 0 there
+        z = (y - means) / spreads
         m = len(names)
         s = np.zeros((len(z), len(tasks) + 1, 2 * len(new)))  # of each metric the mean and the deviation; last the new
         for j, (metric, own) in enumerate(new.items()):
             found = np.full(s.shape[:2], np.nan)
             found[:m, -1] = own
             if metric in self.scores:
-                found[:, :-1] = self.scores[metric].reindex(index)[tasks].apply(normal_scores, raw=True)
+                # Among the same networks as the new ones, so that they mean the same.
+                found[:m, :-1] = self.scores[metric].reindex(names)[tasks].apply(normal_scores, raw=True)
             known = ~np.isnan(found)
             usual = np.where(known, found, 0).sum(1) / known.sum(1).clip(1)
             found = np.where(known, found, PERSISTENCE * usual[:, None])
@@ -392,8 +399,6 @@ class Record:
         covariance = take @ fit.covariance @ take.T + fit.residuals[:m, :m]
         places = [names.index(name) for name in seen]
         observed = logit(np.array([*seen.values()], float).clip(CLIP, 1 - CLIP))
-        spreads = np.where(spreads > 1e-12, spreads, np.nan)
-        spreads = np.where(np.isnan(spreads), np.nanmean(spreads) if np.isfinite(spreads).any() else 1.0, spreads)
         return _like_past(mean, covariance, means + spreads * fit.levels, spreads, places, observed)
 
 
@@ -418,7 +423,7 @@ def _fit(z, s):
     cross = np.zeros((n, x.shape[1]))
     np.add.at(cross, at, x)
     guess = 1 - SHARE  # prior mean of sigma^2, for z has variance 1
-    freedom = len(y) - k + PAST
+    freedom = len(y) - 2 * k + PAST  # a task's mean and spread are taken out of z
     gram = x.T @ x + np.diag(np.r_[np.zeros(k), np.full(2 * metrics, guess * metrics / WEIGHT_SD**2)])
 
     def at_ratio(r):
@@ -474,7 +479,7 @@ def _like_past(mean, covariance, levels, spreads, places, observed):
         bases.append(level + LEVEL**2 * inner.sum(0) @ surprise)
         centres.append(centre + gain @ surprise)
         variances.append(np.diag(both - gain @ both[places]).clip(0))
-    weights = softmax(likelihoods)
+    weights = softmax(TRUST * np.array(likelihoods))
     accuracies = np.hstack(draws)
     of_draws = np.repeat(weights / each, each)
     if not places:
@@ -572,5 +577,7 @@ def _kind(given):
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 
-def _some(names):
+def some(names):
+    """The first three of some names, for a message."""
+    names = list(names)
     return ", ".join(map(repr, names[:3])) + (", ..." if len(names) > 3 else "")

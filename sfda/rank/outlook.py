@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from sfda.evidence.past import key_of, published_for
-from sfda.evidence.record import Record, as_shares
+from sfda.evidence.published import RECORDS
+from sfda.evidence.record import MEASURED, Record, as_shares, some
 from sfda.files import NeedsRepository
 
-ENOUGH = 0.1  # points of accuracy, for which another fine-tuning is not worth it
+ENOUGH = 0.1  # chance that another network is the best, below which it is not worth looking for
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +27,15 @@ class Outlook:
         ``tasks``; ``observed``, the accuracy after fine-tuning on these images, missing where there is none.
     advice : str
         What to do next, and how sure that is, in one sentence without a full stop.
+    recommended : str
+        The network that it is about: to be fine-tuned next, or to be taken.
     record : str
         Whose past results, and how many.
     """
 
     table: pd.DataFrame
     advice: str
+    recommended: str
     record: str
 
 
@@ -39,7 +43,7 @@ def check_observed(observed, names):
     """Accuracies by network as a dict; ValueError of one that is no share of 1, or of no network among `names`."""
     observed = as_shares(observed)
     if others := [name for name in observed if name not in names]:
-        raise ValueError(f"observed: expected some of {', '.join(map(str, names))}, got {others[0]!r}")
+        raise ValueError(f"observed: expected some of {some(names)}, got {others[0]!r}")
     return observed
 
 
@@ -48,7 +52,7 @@ def find_record(record, named):
 
     Parameters
     ----------
-    record : Record, path, "published", "none" or None
+    record : Record, path, "published", the name of one published record, "none" or None
     named : dict of str to str
         By the name that the table has, the name in full, with its weights.
 
@@ -83,10 +87,12 @@ def find_record(record, named):
         raise ValueError(f"record: expected a Record, a path, 'published' or 'none', got {type(record).__name__}")
     if isinstance(record, Record):
         found, what = record, "the record"
+    elif record in (*RECORDS, *MEASURED) and not Path(record).exists():
+        found, what = Record.published(record), f"the record {record!r}"
     else:
         found, what = Record.read(record), Path(record).name
     index = found.accuracies.index
-    candidates = {name: [full, name, key_of(full), full.partition(":")[2]] for name, full in named.items()}
+    candidates = {name: [full, name, key_of(full), *full.split(":")[1:]] for name, full in named.items()}
     keys, known = _keys(candidates, index)
     if not known:
         there = ", ".join(map(str, index[:5])) + (", ..." if len(index) > 5 else "")
@@ -138,32 +144,33 @@ def outlook(record, keys, words, scores, observed=None):
     table["observed"] = table["network"].map(observed).astype(float)
     gains = record.gains(list(names), observed=observed, scores=given) if observed else None
     tasks = list(map(str, record.accuracies))
-    some = ", ".join(tasks[:3]) + (", ..." if len(tasks) > 3 else "")
-    words = f"{words} on {len(tasks)} past task{'s' * (len(tasks) != 1)} ({some})"
+    shown = ", ".join(tasks[:3]) + (", ..." if len(tasks) > 3 else "")
+    words = f"{words} on {len(tasks)} past task{'s' * (len(tasks) != 1)} ({shown})"
     table["network"] = table["network"].map(names)
-    return Outlook(table, _advice(table, gains, names), words)
+    return Outlook(table, *_advice(table, gains, names), words)
 
 
 def _advice(table, gains, names):
-    """The sentence, from the table and what further fine-tunings should gain."""
+    """The sentence, and the network that it recommends, from the table and what further fine-tunings may gain."""
     by_name = table.set_index("network")
     if gains is None:
         first, *others = table["network"]
         if not others:
-            return f"{first} is the only network: nothing is to be chosen"
+            return f"{first} is the only network: nothing is to be chosen", first
         chance, loss = by_name.loc[first, ["p_best", "expected_loss"]]
         return (
-            f"Fine-tune {first} first: the chance that it is the best of these is {chance:.0%}, and it is expected to "
-            f"fall {loss:.1f} points of accuracy short of the best"
-        )
+            f"Fine-tune {first} first: the chance that it is the best of these is {100 * chance:.0f} %, and it is "
+            f"expected to fall {loss:.1f} points of accuracy short of the best"
+        ), first
     best = by_name["observed"].idxmax()
     so_far = f"{best}, the best so far with {by_name.loc[best, 'observed']:.3f}"
     if gains.empty:
-        return f"All are fine-tuned; take {so_far}"
-    following, gain = names[gains.index[0]], gains.iloc[0]
-    if gain < ENOUGH:
-        return f"Stop, and take {so_far}: no other is expected to gain {ENOUGH} points of accuracy on it"
+        return f"All are fine-tuned; take {so_far}", best
+    elsewhere = by_name.loc[by_name["observed"].isna(), "p_best"].sum()
+    if elsewhere < ENOUGH:
+        return f"Stop, and take {so_far}: the chance that one of the others is better is {100 * elsewhere:.0f} %", best
+    following, chance = names[gains.index[0]], gains["chance"].iloc[0]
     return (
-        f"Fine-tune {following} next: it is expected to gain {gain:.1f} points of accuracy on {so_far}, and the chance "
-        f"that it is the best of these is {by_name.loc[following, 'p_best']:.0%}"
-    )
+        f"Fine-tune {following} next: the chance that it beats {so_far}, is {100 * chance:.0f} %, and that any of the "
+        f"others is the best {100 * elsewhere:.0f} %"
+    ), following

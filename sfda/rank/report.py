@@ -8,8 +8,9 @@ import pandas as pd
 
 WIDTH = 88  # columns of the report's sentences
 HOW = (
-    "Record, both: the logit of the accuracy to expect from past results, and from these and the scores; 0 is an "
-    "average network of the record, 1 a standard deviation better."
+    "Record: what past results alone say; both: with the scores. In standard deviations between networks, of the "
+    "logits of their accuracies; 0 is an average network{}. Is best: the chance of being the best of these; points "
+    "lost: the points of accuracy expected to be missing to the best."
 )
 _NUMBERS = {2: "two", 3: "three"}
 
@@ -23,8 +24,14 @@ def report(found):
     side, _, own = pixels[0].partition(" ")
     at = f"at {side} pixels{own and ' ' + own}; " if len(pixels) == 1 and side else ""
     head = [f"{of}{found.n} images of {len(found.classes)} classes{which}",
-            _wrapped(f"classes: {_some(found.classes)}"), f"{at}by {found.metric}; larger is better", "",
-            _table(found.table), ""]  # fmt: skip
+            _wrapped(f"classes: {_some(found.classes)}"), "", _wrapped(f"{found.advice}."), ""]  # fmt: skip
+    alone = ""
+    if found.outlook:
+        since = ", as far as the task is known by now" if found.outlook.table["observed"].notna().any() else ""
+        head += [_wrapped(f"with {found.outlook.record}"), "", _outlook(found.outlook.table), "",
+                 _wrapped(HOW.format(since)), ""]  # fmt: skip
+        alone = "the images alone, "
+    head += [f"{alone}{at}by {found.metric}; larger is better", "", _table(found.table), ""]
     lines = [f"{found.finding}."]
     if found.tied and not found.table["saturated"].iloc[0]:
         smallest = ""
@@ -44,9 +51,6 @@ def report(found):
             f"{100 * alone:.1f} %{better}."
         )
     text = [*head, *map(_wrapped, lines)]
-    if found.outlook:
-        text += ["", _wrapped(f"with {found.outlook.record}"), "", _outlook(found.outlook.table), "", _wrapped(HOW)]
-    text += ["", _wrapped(f"{found.advice}.")]
     for metric, table in found.others.items():
         text += ["", f"by {metric}; larger is better", "", _table(table, brief=True), ""]
         text.append(_wrapped(f"{finding(table)}."))
@@ -108,7 +112,7 @@ def _pixels(table):
 
 def _table(table, *, brief=False):
     """The table as text; columns of which nothing is known are left out, and when brief all but those of scores."""
-    digits = max(0, 3 - math.floor(math.log10(max(table["score"].abs().max(), 1e-300))))
+    digits = _digits(table["score"])
     names = table["network"].astype(str)
     width, words = max(len("network"), names.str.len().max()), {True: "yes", False: "no"}
     shown = pd.DataFrame({
@@ -133,7 +137,7 @@ def _outlook(table):
     """Scores and past results as text; columns of which nothing is known are left out."""
     names = table["network"].astype(str)
     width = max(len("network"), names.str.len().max())
-    digits = max(0, 3 - math.floor(math.log10(max(table["score"].abs().max(), 1e-300))))
+    digits = _digits(table["score"])
     shown = pd.DataFrame({
         "rank": [str(place) for place in range(1, len(table) + 1)],
         "network".ljust(width): names.str.ljust(width),
@@ -141,12 +145,18 @@ def _outlook(table):
         "record": table["record"].map("{:+.2f}".format),
         "both": table["both"].map("{:+.2f}".format),
         "80 % interval": [f"{a:+.2f} to {b:+.2f}" for a, b in zip(table["low"], table["high"])],
-        "is best": table["p_best"].map("{:.0%}".format),
+        "is best": (100 * table["p_best"]).map("{:.0f} %".format),
         "points lost": table["expected_loss"].map("{:.1f}".format),
         "past tasks": table["tasks"].astype(str),
         "observed": ["" if pd.isna(value) else f"{value:.3f}" for value in table["observed"]],
     })  # fmt: skip
     return _spaced(shown)
+
+
+def _digits(scores):
+    """How many decimals show four digits of the largest."""
+    largest = scores.abs().max()
+    return max(0, 3 - math.floor(math.log10(max(largest, 1e-300)))) if largest == largest else 0
 
 
 def _spaced(shown):

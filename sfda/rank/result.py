@@ -104,6 +104,7 @@ class Ranking:
         return {
             "metric": self.metric, "n": self.n, "classes": self.classes, "best": self.best,
             "cheapest": self.cheapest, "finding": self.finding, "advice": self.advice,
+            "recommended": self.outlook.recommended if self.outlook else self.best,
             "record": self.outlook and {"of": self.outlook.record, "table": _rows(self.outlook.table)},
             "table": _rows(self.table), "others": {metric: _rows(table) for metric, table in self.others.items()},
             "ensembles": {str(size): members for size, members in self.ensembles.items()},
@@ -250,6 +251,22 @@ def past_of(record, observed, named):
     return past
 
 
+def _without(record, images):
+    """A record without tasks that are called as the images are, and what these are called; None where none is left."""
+    if record is None or not images:
+        return record, []
+    known = record.accuracies
+    left = [task for task in known if str(task).split()[-1:] == [str(images)] or str(task) == str(images)]
+    if not left:
+        return record, []
+    rest = known.drop(columns=left)
+    if (rest.notna().sum() > 1).any():
+        scores = {metric: each.drop(columns=left) for metric, each in record.scores.items()}
+        scores = {metric: each for metric, each in scores.items() if (each.notna() & rest.notna()).any(axis=None)}
+        return Record(rest, scores), left
+    return None, left
+
+
 def made_of(judges, scored, features, facts, notes, failures, about, past):
     """The :class:`Ranking` that follows from what `judges`, a ``jackknife.Judge`` a metric, have scored.
 
@@ -275,20 +292,27 @@ def made_of(judges, scored, features, facts, notes, failures, about, past):
     libraries = versions("numpy", "scipy", "sfda", "timm", "torch", "torchvision")
     about = about | {"groups": len(judge.kept), "versions": {"python": platform.python_version()} | libraries}
     by_metric = dict(zip([each.metric for each in judges[1:] if scored[each.metric]], others))
+    record, left = _without(past.record, about["images"])
     seen = None
-    if past.record is not None:
-        numbers = {each.metric: {name: own.score for name, own in scored[each.metric].items()} for each in judges}
-        # What was observed of a network counts for the others, also where it could not be scored.
+    if record is not None:
+        # Scores that mean nothing are no evidence.
+        silent = [
+            metric for metric, own in ({judge.metric: table} | by_metric).items()
+            if about.get("shuffled") or own["saturated"].iloc[0]
+        ]  # fmt: skip
+        numbers = {
+            each.metric: {name: own.score for name, own in scored[each.metric].items()}
+            for each in judges if each.metric not in silent
+        }  # fmt: skip
+        if silent:
+            notes = [*notes, f"{' and '.join(silent)} did not count beside the past results: these scores say nothing"]
         keys = {name: key for name, key in past.keys.items() if name in features or name in past.observed}
-        seen = outlook(past.record, keys, past.words, numbers, past.observed)
-        for task in past.record.accuracies:
-            if about["images"] and str(task).rpartition(" ")[2] == about["images"]:
-                notes = [
-                    *notes,
-                    f"the past results have a task {task}: if it is these images, leave it out, or --observed",
-                ]
+        seen = outlook(record, keys, past.words, numbers, past.observed)
     elif past.words:
         notes = [*notes, past.words]
+    if left:
+        notes = [*notes, f"left out of the past results, for they may be of these images: {', '.join(left)}; what was "
+                         "measured on these goes into observed (--observed)"]  # fmt: skip
     return Ranking(
         table, judge.metric, by_metric, order[0], cheapest, ensembles, accuracies, len(judge.y), judge.classes,
         [*notes, forecast(judge.metric)], failures, about, seen,

@@ -196,8 +196,9 @@ def test_an_observed_network_is_as_sure_as_fine_tuning_it_again(accuracy):
     before, after = record.forecast(), record.forecast(observed={"c": accuracy})
     width = after["high"] - after["low"]
     assert width["c"] < (before["high"] - before["low"])["c"]
-    # Its interval is that of the noise, a little less, for the record says something too.
-    assert 0.6 < width["c"] / (2 * REACH * np.sqrt(REPEATED)) <= 1.001
+    # Its interval is that of the noise: a little less, for the record says something too, or a little more, as far as
+    # past tasks of other spreads and levels explain the accuracy as well.
+    assert 0.6 < width["c"] / (2 * REACH * np.sqrt(REPEATED)) < 1.05
     assert width["c"] == width.min()
     better = record.forecast(observed={"c": 0.95}).loc["c", "p_best"]
     assert better > record.forecast(observed={"c": 0.05}).loc["c", "p_best"]
@@ -213,15 +214,16 @@ def test_what_was_observed_is_what_was_lost(seed):
 
 
 def test_the_level_of_a_task_alone_changes_no_order():
-    # Without residuals, z says the same on each task; nothing that is observed can say that of another network.
+    # Without residuals, z says the same on each task; nothing that is observed can say that of another network. Both
+    # tasks have one spread, so that nothing is to be learned of it.
     u = np.array([1.2, 0.7, 0.1, -0.3, -0.6, -1.1])
-    record = Record(pd.DataFrame({"x": expit(u), "y": expit(0.5 * u + 1)}, NAMES))
+    record = Record(pd.DataFrame({"x": expit(u), "y": expit(u + 1)}, NAMES))
     for accuracy in (0.02, 0.4, 0.97):
         found = record.forecast(observed={"c": accuracy})
         assert [name for name in found.index if name != "c"] == ["a", "b", "d", "e", "f"]
     # All fall short by as much: the order, and the gaps, stay.
-    past = {name: expit(u[i] - 2) for i, name in enumerate("abcd")}
-    assert list(record.forecast(observed=past).index) == NAMES
+    usual = record.forecast()["forecast"] * u.std() - 2
+    assert list(record.forecast(observed=expit(usual[list("abcd")])).index) == NAMES
 
 
 def test_what_happened_to_one_network_happens_to_its_sibling():
@@ -302,19 +304,21 @@ def test_next():
     record = Record(table(5))
     assert record.next() == record.forecast().index[0] == record.next(observed={})
     first = record.next()
-    gains = record.gains(observed={first: 0.6})
+    found = record.gains(observed={first: 0.6})
+    gains = found["gain"]
     assert first not in gains.index and len(gains) == 5 and (gains >= 0).all() and gains.is_monotonic_decreasing
+    assert found["chance"].between(0, 1).all() and (found["chance"] > 0)[gains > 0].all()
     assert record.next(observed={first: 0.6}) == gains.index[0] == record.next(observed=pd.Series({first: 0.6}))
     # The better the best so far, the less there is to gain; beyond 1 nothing is.
-    assert (record.gains(observed={first: 0.9}).sum()) < gains.sum()
-    assert record.gains(observed={first: 1.0}).max() < 0.5
+    assert record.gains(observed={first: 0.9})["gain"].sum() < gains.sum()
+    assert record.gains(observed={first: 1.0})["gain"].max() < 0.5
     assert record.next(["a", "b"], observed={"a": 0.7}) == "b"
     everything = dict.fromkeys(NAMES, 0.7)
     assert record.gains(observed=everything).empty
     with pytest.raises(ValueError, match="^observed: expected a network that has not been fine-tuned, found none$"):
         record.next(observed=everything)
-    expected = record.gains()
-    assert expected.between(0, 100).all() and len(expected) == 6
+    expected = record.gains()  # all exceed nothing, for certain: weights of draws that sum to 1 but for rounding
+    assert (expected["chance"] > 1 - 1e-9).all() and expected["gain"].between(0, 100).all() and len(expected) == 6
 
 
 # --- how often it is right ------------------------------------------------------------

@@ -21,7 +21,7 @@ def test_add(tmp_path, capsys):
     other = tmp_path / "other.csv"
     other.write_text("model,task,seed,accuracy,device\nc,t,0,0.5,cpu\n")
     assert main(["record", "add", path, "birds", "b=0.75", "--table", str(other)]) == 0
-    assert capsys.readouterr().out.endswith(f"{path}: 2 results added, 4 in all\n")
+    assert capsys.readouterr().out.endswith(f"{path}: 2 results added, 1 of them in the place of older ones, 4 in all\n")
     found = sorted(read_runs(path).itertuples(index=False, name=None))
     assert found == [("b", "birds", 0, 0.75), ("b", "my birds, 2", 1, 0.25), ("c", "t", 0, 0.5), ("timm:x=/my weights/a,b.pth", "birds", 0, 0.5)]
     assert other.read_text().endswith("0.5,cpu\n")
@@ -57,7 +57,7 @@ def test_show(tmp_path, capsys):
     assert text.startswith("3 networks on 2 tasks: 5 of 6 accuracies are known\ntasks: t1 (3), t2 (2)\n\n") and text.endswith("next to fine-tune: a\n")
     expected = Record.read(path).forecast()
     assert re.findall(r"^ +([abc]) +([+-][\d.]+)", text, flags=re.M) == [(name, f"{value:+.2f}") for name, value in expected["forecast"].items()]
-    assert "logit of the accuracy" in text and "80 % interval" in text
+    assert "the logits of their accuracies" in text and "80 % interval" in text
     assert main(["record", "show", str(path), "--networks", "a", "new", "--observed", "a=0.7"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"^ +new .* 0$", text, flags=re.M) and text.endswith("next to fine-tune: new\n") and "\n  b " not in text

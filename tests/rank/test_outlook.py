@@ -38,7 +38,7 @@ def test_the_outlook_is_the_records_forecast():
     pd.testing.assert_frame_equal(table[["both", *both.columns[1:]]], both.rename(columns={"forecast": "both"}), rtol=1e-12)
     assert table["record"].equals(alone["forecast"][table.index].rename("record"))
     assert table["score"].to_dict() == scores[found.metric].to_dict()
-    assert table["observed"].dropna().to_dict() == {"good": 0.7} and found.outlook.record == "results in the record of all 3 on 2 past tasks"
+    assert table["observed"].dropna().to_dict() == {"good": 0.7} and found.outlook.record == "results in the record of all 3 on 2 past tasks (birds, cars)"
     # What the scores say is as without a record.
     without = rank_features(ZOO, Y, metric=["left-out probability", "LogME"])
     drop = ["scoring_seconds"]
@@ -49,11 +49,11 @@ def test_the_outlook_is_the_records_forecast():
 def test_the_report_says_what_the_record_adds():
     found = rank_features(ZOO, Y, record=RECORD)
     text = str(found)
-    assert "with results in the record of all 3 on 2 past tasks\n" in text and "past tasks" in text
+    assert "with results in the record of all 3 on 2 past tasks (birds, cars)\n" in text and "past tasks" in text
     assert re.search(r"^rank  network +score +record +both +80 % interval +is best +points lost +past tasks$", text, flags=re.M)
     first = found.outlook.table.iloc[0]
     assert found.advice == (
-        f"Fine-tune {first['network']} first: the chance that it is the best of these is {first['p_best']:.0%}, and it is expected to fall "
+        f"Fine-tune {first['network']} first: the chance that it is the best of these is {100 * first['p_best']:.0f} %, and it is expected to fall "
         f"{first['expected_loss']:.1f} points of accuracy short of the best"
     )  # fmt: skip
     # The sentence may be broken anywhere, but for a table no line is longer than the rest of the report.
@@ -66,7 +66,7 @@ def test_the_report_says_what_the_record_adds():
 def test_everything_is_json():
     found = rank_features(ZOO | {"unknown": ZOO["weak"][:, ::-1]}, Y, record=RECORD, observed={"good": 0.7})
     again = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert again["record"]["of"] == found.outlook.record == "results in the record of 3 of 4 networks on 2 past tasks"
+    assert again["record"]["of"] == found.outlook.record == "results in the record of 3 of 4 networks on 2 past tasks (birds, cars)"
     table = {row["network"]: row for row in again["record"]["table"]}
     assert list(table) == list(found.outlook.table["network"]) and table["unknown"]["tasks"] == 0
     assert table["good"]["observed"] == 0.7 and table["weak"]["observed"] is None and again["advice"] == found.advice
@@ -77,10 +77,42 @@ def test_advice_by_what_was_observed():
     def advice(observed, zoo=ZOO):
         return rank_features(zoo, Y, record=RECORD, observed=observed).advice
 
-    assert re.match(r"Fine-tune (good|wide) next: it is expected to gain [\d.]+ points of accuracy on weak, the best so far with 0.600, and the chance", advice({"weak": 0.6}))
-    assert advice({"weak": 0.999}) == f"Stop, and take weak, the best so far with 0.999: no other is expected to gain {ENOUGH} points of accuracy on it"
+    found = rank_features(ZOO, Y, record=RECORD, observed={"weak": 0.6}).outlook
+    said = re.fullmatch(
+        r"Fine-tune (good|wide) next: the chance that it beats weak, the best so far with 0.600, is (\d+) %, and that any of "
+        r"the others is the best (\d+) %", found.advice,
+    )  # fmt: skip
+    elsewhere = found.table.set_index("network")["p_best"].drop("weak").sum()
+    assert said[1] == found.recommended and int(said[3]) == round(100 * elsewhere) > 100 * ENOUGH
+    stop = rank_features(ZOO, Y, record=RECORD, observed={"weak": 0.999}).outlook
+    assert re.fullmatch(r"Stop, and take weak, the best so far with 0.999: the chance that one of the others is better is \d %", stop.advice)
+    assert stop.recommended == "weak"
     assert advice({"weak": 0.6, "good": 0.7, "wide": 0.65}) == "All are fine-tuned; take good, the best so far with 0.700"
     assert advice(None, {"weak": ZOO["weak"]}) == "weak is the only network: nothing is to be chosen"
+
+
+def test_scores_that_say_nothing_do_not_count():
+    # As many features as samples: whatever the labels, the published score is 1.
+    wide = {name: np.random.default_rng(i).standard_normal((90, 120)) for i, name in enumerate(ZOO)}
+    found = rank_features(wide, Y, metric=["SFDA", "LogME"], record=RECORD)
+    assert found.table["saturated"].all() and any(note.startswith("SFDA did not count beside") for note in found.notes)
+    scores = {"LogME": found.others["LogME"].set_index("network")["score"]}
+    expected = RECORD.forecast(list(ZOO), scores=scores)["forecast"]
+    assert found.outlook.table.set_index("network")["both"].to_dict() == expected.to_dict()
+    alone = rank_features(wide, Y, metric="SFDA", record=RECORD).outlook.table
+    assert alone["both"].equals(alone["record"].rename("both")) and alone["score"].isna().all()
+    assert "did not count" in str(rank_features(wide, Y, metric="SFDA", record=RECORD))
+
+
+def test_images_that_the_record_knows_are_left_out(tmp_path):
+    images = write_images(tmp_path / "birds")
+    networks = [small(name, seed) for seed, name in enumerate(ZOO)]
+    found = rank(networks, images, record=RECORD, cache=None)
+    assert found.outlook.record.endswith("on 1 past task (cars)") and (found.outlook.table["tasks"] == 1).all()
+    assert any("they may be of these images: birds; what was" in note for note in found.notes)
+    # Nothing else is known: then the scores are alone.
+    nothing = rank(networks, images, record=Record(PAST[["birds"]]), cache=None)
+    assert nothing.outlook is None and any("they may be of these images: birds" in note for note in nothing.notes)
 
 
 def test_networks_that_the_record_does_not_know(tmp_path):
@@ -101,8 +133,8 @@ def test_networks_that_the_record_does_not_know(tmp_path):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"record": RECORD, "observed": {"strong": 0.7}}, "observed: expected some of weak, good, wide, got 'strong'"),
-    ({"record": RECORD, "observed": {"other": 0.7}}, "observed: expected some of weak, good, wide, got 'other'"),
+    ({"record": RECORD, "observed": {"strong": 0.7}}, "observed: expected some of 'weak', 'good', 'wide', got 'strong'"),
+    ({"record": RECORD, "observed": {"other": 0.7}}, "observed: expected some of 'weak', 'good', 'wide', got 'other'"),
     ({"record": RECORD, "observed": {"good": 70}}, r"observed\['good'\]: expected a share of 1, got 70; divide per cent by 100"),
     ({"record": RECORD, "observed": {"good": np.nan}}, r"observed\['good'\]: expected a share of 1, got nan"),
     ({"record": RECORD, "observed": ["good"]}, "observed: expected a mapping of network to accuracy, got list"),
@@ -181,13 +213,13 @@ def test_the_command(tmp_path, capsys):
     out = [tmp_path / "out.csv", tmp_path / "out.json"]
     assert main([*command, "--observed", "b=0.75", "--observed", f"{manifest}:a=0.5", "--csv", str(out[0]), "--json", str(out[1])]) == 0
     text, written = capsys.readouterr().out, json.loads(out[1].read_text(encoding="utf-8"))
-    assert "with results in mine.csv of 2 of 3 networks on 1 past task\n" in text and written["record"]["of"] in text
+    assert "with results in mine.csv of 2 of 3 networks on 1 past task (birds)\n" in text and written["record"]["of"] in text
     table = pd.read_csv(out[0]).set_index("network")
     assert table["observed"].dropna().to_dict() == {"a": 0.5, "b": 0.75} and table["tasks"].to_dict() == {"a": 1, "b": 1, "c": 0}
     assert {"score", "low", "high", "record", "both", "both_low", "both_high", "p_best", "expected_loss"} <= set(table)
     assert (table["both_low"] < table["both"]).all() and len(table) == 3
     for options, message in (
-        (["--observed", "d=0.5"], "observed: expected some of a, b, c, got 'd'"), (["--observed", "a=50"], "observed['a']: expected a share of 1, got 50.0; divide"),
+        (["--observed", "d=0.5"], "observed: expected some of 'a', 'b', 'c', got 'd'"), (["--observed", "a=50"], "observed['a']: expected a share of 1, got 50.0; divide"),
         (["--record", str(tmp_path / "none.csv")], "none.csv: there is no such file"), (["--record", "none", "--observed", "a=0.5"], "name a record"),
         (["--observed", "a=0.5", "--observed", "a=0.5"], "--observed: a is there twice"),
         (["--observed", "a=0.5", "--observed", f"{manifest}:a=0.5"], "observed: one network is there by two names, found a, "),
