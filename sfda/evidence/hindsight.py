@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sfda.evidence import verdict
+from sfda.evidence import published, verdict
 from sfda.evidence.record import MEASURED, Record, normal_scores, standardised
 from sfda.files import data_folder
 from sfda.metric.ranking import weighted_tau
@@ -52,13 +52,14 @@ def contests(half):
         record = Record.published(name)
         for contest, networks in _groups(name).items():
             own = [network for network in record.accuracies.index if network in networks]
-            scores = {metric: record.scores[metric].loc[own] for metric in ASKED}
+            scores = {metric: each.loc[own] for metric, each in record.scores.items()}
+            scores = {metric: each for metric, each in scores.items() if each.notna().any(axis=None)}
             part = Record(record.accuracies.loc[own], scores)
             found[contest] = Contest(part, [t for t in tasks if t in part.accuracies], list(ASKED))
     return found
 
 
-def without(record, task, past=None):
+def without(record, task, past=None, metrics=None):
     """What was known before a task.
 
     Parameters
@@ -67,6 +68,8 @@ def without(record, task, past=None):
     task : str
     past : sequence of str, optional
         The tasks that count; all others by default.
+    metrics : sequence of str, optional
+        Those whose scores count; all by default.
 
     Returns
     -------
@@ -80,12 +83,9 @@ def without(record, task, past=None):
     tasks = [each for each in (record.accuracies if past is None else past) if each != task]
     known = record.accuracies[task].notna() & record.accuracies[tasks].notna().any(axis=1)
     networks = record.accuracies.index[known]
-    scores = {
-        metric: table.loc[networks, tasks]
-        for metric, table in record.scores.items()
-        if table.loc[networks, tasks].notna().any(axis=None)
-    }
-    now = {metric: table.loc[networks, task].dropna() for metric, table in record.scores.items()}
+    own = {metric: record.scores[metric].loc[networks] for metric in (record.scores if metrics is None else metrics)}
+    scores = {metric: table[tasks] for metric, table in own.items() if table[tasks].notna().any(axis=None)}
+    now = {metric: table[task].dropna() for metric, table in own.items()}
     return (
         Record(record.accuracies.loc[networks, tasks], scores), record.accuracies.loc[networks, task],
         {metric: each for metric, each in now.items() if len(each)},
@@ -110,8 +110,7 @@ def forecasts(contest, past=None):
     """
     rows = []
     for task in contest.tasks:
-        before, truth, scores = without(contest.record, task, past)
-        scores = {metric: scores[metric] for metric in contest.metrics if metric in scores}
+        before, truth, scores = without(contest.record, task, past, contest.metrics)
         ways = {"record": before.forecast(list(truth.index))}
         if scores:
             mean = _mean_scores(scores, truth.index)
@@ -145,6 +144,46 @@ def taus(found):
     return each.apply(lambda rows: weighted_tau(rows["forecast"], rows["accuracy"])).fillna(0.0).unstack("task")
 
 
+def beside(contest):
+    """What else orders the networks of a contest, and what chance does.
+
+    Parameters
+    ----------
+    contest : Contest
+
+    Returns
+    -------
+    dict
+        Mean weighted taus over the tasks: ``ImageNet``, of accuracy on it, where it is published of all networks;
+        ``parameters``, where they are measured; ``best metric``, of the metric that is best on these very tasks, with
+        its name in ``which`` and the number of metrics in ``of``; ``chance``, which one random order of the networks
+        in twenty exceeds.
+    """
+    record, tasks = contest.record, contest.tasks
+    truth = record.accuracies[tasks].dropna()
+
+    def mean(scores):
+        return float(np.nan_to_num([weighted_tau(scores.loc[truth.index, task], truth[task]) for task in tasks]).mean())
+
+    found, facts = {}, {}
+    if "imagenet_top1" in record.scores:
+        facts["ImageNet"] = record.scores["imagenet_top1"]
+    else:
+        known = published.table("imagenet_top1").set_index("model")["imagenet_top1"]
+        facts["ImageNet"] = pd.DataFrame(dict.fromkeys(tasks, known))
+    sizes = pd.concat([verdict.table("models", folder=data_folder(name)) for name in MEASURED])
+    facts["parameters"] = pd.DataFrame(dict.fromkeys(tasks, sizes.set_index("model")["parameters"]))
+    for name, table in facts.items():
+        if table.reindex(truth.index)[tasks].notna().all(axis=None):
+            found[name] = mean(table)
+    whole = {m: each for m, each in record.scores.items() if each.loc[truth.index, tasks].notna().all(axis=None)}
+    each = {metric: mean(scores) for metric, scores in whole.items() if metric != "imagenet_top1"}
+    if each:
+        found |= {"best metric": max(each.values()), "which": max(each, key=each.get), "of": len(each)}
+    rows = truth.stack().rename("accuracy").rename_axis(["model", "task"]).reset_index().assign(seed=0)
+    return found | {"chance": verdict.chance(rows, orders=1000)}
+
+
 def spent(contest, budgets=(1, 3, 5)):
     """Points of accuracy lost by those who fine-tune a few networks and take the best of them.
 
@@ -157,28 +196,60 @@ def spent(contest, budgets=(1, 3, 5)):
     Returns
     -------
     pandas.DataFrame
-        Columns ``by``, ``task``, ``budget``, ``lost``. "record" and "score" fine-tune the first of their order,
-        "both" the one that :meth:`sfda.Record.next` names after each result, "chance" any: its mean over all choices.
+        Columns ``by``, ``task``, ``budget``, ``lost``. "record", "score" and "both" fine-tune the first of their order,
+        "asked again" the one that :meth:`sfda.Record.next` names after each result, by both where there are scores;
+        "chance" any: its mean over all choices.
     """
     rows = []
     for task in contest.tasks:
-        before, truth, scores = without(contest.record, task)
-        scores = {metric: scores[metric] for metric in contest.metrics if metric in scores}
+        before, truth, scores = without(contest.record, task, metrics=contest.metrics)
         names, last = list(truth.index), min(max(budgets), len(truth))
         ways = {"record": list(before.forecast(names).index)}
         if scores:
             mean = _mean_scores(scores, names)
             ways["score"] = list(mean.sort_values(ascending=False, kind="stable").index)
+            ways["both"] = list(before.forecast(names, scores=scores).index)
         seen = {}
         while len(seen) < last:
             name = before.next(names, scores=scores, observed=seen)
             seen[name] = truth[name]
-        ways["both" if scores else "record, asked again"] = list(seen)
+        ways["asked again"] = list(seen)
         for budget in budgets:
             for by, order in ways.items():
                 rows.append((by, task, budget, 100 * (truth.max() - truth[order[:budget]].max())))
             rows.append(("chance", task, budget, 100 * (truth.max() - _best_of(truth.to_numpy(), budget))))
     return pd.DataFrame(rows, columns=["by", "task", "budget", "lost"])
+
+
+def promised(contest, steps=4):
+    """What the network that is to be fine-tuned next was said to gain, beside what it gained.
+
+    Parameters
+    ----------
+    contest : Contest
+    steps : int, default 4
+        How many networks have been fine-tuned at most, each the one that :meth:`sfda.Record.next` names.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``task``; ``observed``, how many had been fine-tuned; ``chance`` that the next one beats the best of
+        these, and ``beats``, whether it did; ``gain`` expected and ``gained``, points of accuracy.
+    """
+    rows = []
+    for task in contest.tasks:
+        before, truth, scores = without(contest.record, task, metrics=contest.metrics)
+        names, seen = list(truth.index), {}
+        for step in range(min(steps, len(names) - 1) + 1):
+            if not seen:
+                name = before.next(names, scores=scores)
+            else:
+                said = before.gains(names, scores=scores, observed=seen).iloc[0]
+                name, best = said.name, max(seen.values())
+                more = 100 * max(0.0, truth[name] - best)
+                rows.append((task, step, said["chance"], truth[name] > best, said["gain"], more))
+            seen[name] = truth[name]
+    return pd.DataFrame(rows, columns=["task", "observed", "chance", "beats", "gain", "gained"])
 
 
 def _best_of(values, k):

@@ -34,7 +34,7 @@ PAST = 10  # how many numbers the prior of sigma^2, and how many tasks that of K
 WEIGHTS, WEIGHT_SD = (0.5, 0.2), 0.15  # prior of sum_j a_j and sum_j b_j
 PERSISTENCE = 0.5  # of a network's other scores is expected where a past one is missing
 TAILS = 4  # degrees of freedom of Student's distribution, of the same variance
-REPEATED = 0.1  # variance of z that fine-tuning a network again has: .01 to .18 in the pocket benchmark's groups
+REPEATED = 0.1  # variance of z that fine-tuning a network again has
 TRUST = 0.5  # power of the likelihood of what was observed, whose networks were chosen because they are alike
 LEVEL = 1.0  # standard deviation of a new task's mean logit about that of a past one
 DRAWS, NUMBERS = 4000, 200_000  # of a network; of all networks, where these are many
@@ -70,16 +70,24 @@ class Record:
 
     Notes
     -----
-    The model is that of this module. The levels c_t are free; the other unknowns have priors, which count for little
-    where a record is long. :math:`\\sigma^2` has the scaled inverse :math:`\\chi^2` of .4 and 10 degrees of freedom,
-    :math:`\\log r` the normal distribution about :math:`\\log(.6/.4)` with deviation .5; of J metrics each
-    :math:`a_j` and :math:`b_j` those about .5/J and .2/J, with deviation :math:`.15/\\sqrt J` (where :math:`\\sigma^2`
-    is .4). r is the one of largest marginal likelihood times prior. The residuals of networks on one task have the
-    covariance :math:`\\sigma^2 K`, estimated as in an inverse Wishart distribution, of ten tasks with independent
-    residuals and those of the record: networks that failed together may do so again, which matters once something has
-    been observed. Logits are A + B z: the new task is taken to have the spread B of a past task and a level A near that
-    task's, any of them as likely as it makes what was observed. About its forecast a network's z has the tails of
-    Student's distribution with 4 degrees of freedom, as those of most published tables have.
+    The model is that of this module. Accuracies are kept .001 from 0 and 1. The levels c_t are free; the other unknowns
+    have priors, which count for little where a record is long. :math:`\\sigma^2` has the scaled inverse
+    :math:`\\chi^2` of .4 and 10 degrees of freedom, :math:`\\log r` the normal distribution about
+    :math:`\\log(.6/.4)` with deviation .5, and the value of largest marginal likelihood times prior is taken, of 16
+    between .05 and 50; of J metrics each :math:`a_j` and :math:`b_j` have those about .5/J and .2/J, with deviation
+    :math:`.15/\\sqrt J` (where :math:`\\sigma^2` is .4). A past score that is missing is half of the network's usual
+    one. Scores are ranked among the networks asked for, on past tasks too.
+
+    The residuals of networks on one task have the covariance :math:`\\sigma^2 K`, estimated as in an inverse Wishart
+    distribution, of ten tasks with independent residuals and those of the record: networks that failed together may do
+    so again, which matters once something has been observed. About its forecast a network's z has the tails of
+    Student's distribution with 4 degrees of freedom, as those of most published tables have; intervals and draws are
+    so, and that the draws of two networks go together is then a fifth weaker than K says.
+
+    Logits are A + B z: the new task is taken to have the spread B of a past task and a level A about that task's, with
+    deviation 1, each as likely as the root of the likelihood that it gives what was observed: whoever follows the
+    forecast observes networks that are alike, and would take the spread for too small. Fine-tuning a network again
+    varies z by .1, between the median and the mean of the pocket benchmark's groups on development tasks.
 
     A complete table without scores gives the order of the networks' mean z. Of a task that knows few networks the level
     is corrected, the spread is that of these few.
