@@ -45,7 +45,7 @@ def of_size(size):
     return [members for chosen in kinds for members in itertools.product(*chosen)]
 
 
-def taus(committees, scores, accuracies):
+def committee_taus(committees, scores, accuracies):
     """Weighted tau of committees on every task.
 
     Parameters

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sfda.evidence import published, verdict
-from sfda.evidence.record import MEASURED, Record, normal_scores, standardised
+from sfda.evidence.record import MEASURED, Record, normal_scores, standardised_logits
 from sfda.files import data_folder
 from sfda.metric.ranking import weighted_tau
 
@@ -115,7 +115,7 @@ def forecasts(contest, past=None):
         if scores:
             mean = _mean_scores(scores, truth.index)
             ways |= {"score": mean.to_frame("forecast"), "both": before.forecast(list(truth.index), scores=scores)}
-        came = pd.DataFrame({"accuracy": truth, "z": standardised(truth)})
+        came = pd.DataFrame({"accuracy": truth, "z": standardised_logits(truth)})
         rows += [
             table.join(came).rename_axis("network").reset_index().assign(by=by, task=task) for by, table in ways.items()
         ]
@@ -144,7 +144,7 @@ def taus(found):
     return each.apply(lambda rows: weighted_tau(rows["forecast"], rows["accuracy"])).fillna(0.0).unstack("task")
 
 
-def beside(contest):
+def alternatives(contest):
     """What else orders the networks of a contest, and what chance does.
 
     Parameters

@@ -498,7 +498,7 @@ def _like_past(mean, covariance, levels, spreads, places, observed):
     return _Task((centre - weights @ bases) / unit, variance / unit**2, accuracies, of_draws)
 
 
-def standardised(accuracies: pd.Series) -> pd.Series:
+def standardised_logits(accuracies: pd.Series) -> pd.Series:
     """z of one task: standardised logits of accuracies, shares of 1, which are kept 0.001 from 0 and 1."""
     logits = logit(accuracies.clip(CLIP, 1 - CLIP))
     spread = logits.std(ddof=0)

@@ -95,7 +95,7 @@ def test_the_halves_share_no_task_to_be_forecast():
         if name in halves["development"]:
             assert set(contest.tasks).isdisjoint(halves["development"][name].tasks)
     assert set(hindsight.DEVELOPMENT).isdisjoint(hindsight.REPORTING)
-    beside = hindsight.beside(halves["reporting"]["tmlr"])
+    beside = hindsight.alternatives(halves["reporting"]["tmlr"])
     scores, truth = halves["reporting"]["tmlr"].record.scores, halves["reporting"]["tmlr"].record.accuracies
     taus = {m: np.mean([weighted_tau(each[t], truth[t]) for t in truth]) for m, each in scores.items()}  # none undefined
     assert beside["ImageNet"] == pytest.approx(taus.pop("imagenet_top1"), abs=1e-12) and beside["of"] == len(taus) == 13
@@ -121,7 +121,7 @@ def test_the_tau_of_a_committee_is_that_of_its_mean_rank():
     scores = pd.Series(rng.integers(0, 4, len(keys)).astype(float), keys, name="score").reset_index()  # with ties
     runs = pd.MultiIndex.from_product([list("abcde"), ["x", "y"], [0, 1]], names=["model", "task", "seed"])
     accuracies = pd.Series(rng.random(len(runs)), runs, name="accuracy").reset_index()
-    found = committees.taus([("SFDA", "PARC"), ("LogME",)], scores, accuracies)
+    found = committees.committee_taus([("SFDA", "PARC"), ("LogME",)], scores, accuracies)
     truth = accuracies.groupby(["task", "model"])["accuracy"].mean()["x"]
     table = scores[scores["task"] == "x"].pivot(index="metric", columns="model", values="score")
     rank = sum(rankdata(table.loc[metric]) for metric in ("SFDA", "PARC"))
