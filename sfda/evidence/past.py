@@ -41,7 +41,7 @@ def published_for(names):
     Record or None
         None where no record knows one of them. Its networks are called as :func:`key_of` does, or as in `names`. The
         accuracies are those of the records "supervised", "self-supervised", "transformers", "pocket" and "real" that
-        know some of them, on tasks by name; and, as one more task, ``imagenet``: top-1 accuracy as torchvision
+        know some of them, on tasks by name; and, as one more task, ``imagenet_top1``: top-1 accuracy as torchvision
         documents it, and of timm's networks the column ``imagenet_top1`` of ``timm_imagenet``.
 
     Notes
@@ -70,7 +70,7 @@ def published_for(names):
     if tables or wanted.isdisjoint(imagenet.index):
         imagenet = imagenet[imagenet.index.isin(known | wanted)]
     if len(imagenet) > 1:
-        tables.append(imagenet.to_frame("imagenet"))
+        tables.append(imagenet.to_frame("imagenet_top1"))
     if not tables:
         return None
     return Record(_joined(tables), {metric: _joined(each) for metric, each in scores.items()})
@@ -86,7 +86,7 @@ def _joined(tables):
 
 def _imagenet():
     """Top-1 accuracies as shares of 1, by the names of torchvision and timm."""
-    of_timm = published.record("imagenet")[0]["imagenet"].rename(_TIMM.format)
+    of_timm = published.record("imagenet")[0]["imagenet_top1"].rename(_TIMM.format)
     of_torchvision = published.table("imagenet_top1").set_index("model")["imagenet_top1"] / 100
     of_torchvision = of_torchvision.rename(_LOADED_AS["supervised"].format)
     return pd.concat([of_torchvision, of_timm])

@@ -156,7 +156,7 @@ def record(name):
         rows["model"] = rows["architecture"] + " of " + rows["source_dataset"]
     elif name == "imagenet":
         rows = table("timm_imagenet").sort_values("imagenet_top1", ascending=False, kind="stable")
-        rows = rows.assign(task="imagenet", accuracy=rows["imagenet_top1"] / 100)
+        rows = rows.assign(task="imagenet_top1", accuracy=rows["imagenet_top1"] / 100)
     else:
         rows = table("finetune_records")
         rows = rows[rows["record"] == name]

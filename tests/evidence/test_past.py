@@ -26,7 +26,7 @@ def test_networks_of_the_papers_tables_bring_all_that_were_fine_tuned_with_them(
         assert (cells[accuracies.loc[network].notna()] == accuracies.loc[network].dropna()).all()
     imagenet = published.table("imagenet_top1").set_index("model")["imagenet_top1"] / 100
     if zoo == "supervised":
-        assert found.accuracies["imagenet"].dropna().rename(lambda name: name.split(":")[1]).to_dict() == imagenet.to_dict()
+        assert found.accuracies["imagenet_top1"].dropna().rename(lambda name: name.split(":")[1]).to_dict() == imagenet.to_dict()
         copy = published_for([first.replace("torchvision:", "timm:").replace(":IMAGENET1K_V1", ".tv_in1k")])
         assert copy.accuracies.equals(found.accuracies)
 
@@ -43,11 +43,11 @@ def test_what_this_project_measured_has_tasks_and_scores_of_its_own():
 def test_networks_of_timm_are_known_by_their_accuracy_on_imagenet():
     found = published_for(["timm:resnet50.a1_in1k"])
     rows = published.table("timm_imagenet").query("model == 'resnet50.a1_in1k'")
-    assert found.accuracies.loc["timm:resnet50.a1_in1k", "imagenet"] == rows["imagenet_top1"].max() / 100
-    assert list(found.accuracies) == ["imagenet"] and len(found.accuracies) > 1000
+    assert found.accuracies.loc["timm:resnet50.a1_in1k", "imagenet_top1"] == rows["imagenet_top1"].max() / 100
+    assert list(found.accuracies) == ["imagenet_top1"] and len(found.accuracies) > 1000
     # A copy of torchvision's weights that the paper's tables do not know is known as timm's.
     copy = published_for(["timm:resnet18.tv_in1k"])
-    assert copy.accuracies.loc["timm:resnet18.tv_in1k", "imagenet"] == pytest.approx(0.698, abs=0.002)  # torchvision's own 69.758 %
+    assert copy.accuracies.loc["timm:resnet18.tv_in1k", "imagenet_top1"] == pytest.approx(0.698, abs=0.002)  # torchvision's own 69.758 %
 
 
 def test_unknown_networks_have_no_record():

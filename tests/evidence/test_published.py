@@ -84,7 +84,7 @@ def test_records_are_the_tables():
     assert record("stable-transfer")[1]["GBC"].loc["densenet121", "dtd"] == -20.1043
     # Each network at its best size; of two origins that of Transfer-Learning-Library.
     sizes = table("timm_imagenet").query("model == 'xcit_tiny_24_p8_384.fb_dist_in1k'")
-    assert record("imagenet")[0].loc["xcit_tiny_24_p8_384.fb_dist_in1k", "imagenet"] == sizes["imagenet_top1"].max() / 100
+    assert record("imagenet")[0].loc["xcit_tiny_24_p8_384.fb_dist_in1k", "imagenet_top1"] == sizes["imagenet_top1"].max() / 100
     rows = table("logme_zoo_scores").query("metric == 'LEEP' and dataset == 'pets' and model == 'resnet50'").set_index("source")["score"]
     (own,) = rows[rows.index.str.startswith("thuml/Transfer-Learning-Library")]
     assert len(rows) == 2 and record("logme")[1]["LEEP"].loc["resnet50", "pets"] == own

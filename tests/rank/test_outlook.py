@@ -181,7 +181,7 @@ def test_published_results_by_name():
     assert found.accuracies.shape == (33, 11)
     found, keys, words = find_record("published", {name: name for name in ("timm:resnet18.tv_in1k", "timm:resnet50.tv_in1k")})
     assert keys["timm:resnet50.tv_in1k"] == "torchvision:resnet50:IMAGENET1K_V1" and keys["timm:resnet18.tv_in1k"] == "timm:resnet18.tv_in1k"
-    assert words == "published results of all 2" and found.accuracies.loc[list(keys.values()), "imagenet"].notna().all()
+    assert words == "published results of all 2" and found.accuracies.loc[list(keys.values()), "imagenet_top1"].notna().all()
     for nothing in (None, "none"):
         assert find_record(nothing, {"pocket:byol": "pocket:byol"}) == (None, {}, "")
 
