@@ -1,6 +1,7 @@
 """The command ``python -m sfda record``."""
 
 import argparse
+import textwrap
 from pathlib import Path
 
 from sfda.files import say
@@ -105,11 +106,15 @@ def _show(options):
         "points lost": table["expected_loss"].map("{:.1f}".format), "past tasks": table["tasks"],
     })  # fmt: skip
     say(shown.to_string(index=False))
-    say(
-        "\nOn a new task, in standard deviations between networks of the logits of their accuracies; 0 is an\naverage "
-        "network. Is best: the chance of being the best of these; points lost: the points of accuracy\nexpected to be "
-        "missing to the best."
+    since = ", as far as the task is known by now" if observed else ""
+    legend = (
+        "On a new task, in standard deviations between networks of the logits of their accuracies; 0 is an average "
+        f"network of the record{since}. Is best: the chance of being the best of these, of observed networks if they "
+        "were fine-tuned again; points lost: the points of accuracy expected to be missing to the best, an upper guess."
     )
+    say("\n" + textwrap.fill(legend, 88))
+    if not table["tasks"].any():
+        say("of none of these networks anything is known")
     if len(observed) < len(table):
         say(f"next to fine-tune: {record.next(options.networks, observed=observed)}")
     return 0

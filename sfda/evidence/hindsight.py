@@ -154,7 +154,8 @@ def alternatives(contest):
     Returns
     -------
     dict
-        Mean weighted taus over the tasks: ``ImageNet``, of accuracy on it, where it is published of all networks;
+        Mean weighted taus over the tasks, of the networks that are known on all of them, 0 where one does not exist:
+        ``ImageNet``, of accuracy on it, where it is published of all networks;
         ``parameters``, where they are measured; ``best metric``, of the metric that is best on these very tasks, with
         its name in ``which`` and the number of metrics in ``of``; ``chance``, which one random order of the networks
         in twenty exceeds.
@@ -269,8 +270,9 @@ def _best_of(values, k):
 def halving(name):
     """Successive halving on tables that this project measured: points lost, by group and task.
 
-    All networks are trained for a quarter of the steps; the half with the smaller training loss goes on for another,
-    and so on: a quarter, a half, three quarters, the whole. The one that is left is taken.
+    All networks are trained for a quarter of the steps; the half (rounded down) with the smaller training loss goes on
+    for another, and so on: a quarter, a half, three quarters, the whole. The one that is left is taken. Losses are
+    those of seed 0, accuracies means over the seeds.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ class Record:
     distribution, of ten tasks with independent residuals and those of the record: networks that failed together may do
     so again, which matters once something has been observed. About its forecast a network's z has the tails of
     Student's distribution with 4 degrees of freedom, as those of most published tables have; intervals and draws are
-    so, and that the draws of two networks go together is then a fifth weaker than K says.
+    so, and that the draws of two networks go together is then a fifth weaker than their covariance says.
 
     Logits are A + B z: the new task is taken to have the spread B of a past task and a level A about that task's, with
     deviation 1, each as likely as the root of the likelihood that it gives what was observed: whoever follows the
@@ -248,12 +248,14 @@ class Record:
         Returns
         -------
         pandas.DataFrame
-            Indexed by network, the best first: ``forecast``, the standardised logit of its accuracy; ``low`` and
-            ``high``, the ends of its 80 % interval; ``p_best``, the chance that it is the best of these networks;
+            Indexed by network, the largest forecast first: ``forecast``, the standardised logit of its accuracy;
+            ``low`` and ``high``, the ends of its 80 % interval; ``p_best``, the chance that it is the best of these;
             ``expected_loss``, by how many points of accuracy it is expected to fall short of the best of them;
-            ``tasks``, how many past tasks know it. With nothing observed forecasts and intervals are relative to the
-            mean of the task's networks, as z is; with something, to the task's level as it is known then, so that
-            they are those of accuracies: an observed network's is as narrow as fine-tuning it again would repeat it.
+            ``tasks``, how many past tasks know it. With nothing observed forecasts and intervals are relative to an
+            average network of the record, as z is; with something, to the task's level as it is known then, so that
+            they are those of accuracies: an observed network's is as narrow as fine-tuning it again would repeat it,
+            and its chance and loss are those of fine-tuning it again. On published tables the loss of the first
+            network was stated half as large again as it came.
 
         Raises
         ------

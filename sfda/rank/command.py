@@ -95,9 +95,10 @@ def add_parser(commands):
     add = parser.add_argument_group("past results of the networks").add_argument
     add("--record", default="published", metavar="FILE",
         help="a CSV file of past fine-tunings, as `python -m sfda record add` makes it; published (default): what is "
-        "published of networks that are known by their names; none")
-    add("--observed", action="append", type=result, default=[], metavar="NAME=ACCURACY",
-        help="a network that has been fine-tuned on these images, and its accuracy, from 0 to 1; several times")
+        "published, or was measured by this project, of networks that are known by their names; one record of these, "
+        "as real or supervised (`python -m sfda record show` lists them); none")
+    add("--observed", action="extend", nargs="+", type=result, default=[], metavar="NAME=ACCURACY",
+        help="networks that have been fine-tuned on these images, and their accuracies, from 0 to 1")
     add = parser.add_argument_group("forward pass").add_argument
     add("--cache", type=Path, metavar="FOLDER", help="of features; default: ~/.cache/sfda/features")
     add("--no-cache", action="store_true", help="keep no features")

@@ -31,12 +31,15 @@ class Outlook:
         The network that it is about: to be fine-tuned next, or to be taken.
     record : str
         Whose past results, and how many.
+    metric : str
+        Of the scores in the table; "" where there are none.
     """
 
     table: pd.DataFrame
     advice: str
     recommended: str
     record: str
+    metric: str
 
 
 def check_observed(observed, names):
@@ -82,7 +85,7 @@ def find_record(record, named):
         keys, known = _keys({name: [key_of(full), full] for name, full in named.items()}, index)
         if not known:
             return None, {}, "no published results are known of these networks"
-        return found, keys, f"published results of {_of(known, len(named))}"
+        return found, keys, f"past results of {_of(known, len(named))}"
     if not isinstance(record, (Record, str, PathLike)):
         raise ValueError(f"record: expected a Record, a path, 'published' or 'none', got {type(record).__name__}")
     if isinstance(record, Record):
@@ -112,7 +115,8 @@ def _keys(candidates, index):
 
 
 def _of(known, every):
-    return ("the network" if every == 1 else f"all {every}") if known == every else f"{known} of {every} networks"
+    whole = {1: "the network", 2: "both"}.get(every, f"all {every}")
+    return whole if known == every else f"{known} of {every} networks"
 
 
 def outlook(record, keys, words, scores, observed=None):
@@ -147,7 +151,7 @@ def outlook(record, keys, words, scores, observed=None):
     shown = ", ".join(tasks[:3]) + (", ..." if len(tasks) > 3 else "")
     words = f"{words} on {len(tasks)} past task{'s' * (len(tasks) != 1)} ({shown})"
     table["network"] = table["network"].map(names)
-    return Outlook(table, *_advice(table, gains, names), words)
+    return Outlook(table, *_advice(table, gains, names), words, next(iter(given), ""))
 
 
 def _advice(table, gains, names):
@@ -159,8 +163,8 @@ def _advice(table, gains, names):
             return f"{first} is the only network: nothing is to be chosen", first
         chance, loss = by_name.loc[first, ["p_best", "expected_loss"]]
         return (
-            f"Fine-tune {first} first: the chance that it is the best of these is {100 * chance:.0f} %, and it is "
-            f"expected to fall {loss:.1f} points of accuracy short of the best"
+            f"Fine-tune {first} first: the chance that it is the best of these is {100 * chance:.0f} %, and it "
+            f"should fall at most about {loss:.1f} points of accuracy short of the best"
         ), first
     best = by_name["observed"].idxmax()
     so_far = f"{best}, the best so far with {by_name.loc[best, 'observed']:.3f}"

@@ -9,8 +9,9 @@ import pandas as pd
 WIDTH = 88  # columns of the report's sentences
 HOW = (
     "Record: what past results alone say; both: with the scores. In standard deviations between networks, of the "
-    "logits of their accuracies; 0 is an average network{}. Is best: the chance of being the best of these; points "
-    "lost: the points of accuracy expected to be missing to the best."
+    "logits of their accuracies; 0 is an average network of the record{}. The order is that of both. Is best: the "
+    "chance of being the best of these, of observed networks if they were fine-tuned again; points lost: the points of "
+    "accuracy expected to be missing to the best, an upper guess."
 )
 _NUMBERS = {2: "two", 3: "three"}
 
@@ -28,11 +29,12 @@ def report(found):
     alone = ""
     if found.outlook:
         since = ", as far as the task is known by now" if found.outlook.table["observed"].notna().any() else ""
-        head += [_wrapped(f"with {found.outlook.record}"), "", _outlook(found.outlook.table), "",
+        by = f"; score: {found.outlook.metric}" if found.outlook.metric else ""
+        head += [_wrapped(f"with {found.outlook.record}{by}"), "", _outlook(found.outlook.table), "",
                  _wrapped(HOW.format(since)), ""]  # fmt: skip
         alone = "the images alone, "
     head += [f"{alone}{at}by {found.metric}; larger is better", "", _table(found.table), ""]
-    lines = [f"{found.finding}."]
+    lines = [f"{'By the images alone, ' if found.outlook else ''}{found.finding}."]
     if found.tied and not found.table["saturated"].iloc[0]:
         smallest = ""
         if found.table["parameters"].notna().any():

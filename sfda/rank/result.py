@@ -294,7 +294,7 @@ def made_of(judges, scored, features, facts, notes, failures, about, past):
     by_metric = dict(zip([each.metric for each in judges[1:] if scored[each.metric]], others))
     record, left = _without(past.record, about["images"])
     seen = None
-    if record is not None:
+    if record is not None and len(order) > 1:
         # Scores that mean nothing are no evidence.
         silent = [
             metric for metric, own in ({judge.metric: table} | by_metric).items()

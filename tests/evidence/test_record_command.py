@@ -57,7 +57,7 @@ def test_show(tmp_path, capsys):
     assert text.startswith("3 networks on 2 tasks: 5 of 6 accuracies are known\ntasks: t1 (3), t2 (2)\n\n") and text.endswith("next to fine-tune: a\n")
     expected = Record.read(path).forecast()
     assert re.findall(r"^ +([abc]) +([+-][\d.]+)", text, flags=re.M) == [(name, f"{value:+.2f}") for name, value in expected["forecast"].items()]
-    assert "the logits of their accuracies" in text and "80 % interval" in text
+    assert "the logits of their accuracies" in " ".join(text.split()) and "80 % interval" in text
     assert main(["record", "show", str(path), "--networks", "a", "new", "--observed", "a=0.7"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"^ +new .* 0$", text, flags=re.M) and text.endswith("next to fine-tune: new\n") and "\n  b " not in text

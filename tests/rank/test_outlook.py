@@ -49,12 +49,12 @@ def test_the_outlook_is_the_records_forecast():
 def test_the_report_says_what_the_record_adds():
     found = rank_features(ZOO, Y, record=RECORD)
     text = str(found)
-    assert "with results in the record of all 3 on 2 past tasks (birds, cars)\n" in text and "past tasks" in text
+    assert "with results in the record of all 3 on 2 past tasks (birds, cars); score: left-out\nprobability\n" in text and "past tasks" in text
     assert re.search(r"^rank  network +score +record +both +80 % interval +is best +points lost +past tasks$", text, flags=re.M)
     first = found.outlook.table.iloc[0]
     assert found.advice == (
-        f"Fine-tune {first['network']} first: the chance that it is the best of these is {100 * first['p_best']:.0f} %, and it is expected to fall "
-        f"{first['expected_loss']:.1f} points of accuracy short of the best"
+        f"Fine-tune {first['network']} first: the chance that it is the best of these is {100 * first['p_best']:.0f} %, and it should fall at most "
+        f"about {first['expected_loss']:.1f} points of accuracy short of the best"
     )  # fmt: skip
     # The sentence may be broken anywhere, but for a table no line is longer than the rest of the report.
     assert " ".join(found.advice.split()) in " ".join(text.split())
@@ -177,11 +177,11 @@ def test_names_of_a_record_may_be_short_or_full():
 
 def test_published_results_by_name():
     found, keys, words = find_record("published", {"pocket:byol": "pocket:byol", "mine": "mine"})
-    assert words == "published results of 1 of 2 networks" and keys == {"pocket:byol": "pocket:byol", "mine": "mine"}
+    assert words == "past results of 1 of 2 networks" and keys == {"pocket:byol": "pocket:byol", "mine": "mine"}
     assert found.accuracies.shape == (33, 11)
     found, keys, words = find_record("published", {name: name for name in ("timm:resnet18.tv_in1k", "timm:resnet50.tv_in1k")})
     assert keys["timm:resnet50.tv_in1k"] == "torchvision:resnet50:IMAGENET1K_V1" and keys["timm:resnet18.tv_in1k"] == "timm:resnet18.tv_in1k"
-    assert words == "published results of all 2" and found.accuracies.loc[list(keys.values()), "imagenet_top1"].notna().all()
+    assert words == "past results of both" and found.accuracies.loc[list(keys.values()), "imagenet_top1"].notna().all()
     for nothing in (None, "none"):
         assert find_record(nothing, {"pocket:byol": "pocket:byol"}) == (None, {}, "")
 
@@ -213,7 +213,7 @@ def test_the_command(tmp_path, capsys):
     out = [tmp_path / "out.csv", tmp_path / "out.json"]
     assert main([*command, "--observed", "b=0.75", "--observed", f"{manifest}:a=0.5", "--csv", str(out[0]), "--json", str(out[1])]) == 0
     text, written = capsys.readouterr().out, json.loads(out[1].read_text(encoding="utf-8"))
-    assert "with results in mine.csv of 2 of 3 networks on 1 past task (birds)\n" in text and written["record"]["of"] in text
+    assert "with results in mine.csv of 2 of 3 networks on 1 past task (birds); score: left-out\nprobability\n" in text and written["record"]["of"] in text
     table = pd.read_csv(out[0]).set_index("network")
     assert table["observed"].dropna().to_dict() == {"a": 0.5, "b": 0.75} and table["tasks"].to_dict() == {"a": 1, "b": 1, "c": 0}
     assert {"score", "low", "high", "record", "both", "both_low", "both_high", "p_best", "expected_loss"} <= set(table)
