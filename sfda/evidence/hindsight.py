@@ -40,7 +40,7 @@ def contests(half):
     -------
     dict of str to Contest
         Published records by their names (:func:`sfda.evidence.published.record`); and of the pocket benchmark's groups
-        and the real networks (:data:`sfda.evidence.record.MEASURED`) those tasks that lie in this half.
+        and the real networks (``sfda.evidence.record.MEASURED``) those tasks that lie in this half.
     """
     found = {}
     for name in DEVELOPMENT if half == "development" else REPORTING:
