@@ -204,17 +204,13 @@ def spent(contest, budgets=(1, 3, 5)):
     rows = []
     for task in contest.tasks:
         before, truth, scores = without(contest.record, task, metrics=contest.metrics)
-        names, last = list(truth.index), min(max(budgets), len(truth))
+        names = list(truth.index)
         ways = {"record": list(before.forecast(names).index)}
         if scores:
             mean = _mean_scores(scores, names)
             ways["score"] = list(mean.sort_values(ascending=False, kind="stable").index)
             ways["both"] = list(before.forecast(names, scores=scores).index)
-        seen = {}
-        while len(seen) < last:
-            name = before.next(names, scores=scores, observed=seen)
-            seen[name] = truth[name]
-        ways["asked again"] = list(seen)
+        ways["asked again"] = [name for name, _, _ in _asked(before, truth, scores, max(budgets))]
         for budget in budgets:
             for by, order in ways.items():
                 rows.append((by, task, budget, 100 * (truth.max() - truth[order[:budget]].max())))
@@ -240,17 +236,22 @@ def promised(contest, steps=4):
     rows = []
     for task in contest.tasks:
         before, truth, scores = without(contest.record, task, metrics=contest.metrics)
-        names, seen = list(truth.index), {}
-        for step in range(min(steps, len(names) - 1) + 1):
-            if not seen:
-                name = before.next(names, scores=scores)
-            else:
-                said = before.gains(names, scores=scores, observed=seen).iloc[0]
-                name, best = said.name, max(seen.values())
-                more = 100 * max(0.0, truth[name] - best)
-                rows.append((task, step, said["chance"], truth[name] > best, said["gain"], more))
-            seen[name] = truth[name]
+        best = 0.0
+        for step, (name, chance, gain) in enumerate(_asked(before, truth, scores, steps + 1)):
+            if step:
+                rows.append((task, step, chance, truth[name] > best, gain, 100 * max(0.0, truth[name] - best)))
+            best = max(best, truth[name])
     return pd.DataFrame(rows, columns=["task", "observed", "chance", "beats", "gain", "gained"])
+
+
+def _asked(before, truth, scores, most):
+    """Networks as a record names one after another, with the chance and the gain that it states, until all are done."""
+    seen = {}
+    while len(seen) < min(most, len(truth)):
+        said = before.gains(list(truth.index), scores=scores, observed=seen)
+        name = said.index[0] if seen else before.next(list(truth.index), scores=scores)
+        yield name, *said.loc[name, ["chance", "gain"]]
+        seen[name] = truth[name]
 
 
 def _best_of(values, k):

@@ -67,7 +67,7 @@ def table(name, group=None):
     ValueError
         There is no such table (the message lists them) or group.
     FileNotFoundError
-        This package runs from elsewhere than the repository.
+        This package runs from elsewhere than the repository, and was not installed either.
     """
     found = table_of(data_folder("published"), name)
     if group is None:

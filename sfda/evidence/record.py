@@ -150,7 +150,7 @@ class Record:
         ValueError
             There is none of that name: the message lists them.
         FileNotFoundError
-            This package runs from elsewhere than the repository.
+            Of "pocket" and "real", where this package runs from elsewhere than the repository.
         """
         if name not in (names := (*published.RECORDS, *MEASURED)):
             raise ValueError(f"name: expected one of {', '.join(map(repr, names))}, got {name!r}")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -40,14 +41,6 @@ class Outlook:
     recommended: str
     record: str
     metric: str
-
-
-def check_observed(observed, names):
-    """Accuracies by network as a dict; ValueError of one that is no share of 1, or of no network among `names`."""
-    observed = as_shares(observed)
-    if others := [name for name in observed if name not in names]:
-        raise ValueError(f"observed: expected some of {some(names)}, got {others[0]!r}")
-    return observed
 
 
 def find_record(record, named):
@@ -103,6 +96,43 @@ def find_record(record, named):
     return found, keys, f"results in {what} of {_of(known, len(named))}"
 
 
+class Past(NamedTuple):
+    """What :func:`find_record` returns of networks, and by the same names accuracies on these images."""
+
+    record: Record | None
+    keys: dict[str, str]
+    words: str
+    observed: dict[str, float]
+
+    def without(self, images):
+        """The same less the tasks that are called as the images are, and notes on what is missing."""
+        if self.record is None:
+            return self, [self.words] if self.words else []
+        known = self.record.accuracies
+        left = [task for task in known if images and f" {task}".endswith(f" {images}")]
+        if not left:
+            return self, []
+        rest, names = known.drop(columns=left), ", ".join(map(str, left))
+        note = f"left out of the past results, for they may be of these images: {names}"
+        if not (rest.notna().sum() > 1).any():
+            return self._replace(record=None), [f"{note}; no others are known, so that what was observed did not count"]
+        scores = {metric: each.drop(columns=left) for metric, each in self.record.scores.items()}
+        scores = {metric: each for metric, each in scores.items() if (each.notna() & rest.notna()).any(axis=None)}
+        note += "; what was measured on these goes into observed (--observed)"
+        return self._replace(record=Record(rest, scores)), [note]
+
+
+def past_of(record, observed, named):
+    """:class:`Past` of networks by the names of the table, with their names in full; ValueError of bad arguments."""
+    observed = as_shares(observed)
+    past = Past(*find_record(record, named), observed)
+    if others := [name for name in observed if name not in named]:
+        raise ValueError(f"observed: expected some of {some(named)}, got {others[0]!r}")
+    if observed and past.record is None:
+        raise ValueError(f"observed: this needs past results of the networks; {past.words or 'name a record'}")
+    return past
+
+
 def _keys(candidates, index):
     """The first of its candidates that a record knows, by name; how many are known."""
     keys = {}
@@ -119,25 +149,25 @@ def _of(known, every):
     return whole if known == every else f"{known} of {every} networks"
 
 
-def outlook(record, keys, words, scores, observed=None):
-    """What a record and scores say together.
+def outlook(past, networks, scores):
+    """What past results and scores say together.
 
     Parameters
     ----------
-    record : Record
-    keys, words
-        As :func:`find_record` returns them.
+    past : Past
+        With a record.
+    networks : sequence of str
+        By the names that the table has.
     scores : dict of str to dict of str to float
-        By metric, the first one first, of networks by the names that the table has.
-    observed : mapping of str to float, optional
-        Accuracies after fine-tuning on these images, by the same names.
+        By metric, the first one first, of networks by the same names.
 
     Returns
     -------
     Outlook
     """
+    record, keys = past.record, {name: past.keys[name] for name in networks}
     names = {key: name for name, key in keys.items()}
-    observed = {keys[name]: accuracy for name, accuracy in (observed or {}).items()}
+    observed = {keys[name]: accuracy for name, accuracy in past.observed.items()}
     given = {metric: pd.Series(each).rename(index=keys) for metric, each in scores.items() if each}
     alone = record.forecast(list(names), observed=observed)
     both = record.forecast(list(names), observed=observed, scores=given)
@@ -149,7 +179,7 @@ def outlook(record, keys, words, scores, observed=None):
     gains = record.gains(list(names), observed=observed, scores=given) if observed else None
     tasks = list(map(str, record.accuracies))
     shown = ", ".join(tasks[:3]) + (", ..." if len(tasks) > 3 else "")
-    words = f"{words} on {len(tasks)} past task{'s' * (len(tasks) != 1)} ({shown})"
+    words = f"{past.words} on {len(tasks)} past task{'s' * (len(tasks) != 1)} ({shown})"
     table["network"] = table["network"].map(names)
     return Outlook(table, *_advice(table, gains, names), words, next(iter(given), ""))
 

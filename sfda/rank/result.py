@@ -4,7 +4,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from sfda.metric.ranking import FLOAT32, evened
 from sfda.metric.score import log_posterior
 from sfda.networks.device import versions
 from sfda.rank.jackknife import Judge, Scored, half_width
-from sfda.rank.outlook import Outlook, check_observed, find_record, outlook
+from sfda.rank.outlook import Outlook, outlook, past_of
 from sfda.rank.report import advice, finding, reason, report
 from sfda.rivals.catalogue import METRIC, find_metric
 
@@ -234,45 +234,12 @@ def rank_features(
     return made_of(judges, scored, features_by_model, facts, [], {}, about, past)
 
 
-class Past(NamedTuple):
-    """Past results of networks (sfda.rank.outlook.find_record), and what has been observed of them on these images."""
-
-    record: Record | None
-    keys: dict[str, str]
-    words: str
-    observed: dict[str, float]
-
-
-def past_of(record, observed, named):
-    """:class:`Past` of networks by the names of the table, with their names in full; ValueError of bad arguments."""
-    past = Past(*find_record(record, named), check_observed(observed, named))
-    if past.observed and past.record is None:
-        raise ValueError(f"observed: this needs past results of the networks; {past.words or 'name a record'}")
-    return past
-
-
-def _without(record, images):
-    """A record without tasks that are called as the images are, and what these are called; None where none is left."""
-    if record is None or not images:
-        return record, []
-    known = record.accuracies
-    left = [task for task in known if str(task).split()[-1:] == [str(images)] or str(task) == str(images)]
-    if not left:
-        return record, []
-    rest = known.drop(columns=left)
-    if (rest.notna().sum() > 1).any():
-        scores = {metric: each.drop(columns=left) for metric, each in record.scores.items()}
-        scores = {metric: each for metric, each in scores.items() if (each.notna() & rest.notna()).any(axis=None)}
-        return Record(rest, scores), left
-    return None, left
-
-
 def made_of(judges, scored, features, facts, notes, failures, about, past):
     """The :class:`Ranking` that follows from what `judges`, a ``jackknife.Judge`` a metric, have scored.
 
     `scored` is a dict by metric of dicts by network, of the first metric with at least one ``jackknife.Scored``.
     `features` (N, D), for the ensembles, go by network, as do `facts`: dicts of columns of the table, without those
-    that are not known. `failures` say why a network could not be ranked. `past` is a :class:`Past`.
+    that are not known. `failures` say why a network could not be ranked. `past` is a ``outlook.Past``.
     """
     judge, *_ = judges
     table, *others = (_table(each, scored[each.metric], facts) for each in judges if scored[each.metric])
@@ -292,9 +259,10 @@ def made_of(judges, scored, features, facts, notes, failures, about, past):
     libraries = versions("numpy", "scipy", "sfda", "timm", "torch", "torchvision")
     about = about | {"groups": len(judge.kept), "versions": {"python": platform.python_version()} | libraries}
     by_metric = dict(zip([each.metric for each in judges[1:] if scored[each.metric]], others))
-    record, left = _without(past.record, about["images"])
+    past, said = past.without(about["images"])
+    notes += said
     seen = None
-    if record is not None and len(order) > 1:
+    if past.record is not None and len(order) > 1:
         # Scores that mean nothing are no evidence.
         silent = [
             metric for metric, own in ({judge.metric: table} | by_metric).items()
@@ -305,14 +273,8 @@ def made_of(judges, scored, features, facts, notes, failures, about, past):
             for each in judges if each.metric not in silent
         }  # fmt: skip
         if silent:
-            notes = [*notes, f"{' and '.join(silent)} did not count beside the past results: these scores say nothing"]
-        keys = {name: key for name, key in past.keys.items() if name in features or name in past.observed}
-        seen = outlook(record, keys, past.words, numbers, past.observed)
-    elif past.words:
-        notes = [*notes, past.words]
-    if left:
-        notes = [*notes, f"left out of the past results, for they may be of these images: {', '.join(left)}; what was "
-                         "measured on these goes into observed (--observed)"]  # fmt: skip
+            notes.append(f"{' and '.join(silent)} did not count beside the past results: these scores say nothing")
+        seen = outlook(past, [name for name in past.keys if name in features or name in past.observed], numbers)
     return Ranking(
         table, judge.metric, by_metric, order[0], cheapest, ensembles, accuracies, len(judge.y), judge.classes,
         [*notes, forecast(judge.metric)], failures, about, seen,

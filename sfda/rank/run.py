@@ -19,8 +19,9 @@ from sfda.evidence.record import Record, as_shares
 from sfda.files import FEATURES, data_folder
 from sfda.networks.device import resolve_device
 from sfda.rank.jackknife import Judge, Scored
+from sfda.rank.outlook import past_of
 from sfda.rank.report import duration, one_line, reason
-from sfda.rank.result import Ranking, check_compared, made_of, named_metrics, past_of
+from sfda.rank.result import Ranking, check_compared, made_of, named_metrics
 from sfda.rivals.catalogue import METRIC
 
 if TYPE_CHECKING:

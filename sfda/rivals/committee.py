@@ -1,6 +1,7 @@
 """A committee: the mean rank that metrics of three kinds give each network."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +12,12 @@ from sfda.rivals.h_score import regularised_h_score
 from sfda.rivals.moments import over_zoo
 from sfda.rivals.parc import parc
 from sfda.rivals.ridge import left_out_kernel_ridge
+
+#: The members, by their names in the catalogue.
+MEMBERS = {
+    "left-out kernel ridge": left_out_kernel_ridge, "PARC 32 components": partial(parc, components=32),
+    "regularised H-score": regularised_h_score,
+}  # fmt: skip
 
 
 def committee(features_by_model: Mapping[str, ArrayLike], labels: ArrayLike) -> dict[str, float]:
@@ -53,7 +60,7 @@ def committee(features_by_model: Mapping[str, ArrayLike], labels: ArrayLike) -> 
     """
 
     def views(x, y):
-        return left_out_kernel_ridge(x, y), parc(x, y, components=32), regularised_h_score(x, y)
+        return [member(x, y) for member in MEMBERS.values()]
 
     found = over_zoo(features_by_model, labels, views)
     places = [rankdata(evened(view, FLOAT32)) - 1 for view in zip(*found.values())]

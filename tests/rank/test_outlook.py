@@ -89,6 +89,8 @@ def test_advice_by_what_was_observed():
     assert stop.recommended == "weak"
     assert advice({"weak": 0.6, "good": 0.7, "wide": 0.65}) == "All are fine-tuned; take good, the best so far with 0.700"
     assert advice(None, {"weak": ZOO["weak"]}) == "weak is the only network: nothing is to be chosen"
+    alone = rank_features({"weak": ZOO["weak"]}, Y, record=RECORD)
+    assert alone.outlook is None and not any("results in the record" in note for note in alone.notes)
 
 
 def test_scores_that_say_nothing_do_not_count():
@@ -112,7 +114,8 @@ def test_images_that_the_record_knows_are_left_out(tmp_path):
     assert any("they may be of these images: birds; what was" in note for note in found.notes)
     # Nothing else is known: then the scores are alone.
     nothing = rank(networks, images, record=Record(PAST[["birds"]]), cache=None)
-    assert nothing.outlook is None and any("they may be of these images: birds" in note for note in nothing.notes)
+    assert nothing.outlook is None and any("they may be of these images: birds; no others" in note for note in nothing.notes)
+    assert not any(note.startswith("results in the record") for note in nothing.notes)  # which did not count
 
 
 def test_networks_that_the_record_does_not_know(tmp_path):
