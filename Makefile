@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PIP_CONSTRAINT := requirements-book.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help check book test older coverage chapter chapters colab benchmark clean
+.PHONY: help check book test older coverage chapter chapters colab benchmark gpu clean
 
 # From the command line only: some systems set a variable of this name to their own.
 NAME :=
@@ -74,6 +74,10 @@ colab:  ## after a chapter's imports: run them as Colab does (ENV=oldest: oldest
 
 benchmark: $(READY)  ## after work on speed: measure it, and compare with what is stored
 	$(BIN)/python -m pytest tests/benchmarks
+
+DEVICE = cuda
+gpu: $(READY)  ## where there is a GPU: all that needs one, in ten minutes, to data/gpu (DEVICE=cpu: try the script)
+	$(BIN)/python tests/benchmarks/gpu.py --device $(DEVICE)
 
 clean:  ## remove the built book and the virtual environments
 	rm -rf _build .venv .colab

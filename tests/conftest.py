@@ -40,6 +40,15 @@ def pytest_collection_finish():
     gc.enable()
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "cuda: needs a CUDA device, and is passed over without")
+
+
 def pytest_collection_modifyitems(items):
+    if marked := [item for item in items if item.get_closest_marker("cuda")]:
+        import torch
+
+        for item in marked if not torch.cuda.is_available() else ():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
     place = {file: number for number, file in enumerate(FIRST)}
     items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(FIRST)))

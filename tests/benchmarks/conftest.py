@@ -37,6 +37,8 @@ def quietly():
 
 def pytest_addoption(parser):
     parser.addoption("--store", action="store_true", help="replace the stored timings by these")
+    parser.addoption("--on", metavar="DEVICE", help="of test_gpu_speed.py, which is passed over without")
+    parser.addoption("--small", action="store_true", help="sizes of it that any processor can do")
 
 
 def pytest_sessionfinish(session):
@@ -66,7 +68,7 @@ def pytest_sessionfinish(session):
         each |= {name: b.stats.min / 16 for name, b in inside("image_through[").items()}  # a batch of images
         tables["forward.csv"] = [{"name": name, "milliseconds": f"{1000 * one:.2f}",
                                   "ratio_to_file": f"{one / each['from file']:.2f}"} for name, one in each.items()]  # fmt: skip
-    for start in ("sweep", "stream", "many", "gpu"):
+    for start in ("sweep", "stream", "many"):
         rows = [*inside(f"{start}[").values()]
         file = {"stream": "streaming.csv"}.get(start, f"{start}.csv")
         tables[file] = [size_row(b, rows, seconds.get("stream_product")) for b in rows]

@@ -326,7 +326,7 @@ def test_samples_few_beside_the_features():
         select_ensemble(noise, y, 1, method="nuclear")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 @by_each_method
 def test_on_an_accelerator(method):
     there = {name: torch.from_numpy(x).cuda() for name, x in zoo().items()}

@@ -241,7 +241,7 @@ def test_arrays_that_torch_does_not_take(shape):
     assert _move(X, "meta").shape == X.shape
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 @both_posteriors
 def test_cuda(posterior):
     y = np.arange(900) % 3

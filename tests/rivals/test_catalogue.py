@@ -206,7 +206,7 @@ def test_in_small_blocks(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", METRICS)
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 def test_cuda(name):
     expected = METRICS[name](X, Y)
     assert METRICS[name](torch.from_numpy(X).cuda(), Y) == pytest.approx(expected, abs=1e-9)
