@@ -2,9 +2,14 @@
 
 import importlib.util
 import re
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
+import IPython.display
+import jupytext
+import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -77,12 +82,13 @@ def test_a_part_stops_when_its_time_is_up(gpu, tmp_path, capfd):
 
 def test_corner(gpu, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "NETWORKS", ("googlenet", "rotation"))
+    monkeypatch.setattr(gpu, "TASKS", ("digits", "counting"))
     monkeypatch.setattr(gpu.tasks, "TASKS", dict(gpu.tasks.TASKS))
     assert gpu.main(["--device", "cpu", "--out", str(tmp_path), "--parts", "corner", "--alone"]) == 0
     made, found = table(tmp_path, "pretraining").set_index("model"), table(tmp_path, "corner")
     assert [*made.index] == ["googlenet", "rotation"] and (made["epochs"] == 1).all()
     assert made["source_accuracy"].isna().tolist() == [False, True], "without labels there is none"
-    assert set(zip(found["model"], found["task"])) == {(model, task) for model in made.index for task in gpu.TASKS} and len(found) == 8
+    assert set(zip(found["model"], found["task"])) == {(model, task) for model in made.index for task in gpu.TASKS} and len(found) == 4
     stored = pd.read_csv(ROOT / "data" / "pocket" / "accuracy.csv").query("model == 'rotation' and task == 'counting'")
     row = found.query("model == 'rotation' and task == 'counting'").iloc[0]
     assert row["stored_accuracy"] == pytest.approx(stored["accuracy"].mean(), rel=1e-5)  # six digits are kept
@@ -129,6 +135,57 @@ def test_a_trial_stays_out_of_the_data(gpu, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu.tempfile, "tempdir", str(tmp_path))
     assert gpu.main(["--device", "cpu", "--parts", "training", "--alone"]) == 0
     assert [path.name for path in tmp_path.glob("gpu-*/*")] == ["training.csv"]
+
+
+# --- what chapters show of it ---
+
+
+def made_up():
+    """Tables as a GPU would leave them: round numbers whose sums can be done by hand."""
+    networks, sizes = ["a", "b"], [(100, 10, 2), (200, 10, 2)]
+    corner = [(m, "digits", 0.8 + i / 10, 1, i, 1 - i, 0.85 + i / 10, 1 - i, i) for i, m in enumerate(networks)] + [("a", "counting", *[0] * 7)]
+    return {
+        "pretraining": [(m, 3, 0.5, 1, 4, 0.5, 100, 1) for m in networks], "corner": corner,
+        "score": [(m, *size, 0.004 * k, k, 3, 2e-7 if m == "plain float32" else None)
+                  for size in sizes for k, m in enumerate(("product", "plain", "plain float32"), 1)],
+        "forward": [(m, dtype, 64, 224, 100 * k, 1) for m in networks for k, dtype in enumerate(("float32", "float16"), 1)],
+        "training": [(m, dtype, 64, 224, 11 * 21 * 5000 / 3600 if m == "b" or dtype == "float16" else None, 1)
+                     for m in networks for dtype in ("float32", "float16")],
+    }  # fmt: skip
+
+
+# Of each chapter what its text says of these, and its table.
+SHOWN = {
+    "06_pocket_zoo": (r"as a card made it on 2026-11-30: 2 networks, .* for 75 % ", ["digits"], [5.0, 1.0, -1.0, -1.0, 1.0]),
+    "12_at_full_scale": (r"on a card \(2026-11-30\), .*batches of 64\. .* 1 of them .* 21 runs of 5,000 .* 11 data sets, would take 1 hours",
+                         ["a", "b"], [200.0, 100.0, 320.8, None]),
+    "14_what_it_costs": (r"^a card, 2026-11-30: .* at most 2e-07 off", [(100, 10, 2), (200, 10, 2)], [4.0, 2.0, 3.0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.parametrize("chapter", SHOWN)
+def test_chapters_show_what_was_measured_and_nothing_else(chapter, measured, tmp_path, monkeypatch):
+    shown, names = [], {}
+    monkeypatch.setattr(IPython.display, "display", lambda *things: shown.extend(things))
+    (tmp_path / "book").mkdir()
+    monkeypatch.chdir(tmp_path / "book")
+    for name, rows in made_up().items() if measured else ():
+        (tmp_path / "data" / "gpu").mkdir(parents=True, exist_ok=True)
+        about = pd.DataFrame([("a card", "2.0", "2026-11-30")] * len(rows), columns=ABOUT)
+        pd.DataFrame(rows, columns=COLUMNS[name]).join(about).to_csv(tmp_path / "data" / "gpu" / f"{name}.csv", index=False)
+    code = [cell for cell in jupytext.read(ROOT / "book" / f"{chapter}.md").cells if cell.cell_type == "code"]
+    (cell,) = [cell for cell in code if "data/gpu/" in cell.source]
+    assert cell.metadata["tags"] == ["remove-input"], "without tables the page has not even a cell"
+    with warnings.catch_warnings(), matplotlib.rc_context():
+        for source in (code[1].source, cell.source):  # imports first
+            exec(source, names)
+    assert len(shown) == 2 * measured
+    if measured:
+        words, index, first = SHOWN[chapter]
+        text, table = shown
+        assert re.search(words, text.data), text.data
+        assert [*table.index] == index and table.iloc[0].tolist() == pytest.approx([np.nan if v is None else v for v in first], nan_ok=True, abs=0.06)
 
 
 def test_every_test_that_needs_cuda_is_marked():
