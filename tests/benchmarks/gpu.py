@@ -315,7 +315,7 @@ def main(arguments=None):
     options.out = options.out.absolute()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.alone:
-        if kind == "cuda":
+        if torch.device(options.device).index is not None:  # cuda:1, which is not the one that torch would take
             torch.cuda.set_device(options.device)
         PARTS[options.parts[0]][0](options)
         return 0
@@ -340,9 +340,11 @@ def attempt(options, part, limit):
     own = ["--alone", "--parts", part, "--device", options.device, "--out", options.out, "--seconds", limit,
            "--jobs", options.jobs]  # fmt: skip
     command = [sys.executable, __file__, *map(str, own), *(["--small"] if options.small else [])]
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
-                               start_new_session=True)  # fmt: skip
+    # A part may run pytest, which is to know nothing of another pytest around it, nor of anyone's own options.
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
+    env = kept | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, cwd=ROOT, env=env, start_new_session=True)
     try:
         code = process.wait(limit)
         return f"failed with exit status {code}" if code else ""

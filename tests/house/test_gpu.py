@@ -98,6 +98,22 @@ def test_corner(gpu, tmp_path, monkeypatch):
     assert taus.loc["stored_left-out probability"].abs().eq(1).all() and [*taus] == [*found["task"].unique()]
 
 
+@pytest.mark.parametrize(("allowed", "epochs"), [(1e6, 15), (100, 3), (1e-3, 1)])
+def test_pretraining_is_cut_to_the_time_it_has(gpu, tmp_path, monkeypatch, allowed, epochs):
+    # Two seconds a pass over the trial's images are 469 for the whole recipe: 20,000 images, 15 passes.
+    clock, made = iter([10.0, 12.0]), []
+
+    def make(name, folder, *, progress=None, **options):
+        made.append(options)
+        for line in ("first", "second") if progress else ():
+            progress(line)
+
+    monkeypatch.setattr(gpu.recipe, "make", make)
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    gpu.Making("googlenet", tmp_path, "cpu", allowed, small=False)()
+    assert [options["epochs"] for options in made] == [2, epochs] and "n_images" not in made[1]
+
+
 @pytest.mark.parametrize(("part", "column"), [("forward", "images_per_second"), ("training", "steps_per_second")])
 def test_paper_networks(gpu, tmp_path, monkeypatch, part, column):
     names = ["mnasnet1_0", "inception_v3"]  # a small one, and one with a further classifier
