@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from sfda.metric.inputs import as_features, as_labels, check_leave_one_out, check_shrinkage, in_order, unboxed
 from sfda.metric.linalg import log_softmax, matmul, softmax, solve_lower, solve_upper
-from sfda.metric.scatter import LabelledFeatures
+from sfda.metric.scatter import LabelledFeatures, LeftOut
 from sfda.metric.score import adaptive_shrinkage
 
 
@@ -182,7 +182,7 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
             points = (z - x.mean(0)).__getitem__
         # The points may lie outside the samples' row space: no reduction then.
         split = LabelledFeatures.from_features(x, own, len(estimator.classes_), reduce=at is None)
-        return np.exp(split.leave_one_out(estimator._choose_shrinkage(split, x, own), points))
+        return np.exp(split.judged(LeftOut(split, estimator._choose_shrinkage(split, x, own)), points))
 
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""

@@ -7,9 +7,9 @@ r_n = x_n - mu_{y_n}; S_W is the pooled within-class covariance (divided by N). 
 Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6. Leaving samples out is ours.
 """
 
+import copy
 import functools
 import math
-from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from sfda.metric.linalg import (
     cholesky,
     class_residuals,
     class_sums,
+    each_block,
     eigh,
     gram,
     like,
@@ -30,9 +31,11 @@ from sfda.metric.linalg import (
     symmetric_times,
     to_dtype,
     to_float64,
+    whitener,
 )
 
 SHRINKAGE_FLOOR = 1e-10  # of the public code
+MANY = 4096  # samples; an eighth and half as many tell roughly which lambda is best
 
 
 class OutOfPrecision(ValueError):
@@ -149,8 +152,7 @@ class PooledScatter:
     def whitener(self, shrinkage):
         """Function of rows z to rows w with w'w = z' inv(A) z, A the scatter less one sample."""
         if self._eigenvalues is None:
-            factor = to_dtype(self.factor(shrinkage, left_out=1), self.means.dtype)
-            return lambda z: solve_lower(factor, z.T).T
+            return whitener(to_dtype(self.factor(shrinkage, left_out=1), self.means.dtype))
         keep, ridge = self._weights(shrinkage, left_out=1)
         scale = to_dtype((keep * self._eigenvalues + ridge) ** -0.5, self.means.dtype)
         return lambda z: z * scale
@@ -166,57 +168,6 @@ class PooledScatter:
     def _rounds(self, shrinkage):
         """True where rounding errors may exceed the ridge."""
         return self._eps > 1e-10 or shrinkage < SHRINKAGE_FLOOR
-
-
-@dataclass(frozen=True, eq=False)
-class ClassMoments:
-    """Counts, means and scatter of labelled samples, all in float64: what they add up to, chunk by chunk."""
-
-    classes: np.ndarray  # (C,), distinct labels, sorted
-    counts: object  # (C,)
-    means: object  # (C, D)
-    scatter: object  # (D, D): the sum of the residuals' outer products, lower triangle
-
-    @classmethod
-    def of(cls, x, y, classes):
-        """Of checked features (n, D) and classes (n,); `x` is not overwritten."""
-        counts = to_float64(namespace(x).bincount(y, minlength=len(classes)))
-        means = class_sums(x, y, len(classes)) / counts.clip(min=1)[:, None]
-        return cls(classes, counts, means, to_float64(gram(class_residuals(x, means, y))))
-
-    def merge(self, other):
-        """Of both sets of samples."""
-        if self.means.shape[1] != other.means.shape[1]:
-            raise ValueError(f"features: expected {self.means.shape[1]} columns as before, got {other.means.shape[1]}")
-        if (self.classes.dtype.kind in "iufb") != (other.classes.dtype.kind in "iufb"):
-            raise ValueError("labels: expected numbers or strings, got both in different chunks")
-        classes = np.unique(np.concatenate([self.classes, other.classes]))
-        a, b = self._spread(classes), other._spread(classes)
-        counts = a.counts + b.counts
-        # Classes that only one of the two has: nothing lies between its two means.
-        shared = (a.counts > 0) & (b.counts > 0)
-        share = b.counts / counts.clip(min=1)
-        gaps = b.means - a.means
-        scatter = a.scatter + b.scatter
-        if bool(shared.any()):
-            scatter += gram((a.counts * share)[shared, None] ** 0.5 * gaps[shared])
-        return ClassMoments(classes, counts, a.means + share[:, None] * gaps, scatter)
-
-    def _spread(self, classes):
-        """The same, with room for all of `classes`, which hold its own."""
-        at = np.searchsorted(self.classes, classes).clip(max=len(self.classes) - 1)
-        known = like((self.classes[at] == classes).astype(float), self.means)
-        at = like(at, self.means)
-        return replace(self, classes=classes, counts=self.counts[at] * known, means=self.means[at] * known[:, None])
-
-    n = property(lambda self: int(self.counts.sum()))
-    d = property(lambda self: self.means.shape[1])
-
-    def pooled(self, dtype, origin=0):
-        """As a discriminant takes them, the means from `origin`; nothing is shared."""
-        varies = lambda: bool((self.scatter.diagonal() != 0).any())  # noqa: E731
-        means, d = self.means - origin, self.means.shape[1]
-        return PooledScatter(means, self.counts, self.scatter / self.n, d, dtype, varies=varies)
 
 
 class LeftOut:
@@ -242,7 +193,9 @@ class LeftOut:
             self.means = m = self.whiten(scatter.means)  # (C, d)
             self.products = to_float64(matmul(m, m.T))  # (C, C)
         _check_distances(self.products.diagonal())
-        self._log_priors = namespace(m).log(self.counts / (self.n - 1))
+        log_priors = namespace(m).log(self.counts / (self.n - 1))
+        self._offsets = log_priors - self.products.diagonal() / 2
+        self._own_offsets = self.products + self._offsets
 
     def __call__(self, r, y, z=None):
         """Log-probabilities (n, C) of samples with residuals r (n, d) and classes y (n,).
@@ -255,7 +208,7 @@ class LeftOut:
         own = xp.arange(len(y)), y
         rm, rr = to_float64(matmul(r, self.means.T)), to_float64(xp.einsum("nd,nd->n", r, r))
         if z is None:
-            zm, zr = rm + self.products[y], rr + rm[own]
+            zm, zr = None, rr + rm[own]
         else:
             z = self.whiten(z)
             zm, zr = to_float64(matmul(z, self.means.T)), to_float64(xp.einsum("nd,nd->n", z, r))
@@ -266,20 +219,28 @@ class LeftOut:
         if bool((left <= self._least_left).any()):
             raise _singular(self.shrinkage)
         g = alpha / left
-        # zm - square / 2 + (g zr - g rm / 2) rm + log q, in place: of many classes memory is what costs
-        delta = (g / -2)[:, None] * rm
-        delta += (g * zr)[:, None]
+        # zm - square / 2 + (g zr - g rm / 2) rm + log q, in place: of many classes memory is what costs. At the
+        # sample itself zm is rm + products[y], whose second part is among the offsets.
+        delta = rm * (g / -2)[:, None]
+        delta += (g * zr + (zm is None))[:, None]
         delta *= rm
-        delta += zm
-        delta += self._log_priors - square / 2
+        delta += self._own_offsets[y] if zm is None else zm
+        if zm is not None:
+            delta += self._offsets
         # The sample's own class has lost it: mean mu - s r, one sample fewer.
-        s, zm, rm = 1 / (n_c - 1), zm[own], rm[own]
+        s, rm = 1 / (n_c - 1), rm[own]
+        zm = rm + square[y] if zm is None else zm[own]
         delta[own] = (
             zm + g * zr * rm - s * zr * (1 + g * rr)
             - (square[y] - 2 * s * rm + s**2 * rr + g * (rm - s * rr) ** 2) / 2
             + xp.log((n_c - 1) / (n - 1))
         )  # fmt: skip
         return log_softmax(delta)
+
+
+def own_log_probability(log_p, y):
+    """log p(y_n | x_n), shape (n,), of log-probabilities (n, C)."""
+    return log_p[namespace(log_p).arange(len(y)), y]
 
 
 class LabelledFeatures(PooledScatter):
@@ -324,7 +285,9 @@ class LabelledFeatures(PooledScatter):
             x, q = row_space(x, basis=basis)
         means = class_sums(x, y, n_classes) / counts[:, None]
         if not reduced:  # of a column that is constant, rounding would leave some variance
-            means = means.clip(*(to_float64(f(x, 0)) for f in (namespace(x).amin, namespace(x).amax)))
+            xp = namespace(x)
+            low, high = zip(*each_block(lambda rows: (xp.amin(x[rows], 0), xp.amax(x[rows], 0)), x))
+            means = means.clip(to_float64(xp.amin(xp.stack(low), 0)), to_float64(xp.amax(xp.stack(high), 0)))
         x = class_residuals(x, means, y, overwrite=reduced)
         if reduced:
             residual_sums = row_sums - (class_sums(row_sums[:, None], y, n_classes)[:, 0] / counts)[y]
@@ -347,43 +310,65 @@ class LabelledFeatures(PooledScatter):
         sums = to_dtype(self._residual_sums, self.residuals.dtype)
         return self.power_iteration(to_float64(matmul(self.residuals.T, sums)) / len(self.y))
 
-    def leave_one_out(self, shrinkage, points=None, kept=lambda log_p, y: log_p):
-        """Log-probabilities for sample n by the discriminant fitted without it, (N, C), as :class:`LeftOut` has them.
+    def judged(self, judge, points=None, kept=lambda log_p, y: log_p):
+        """Log-probabilities (N, C) by `judge`, a function of residuals (n, d) and classes (n,), block by block.
 
         The samples are judged where they are, or at `points`: a function of a slice of the rows that returns the points
         (n, d) for them, since all at once would be another N x d numbers in memory. `kept` is what of a block is.
         """
-        judge, result = LeftOut(self, shrinkage), []
-        # Large blocks keep both cores at work; an eighth of the samples, or two megabytes, is little to hold.
-        n, d = self.residuals.shape
-        for rows in row_blocks(self.residuals, min(2**24, max(2**21, n * d)) * d // (d + len(self.means))):
-            y = self.y[rows]
-            result.append(kept(judge(self.residuals[rows], y, points(rows) if points else None), y))
-        return namespace(self.residuals).concatenate(result)
+        d, c = self.residuals.shape[1], len(self.means)
+
+        def block(rows):
+            y, at = self.y[rows], (points(rows),) if points else ()
+            return kept(judge(self.residuals[rows], y, *at), y)
+
+        return namespace(self.residuals).concatenate(each_block(block, self.residuals, 2**22 * d // (d + c)))
 
     def choose_shrinkage(self):
         """lambda of the largest leave-one-out likelihood, mean_n log p_-n(y_n | x_n), by :func:`best_shrinkage`.
 
         One eigendecomposition of S_W serves the whole search; the samples move to its basis and stay there.
         """
-        q = self.rotate()
-        for rows in row_blocks(self.residuals):
+        q, n = self.rotate(), len(self.y)
+        for rows in row_blocks(self.residuals, 2**24):
             self.residuals[rows] = matmul(self.residuals[rows], q)
-        own = lambda log_p, y: log_p[namespace(y).arange(len(y)), y]  # noqa: E731
-        return best_shrinkage(lambda grid: [float(self.leave_one_out(each, kept=own).mean()) for each in grid])
+        mixed = like(np.random.default_rng(0).permutation(n)[: MANY // 2 if n > MANY else 0], q)
+        sample = self.residuals[mixed], self.y[mixed]
+
+        def likelihoods(grid, few):
+            part = copy.copy(self)
+            if few:
+                part.residuals, part.y = (each[:few] for each in sample)
+            return [float(part.judged(LeftOut(part, value), kept=own_log_probability).mean()) for value in grid]
+
+        return best_shrinkage(likelihoods, n)
 
 
-def best_shrinkage(likelihoods):
+def best_shrinkage(likelihoods, n, reach=1):
     """lambda of the largest likelihood: a search over logit(lambda), -10 to 6 by 1, then by 1/4 around the best.
 
-    `likelihoods` takes a list of lambdas and returns their likelihoods in nats a sample. Of those within 1e-9 of
-    the best, as where every lambda knows all classes, it is the largest: losses so small are exact to far below that.
+    `likelihoods` takes a list of lambdas and how many of the n samples to ask, always the same ones, None for all; it
+    returns likelihoods in nats a sample. Where there are many, some show roughly which is best, and from there the
+    search climbs by 1/4, looking `reach` steps to either side, to where that of all is largest. Of those
+    within 1e-9 of it, as where every lambda knows all classes, it is the largest lambda: losses so small are exact to
+    far below that.
     """
-    found, best = {}, 0
-    for steps in (range(-10, 7), (-0.75, -0.5, -0.25, 0.25, 0.5, 0.75)):
-        logits = [best + step for step in steps]
-        found |= zip(logits, likelihoods([_sigmoid(logit) for logit in logits]), strict=True)
-        best = max(logit for logit, value in found.items() if value >= max(found.values()) - 1e-9)
+
+    def ask(found, logits, few=None):
+        new = [logit for logit in logits if logit not in found]
+        found |= zip(new, likelihoods([_sigmoid(logit) for logit in new], few), strict=True)
+        return max(logit for logit, value in found.items() if value >= max(found.values()) - 1e-9)
+
+    def around(best, steps):
+        return [best + step / 4 for step in range(-steps, steps + 1) if -10.75 <= best + step / 4 <= 6.75]
+
+    some, found = (MANY // 8, MANY // 2) if n > MANY else (None, None), {}
+    best = ask(found, range(-10, 7), some[0])
+    best = ask({} if some[0] else found, around(best, 3), some[1])
+    if some[0]:
+        found = {}
+        while not found.keys() >= set(around(best, 1)):
+            best = ask(found, around(best, reach))
     return _sigmoid(best)
 
 

@@ -18,16 +18,16 @@ from sfda.metric.challenge import expected_weights, other_means, own_confidence
 from sfda.metric.inputs import as_features, as_labels, check_leave_one_out, check_posterior, check_shrinkage
 from sfda.metric.linalg import (
     class_sums,
+    each_block,
     full_precision,
     like,
     log_softmax,
     matmul,
     namespace,
-    row_blocks,
     to_dtype,
     to_float64,
 )
-from sfda.metric.scatter import SHRINKAGE_FLOOR, LabelledFeatures, OutOfPrecision
+from sfda.metric.scatter import SHRINKAGE_FLOOR, LabelledFeatures, LeftOut, OutOfPrecision, own_log_probability
 
 if TYPE_CHECKING:
     import torch
@@ -114,17 +114,17 @@ def sfda_score(
     >>> sfda_score(weak, y) < sfda_score(strong, y)
     True
     """
-    log_p, y, shape = _log_posterior(features, labels, posterior, True, shrinkage, strength, dtype, device)
+    p, shape = _judged(features, labels, posterior, True, shrinkage, strength, dtype, device, kept=own_probability)
     # Eq. 1: T = 1/N sum_n p(y_n | x_n), of the challenged samples. The paper has log p, its code leaves the log out.
-    value = _mean_probability(log_p, y)
+    value = float(p.mean())
     if posterior == "resubstitution":
         warn_of_saturation(value, *shape, stacklevel=3)
     return value
 
 
-def _mean_probability(log_p, y):
-    xp = namespace(log_p)
-    return float(xp.exp(log_p[xp.arange(len(y)), y]).mean())
+def own_probability(log_p, y):
+    """p(y_n | x_n), shape (n,)."""
+    return namespace(log_p).exp(own_log_probability(log_p, y))
 
 
 # --- Eqs. 2 to 6: the discriminant ---------------------------------------------
@@ -179,54 +179,57 @@ def _challenged(first, confidence):
     means = moved + share[:, None] * gaps + others
     p, gaps, moved = (to_dtype(a, r.dtype) for a in (confidence, gaps, moved))
     extra = to_dtype(confidence - share[y], r.dtype)
-    for rows in row_blocks(r):
+
+    def move(rows):
         block, own = r[rows], y[rows]
         block *= p[rows, None]
         block += extra[rows, None] * gaps[own]
         block -= moved[own]
+
+    each_block(move, r)
     return LabelledFeatures(r, means, y, counts, first.n_features)
 
 
 # --- both passes -----------------------------------------------------------------
 
 
-def _passes(x, y, n_classes, left_out, challenge, shrinkage, strength):
-    """log p(c | x_n), shape (N, C), of the samples as they are or, with `challenge`, of the challenged ones."""
-    xp = namespace(x)
-    first = LabelledFeatures.from_features(x, y, n_classes)  # mu_c, x_n - mu_{y_n} and S_W
+def _passes(x, y, n_classes, left_out, challenge, shrinkage, strength, kept):
+    """`kept` of log p(c | x_n) of the samples as they are or, with `challenge`, of the challenged ones."""
+    first, exp = LabelledFeatures.from_features(x, y, n_classes), namespace(x).exp  # mu_c, x_n - mu_{y_n} and S_W
     if shrinkage is None and not left_out:
         shrinkage = adaptive_shrinkage(first.largest_eigenvalue, strength)
     elif shrinkage in (None, "leave-one-out"):
         shrinkage = first.choose_shrinkage()
         if not left_out:  # the search has turned the samples, and used up their scatter
             first = LabelledFeatures.from_features(x, y, n_classes)
-    shrinkage = float(shrinkage)
-    log_p = first.leave_one_out(shrinkage) if left_out else fisher_posterior(first, shrinkage)(first.residuals, y)
+    shrinkage, judge = float(shrinkage), LeftOut if left_out else fisher_posterior
     if not challenge:
-        return log_p
-    p = xp.exp(log_p)
-    confidence = own_confidence(p, y)  # p^_n = softmax(p(. | x_n)) at y_n: the public code's second softmax
-    others = other_means(first.means)
-    second = _challenged(first, confidence)
+        return first.judged(judge(first, shrinkage), kept=kept)
     if not left_out:
-        return fisher_posterior(second, shrinkage)(second.residuals, y)
+        # p^_n = softmax(p(. | x_n)) at y_n: the public code's second softmax
+        confidence = first.judged(judge(first, shrinkage), kept=lambda log_p, y: own_confidence(exp(log_p), y))
+        second = _challenged(first, confidence)
+        return second.judged(judge(second, shrinkage), kept=kept)
 
     # A sample that is left out is challenged without its label, z = w x + V o. With x~ = p^ x + (1 - p^) o_y it is
     # a x~ + U o, a = w / p^: the mixed samples serve in place of the samples that they overwrote.
+    p = exp(first.judged(judge(first, shrinkage)))
+    confidence, others = own_confidence(p, y), other_means(first.means)
+    second = _challenged(first, confidence)
     w, u = expected_weights(p)
     a = w / confidence
-    u[xp.arange(len(y)), y] -= a * (1 - confidence)
+    u[namespace(x).arange(len(y)), y] -= a * (1 - confidence)
     a, u = to_dtype(a, x.dtype)[:, None], to_dtype(u, x.dtype)
 
     def points(rows):
         return a[rows] * (second.residuals[rows] + second.means[y[rows]]) + matmul(u[rows], others)
 
-    return second.leave_one_out(shrinkage, points)
+    return second.judged(judge(second, shrinkage), points, kept)
 
 
 @full_precision()
-def _log_posterior(features, labels, posterior, challenge, shrinkage, strength, dtype=None, device=None):
-    """Log-posterior (N, C) and classes (N,), in one library, and the shape of the features."""
+def _judged(features, labels, posterior, challenge, shrinkage, strength, dtype=None, device=None, *, kept):
+    """`kept` of the log-posterior (n, C) and classes (n,) of blocks of samples, together; the shape of the features."""
     check_posterior(posterior)
     check_shrinkage(shrinkage, strength, names=() if challenge else ("leave-one-out",))
     x = as_features(features, dtype=dtype, device=device)
@@ -235,15 +238,15 @@ def _log_posterior(features, labels, posterior, challenge, shrinkage, strength, 
     if left_out or shrinkage == "leave-one-out":
         check_leave_one_out(namespace(y).bincount(y), classes)
     y = like(y, x)
-    options = y, len(classes), left_out, challenge, shrinkage, strength
+    options = y, len(classes), left_out, challenge, shrinkage, strength, kept
     try:
         if n < 2 * d and x.dtype != float64:
             raise OutOfPrecision
-        return _passes(x, *options), y, (n, d)
+        return _passes(x, *options), (n, d)
     except OutOfPrecision:
         if x.dtype == float64:
             raise
-        return _passes(as_features(features, device=device), *options), y, (n, d)
+        return _passes(as_features(features, device=device), *options), (n, d)
 
 
 def warn_of_saturation(value, n, d, *, stacklevel):
@@ -288,7 +291,8 @@ def log_posterior(
     ValueError
         As :func:`sfda.sfda_score`.
     """
-    return _log_posterior(features, labels, posterior, challenge, shrinkage, strength, dtype, device)[0]
+    kept = lambda log_p, y: log_p  # noqa: E731
+    return _judged(features, labels, posterior, challenge, shrinkage, strength, dtype, device, kept=kept)[0]
 
 
 def discriminant_accuracy(features, labels, *, posterior="resubstitution", shrinkage=None, strength=5.0):
@@ -315,8 +319,9 @@ def discriminant_accuracy(features, labels, *, posterior="resubstitution", shrin
     >>> discriminant_accuracy([[0.0], [1.0], [0.8], [2.0], [3.0]], [0, 0, 1, 1, 1])
     0.8
     """
-    log_p, y, _ = _log_posterior(features, labels, posterior, False, shrinkage, strength)
-    return float((log_p.argmax(1) == y).sum()) / len(y)
+    right = lambda log_p, y: log_p.argmax(1) == y  # noqa: E731
+    kept, (n, _) = _judged(features, labels, posterior, False, shrinkage, strength, kept=right)
+    return float(kept.sum()) / n
 
 
 def discriminant_probability(features, labels, *, posterior="resubstitution", shrinkage=None, strength=5.0):
@@ -325,7 +330,7 @@ def discriminant_probability(features, labels, *, posterior="resubstitution", sh
     By resubstitution it is what the SFDA score would be without the self-challenge. Arguments and errors are those
     of :func:`discriminant_accuracy`; in (0, 1], larger is better.
     """
-    return _mean_probability(*_log_posterior(features, labels, posterior, False, shrinkage, strength)[:2])
+    return float(_judged(features, labels, posterior, False, shrinkage, strength, kept=own_probability)[0].mean())
 
 
 def discriminant_log_likelihood(features, labels, *, posterior="resubstitution", shrinkage=None, strength=5.0):
@@ -334,5 +339,4 @@ def discriminant_log_likelihood(features, labels, *, posterior="resubstitution",
     Arguments and errors are those of :func:`discriminant_accuracy`; in (-inf, 0], larger is better. -log C is
     chance where classes are of one size.
     """
-    log_p, y, _ = _log_posterior(features, labels, posterior, False, shrinkage, strength)
-    return float(log_p[namespace(log_p).arange(len(y)), y].mean())
+    return float(_judged(features, labels, posterior, False, shrinkage, strength, kept=own_log_probability)[0].mean())

@@ -1,11 +1,12 @@
 """Scores of more samples than fit into memory, chunk by chunk.
 
-What a score needs of its samples adds up (:mod:`sfda.metric.scatter`). So each pass is a function of a chunk and a
+What a score needs of its samples adds up (:mod:`sfda.streaming.moments`). So each pass is a function of a chunk and a
 way to merge two results, in any order, on one machine (:mod:`sfda.streaming.chunks`) or on many
 (:mod:`sfda.streaming.cluster`).
 """
 
 import warnings
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -35,11 +36,12 @@ from sfda.metric.linalg import (
     to_float64,
     to_numpy,
 )
-from sfda.metric.scatter import ClassMoments, LeftOut, OutOfPrecision, best_shrinkage
+from sfda.metric.scatter import MANY, LeftOut, OutOfPrecision, best_shrinkage
 from sfda.metric.score import SaturationWarning, adaptive_shrinkage, fisher_posterior, warn_of_saturation
 from sfda.rivals.catalogue import METRICS
 from sfda.rivals.h_score import h_score_of_scatter
 from sfda.streaming.chunks import LocalPasses
+from sfda.streaming.moments import ClassMoments
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,9 @@ def stream_score(
     -----
     Memory is O(D min(N, D) + C D + C^2) beside a chunk, and a few blocks of 8,192 rows with D features and C
     probabilities; chunks of fewer rows are joined first. Passes over the samples: one for the H-score, two for the
-    discriminant's metrics, three for SFDA; the leave-one-out ones take two more where they choose lambda. Where N <= D
-    the samples take no more memory than their scatter, and are gathered and scored at once, after one pass.
+    discriminant's metrics, three for SFDA; the leave-one-out ones take two more where they choose lambda, seldom
+    three. Where N <= D the samples take no more memory than their scatter, and are gathered and scored at once, after
+    one pass.
 
     Examples
     --------
@@ -370,19 +373,41 @@ def _shrinkage(passes, first):
         ones = scatter.scatter[0] * 0 + 1
         sigma = scatter.power_iteration(symmetric_times(scatter.scatter, ones))
         return adaptive_shrinkage(sigma, plan.strength)
-    scatter = first.scatter()
+    scatter, sample = first.scatter(), None
     q = scatter.rotate()
-
-    def likelihoods(grid):
-        *sums, found = passes(partial(_log_likelihoods, first, scatter, q, grid), _add)
+    if first.n > MANY:
+        *sample, found = passes(partial(_some, first, MANY / 2 / first.n), _joined)
         _check_same(found, first.n)
+        mixed = like(np.random.default_rng(0).permutation(len(sample[1])), q)
+        sample = sample[0][mixed], sample[1][mixed]
+
+    def likelihoods(grid, few):
+        log_likelihoods = partial(_log_likelihoods, first, scatter, q, grid)
+        if few:
+            *sums, found = log_likelihoods(*(each[:few] for each in sample))
+        else:
+            *sums, found = passes(lambda x, y: log_likelihoods(*first.residuals(x, y)), _add)
+            _check_same(found, first.n)
         return [each / found for each in sums]
 
-    return best_shrinkage(likelihoods)
+    return best_shrinkage(likelihoods, first.n, reach=3)  # for another pass costs more than four lambdas
 
 
-def _log_likelihoods(first, scatter, q, grid, features, labels):
+def _some(first, share, features, labels):
+    """Residuals and classes of a random share of the samples, and how many these were."""
     r, y = first.residuals(features, labels)
+    seed = zlib.crc32(to_numpy(r[0]).tobytes())  # another of each block, but the same in every run
+    chosen = like(np.flatnonzero(np.random.default_rng(seed).random(len(y)) < share), r)
+    return r[chosen], y[chosen], len(y)
+
+
+def _joined(a, b):
+    """Both parts of a sample."""
+    together = namespace(a[0]).concatenate
+    return together((a[0], b[0])), together((a[1], b[1])), a[2] + b[2]
+
+
+def _log_likelihoods(first, scatter, q, grid, r, y):
     r = matmul(r, q)
     # A discriminant for each lambda, one at a time in memory.
     sums = (_tally(LeftOut(scatter, value)(r, y), y, "log-likelihood")[0] for value in grid)

@@ -53,9 +53,12 @@ def pytest_sessionfinish(session):
         return {name.removeprefix(start).rstrip("]"): b for name, b in timed.items() if name.startswith(start)}
 
     tables = {}
-    if "product" in timed:
-        own = {name: timed[name] for name in ("product", "literal") if name in timed}
-        tables["score.csv"] = [score_row(name, b, seconds) for name, b in (own | inside("score[")).items()]
+    if products := inside("product["):
+        own = {f"{name}{size}": b for name in ("product", "literal", "public") for size, b in inside(f"{name}[").items()}
+        own |= inside("score[")
+        seconds |= {name: b.stats.min for name, b in own.items()}
+        tables["score.csv"] = [score_row(name, b, seconds, max(s for s in products if name.endswith(s)))
+                               for name, b in own.items()]  # fmt: skip
     if "speed[ours-SFDA]" in timed:
         tables["rivals.csv"] = [rival_row(name, seconds) for name in inside("speed[ours-")]
     if "one_posterior" in timed:
@@ -89,9 +92,10 @@ def size_row(b, rows, product):
             "ratio_to_product": f"{b.stats.min / product:.3f}" if product else "", **more}  # fmt: skip
 
 
-def score_row(name, b, seconds):
-    plain, copies = seconds.get("score[plain]"), b.extra_info.get("peak_copies")
-    return {"name": name, "seconds": f"{b.stats.min:.3f}", "ratio_to_product": f"{b.stats.min / seconds['product']:.2f}",
+def score_row(name, b, seconds, size):
+    """`size` is the end of the names of one size."""
+    plain, copies, product = seconds.get(f"plain{size}"), b.extra_info.get("peak_copies"), seconds[f"product{size}"]
+    return {"name": name, "seconds": f"{b.stats.min:.3f}", "ratio_to_product": f"{b.stats.min / product:.2f}",
             "ratio_to_plain": f"{b.stats.min / plain:.2f}" if plain else "",
             "peak_copies": f"{copies:.2f}" if copies else ""}  # fmt: skip
 

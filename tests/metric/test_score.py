@@ -16,7 +16,9 @@ from data_sets import CASES, gaussian_classes, labelled_features, reference_case
 from sfda import FisherDiscriminant, SaturationWarning, sfda_score, stream_score
 from sfda.metric import linalg, scatter, score
 from sfda.metric.inputs import _move
-from sfda.metric.scatter import OutOfPrecision, best_shrinkage
+from sfda.metric.scatter import LabelledFeatures, OutOfPrecision, best_shrinkage
+from sfda.metric.score import log_posterior
+from sfda.streaming import moments
 
 torch = pytest.importorskip("torch")
 
@@ -185,8 +187,7 @@ def test_the_path_of_accelerators(posterior, D, dtype, shrinkage):
     X = gaussian_classes(8, y, D, separation=0.3, scale=0.1).astype(dtype)
     x, t = torch.from_numpy(X), torch.from_numpy(y)
     before = x.clone()
-    log_p = score._passes(x, t, 3, posterior == "leave-one-out", True, shrinkage, 5.0)
-    value = score._mean_probability(log_p, t)
+    value = float(score._passes(x, t, 3, posterior == "leave-one-out", True, shrinkage, 5.0, score.own_probability).mean())
     expected = quietly(X, y, posterior=posterior, shrinkage=shrinkage)
     assert value == pytest.approx(expected, abs=1e-9 if dtype == "float64" else 1e-5)
     assert torch.equal(x, before)
@@ -207,7 +208,8 @@ def test_float32_is_not_what_torch_has_been_allowed_to_make_of_it(allowed, monke
         used.append(full())
         return products(x)
 
-    monkeypatch.setattr(scatter, "gram", gram)
+    for module in (scatter, moments):
+        monkeypatch.setattr(module, "gram", gram)
     try:
         torch.set_float32_matmul_precision(allowed)
         assert full() == (allowed == "highest")
@@ -225,7 +227,7 @@ def test_float32_is_not_what_torch_has_been_allowed_to_make_of_it(allowed, monke
 def test_accelerators_meet_the_limits_of_float32():
     X, y = dependent("sum", 0)
     with pytest.raises(OutOfPrecision):
-        score._passes(torch.from_numpy(X).float(), torch.from_numpy(y), 4, False, True, None, 5.0)
+        score._passes(torch.from_numpy(X).float(), torch.from_numpy(y), 4, False, True, None, 5.0, score.own_probability)
 
 
 @pytest.mark.parametrize("shape", ["reversed", "foreign", "read-only", "transposed"])
@@ -294,7 +296,9 @@ def test_leave_one_out_saturates_late_does_not_warn_and_never_falls_as_data_get_
 
 def test_of_lambdas_whose_likelihoods_are_equal_but_for_rounding_the_largest_is_taken():
     def chosen(loss):
-        return best_shrinkage(lambda grid: [-loss(np.log(v / (1 - v))) for v in grid])
+        few, many = (best_shrinkage(lambda grid, _: [-loss(np.log(v / (1 - v))) for v in grid], n) for n in (9, 10**5))
+        assert few == many
+        return few
 
     largest = 1 / (1 + np.exp(-6.75))
     assert (
@@ -305,6 +309,50 @@ def test_of_lambdas_whose_likelihoods_are_equal_but_for_rounding_the_largest_is_
     )
     # What is no tie stays where it was, however flat.
     assert chosen(lambda x: 3 + 1e-6 * (x - 1.5) ** 2) == pytest.approx(1 / (1 + np.exp(-1.5)))
+
+
+def test_the_search_goes_on_from_the_best_of_a_few_to_the_best_of_all():
+    asked = []
+
+    def likelihoods(grid, few):
+        asked.append((len(grid), few))
+        best = {512: 3, 2048: 2.5, None: 1.25}[few]
+        return [-abs(np.log(v / (1 - v)) - best) for v in grid]
+
+    assert best_shrinkage(likelihoods, 10**5) == pytest.approx(1 / (1 + np.exp(-1.25)))
+    assert asked == [(17, 512), (7, 2048), (3, None), *[(1, None)] * 5]
+    assert best_shrinkage(likelihoods, 10**5, reach=5) == pytest.approx(1 / (1 + np.exp(-1.25)))
+    assert asked[8:] == [(17, 512), (7, 2048), (11, None), (5, None)]
+
+
+@pytest.mark.parametrize("seed, separation, decay", [(0, 0.1, 0), (1, 0.4, 0.7), (2, 0.2, 0.5), (3, 3, 0)])
+def test_the_lambda_of_many_samples_is_that_of_a_search_among_all_of_them(seed, separation, decay, monkeypatch):
+    y = np.arange(5_000) % 7
+    X = gaussian_classes(seed, y, 30, separation) * np.arange(1, 31) ** -decay
+    # Class by class: those that are asked first must be of all.
+    X, y = X[np.argsort(y, kind="stable")], np.sort(y)
+    grid = np.arange(-10.75, 7, 0.25)
+    of_all = [log_posterior(X, y, challenge=False, shrinkage=1 / (1 + np.exp(-v)))[np.arange(5_000), y].mean() for v in grid]
+    # Of likelihoods within 1e-9 the largest lambda; they are sums of 5,000 numbers, exact to 1e-12.
+    best = grid[np.flatnonzero(of_all >= max(of_all) - 1e-9)[-1]]
+    whole, judged = [], LabelledFeatures.judged
+    monkeypatch.setattr(LabelledFeatures, "judged", lambda self, *a, **k: whole.append(len(self.y)) or judged(self, *a, **k))
+    assert LabelledFeatures.from_features(X, y, 7).choose_shrinkage() == pytest.approx(1 / (1 + np.exp(-best)))
+    assert whole.count(len(y)) < 23  # which it took when all were always asked
+    # The kernels of an accelerator choose the same.
+    x, t = torch.from_numpy(X), torch.from_numpy(y)
+    assert LabelledFeatures.from_features(x, t, 7).choose_shrinkage() == pytest.approx(1 / (1 + np.exp(-best)))
+
+
+@both_posteriors
+def test_blocks_that_several_threads_share_give_what_one_gives(posterior, monkeypatch):
+    y = np.arange(20_000) % 40
+    X = gaussian_classes(5, y, 64, separation=0.2)
+    values = []
+    for threads in ("1", "3", "2,1"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        values.append(sfda_score(X, y, posterior=posterior, shrinkage=0.1))
+    assert values[0] == values[1] == values[2]  # the very same operations, on the same blocks
 
 
 Y = np.arange(20) % 2
