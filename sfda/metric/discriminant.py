@@ -206,8 +206,7 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
         if self.shrinkage == "leave-one-out":
             check_leave_one_out(split.counts, self.classes_)
             # The search rotates its samples, so it is given its own.
-            own = LabelledFeatures.from_features(X, y, len(self.classes_))
-            return own.choose_shrinkage()
+            return LabelledFeatures.from_features(X, y, len(self.classes_)).choose_shrinkage()
         return float(self.shrinkage)
 
     def _discriminants(self, X):

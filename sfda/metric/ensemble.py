@@ -183,12 +183,9 @@ def select_ensemble(
         free = n - len(classes)  # so many features separate the samples whatever their labels
         wide = [repr(m) for m in names if np.shape(features_by_model[m])[1] >= free]
         if wide and not mended:
-            warnings.warn(
-                f"the nuclear norm cannot be trusted: {', '.join(wide)} can separate the N = {n} "
-                "samples whatever their labels; use method='held-out', or shrinkage='leave-one-out'",
-                SaturationWarning,
-                stacklevel=2,
-            )
+            words = f"the nuclear norm cannot be trusted: {', '.join(wide)} can separate the N = {n} samples whatever"
+            words += " their labels; use method='held-out', or shrinkage='leave-one-out'"
+            warnings.warn(words, SaturationWarning, stacklevel=2)
         plain = {} if mended else {"posterior": "resubstitution", "challenge": True}
         scores = scores or mean_probabilities(left_out(**plain))
         # The estimator computes on the CPU.
@@ -385,9 +382,8 @@ def _different(features_by_model, device):
     for name in features_by_model:
         x = _numpy(features_by_model, name, device)
         if n not in (None, len(x)):
-            raise ValueError(
-                f"features_by_model[{name!r}]: expected the {n} samples of the networks before, got {len(x)} rows"
-            )
+            expected = f"features_by_model[{name!r}]: expected the {n} samples of the networks before"
+            raise ValueError(f"{expected}, got {len(x)} rows")
         n, eps = len(x), _rounding(features_by_model[name])
 
         def same(other):

@@ -61,10 +61,9 @@ def as_features(features, *, name="features", dtype=None, device=None):
     row = int(np.flatnonzero(to_numpy(~((x >= -largest) & (x <= largest)).all(1)))[0])
     found = to_numpy(x[row])
     if np.isfinite(found).all():
-        raise ValueError(
-            f"{name}: expected numbers of at most {largest:g} in size, found {found[np.abs(found).argmax()]:g} "
-            f"in row {row}; rescale them"
-        )
+        most = found[np.abs(found).argmax()]
+        expected = f"{name}: expected numbers of at most {largest:g} in size"
+        raise ValueError(f"{expected}, found {most:g} in row {row}; rescale them")
     kind = "NaN" if np.isnan(found).any() else "infinity"
     raise ValueError(f"{name}: expected finite numbers, found {kind}, first in row {row}")
 
@@ -207,9 +206,8 @@ def _numbered(labels, name):
     except Exception:  # what objects that are no labels do when compared is up to them
         raise ValueError(f"{name}: expected integers or strings, got objects that cannot be sorted") from None
     row = int(np.flatnonzero(fractional)[0])
-    raise ValueError(
-        f"{name}: expected classes, found {labels[row]} in row {row}; a regression target cannot be scored"
-    )
+    found = f"found {labels[row]} in row {row}"
+    raise ValueError(f"{name}: expected classes, {found}; a regression target cannot be scored")
 
 
 def working_dtype(dtype):
@@ -364,10 +362,8 @@ def check_pair(scores, accuracies):
         raise ValueError(f"scores and accuracies must list the networks in the same order, got {apart}")
     scores, accuracies = check_vector(scores, "scores"), check_vector(accuracies, "accuracies")
     if scores.size != accuracies.size:
-        raise ValueError(
-            "scores and accuracies must have the same length, one number per network, "
-            f"got {scores.size} scores and {accuracies.size} accuracies"
-        )
+        got = f"got {scores.size} scores and {accuracies.size} accuracies"
+        raise ValueError(f"scores and accuracies must have the same length, one number per network, {got}")
     return scores, accuracies
 
 

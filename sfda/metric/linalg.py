@@ -163,12 +163,8 @@ def class_sums(x, y, n_classes, weights=None):
 
 def class_residuals(x, means, y, *, overwrite=False):
     """Rows of `x` less their class's mean, in the place of `x` or in memory of their own."""
-    if overwrite:
-        result = x
-    else:  # NumPy before 2 knows no devices
-        result = x.new_empty(x.shape) if is_torch(x) else np.empty(x.shape, x.dtype)
-    means = to_dtype(means, x.dtype)
-    subtract = namespace(x).subtract
+    result = x if overwrite else x.new_empty(x.shape) if is_torch(x) else np.empty(x.shape, x.dtype)
+    means, subtract = to_dtype(means, x.dtype), namespace(x).subtract
     each_block(lambda rows: subtract(x[rows], means[y[rows]], out=result[rows]), x)
     return result
 
@@ -225,8 +221,8 @@ def whitener(factor):
     if is_torch(factor):
         return lambda z: solve_lower(factor, z.T).T
     # Its inverse is made for once: products with it take half the time of solving.
-    inverse = scipy.linalg.get_lapack_funcs("trtri", (factor,))(factor.T, lower=0)[0]
-    times = scipy.linalg.get_blas_funcs("trmm", (factor,))
+    inverse, times = scipy.linalg.get_lapack_funcs("trtri", (factor,)), scipy.linalg.get_blas_funcs("trmm", (factor,))
+    inverse = inverse(factor.T, lower=0)[0]
     return lambda z: times(1.0, inverse, z.T, trans_a=1).T
 
 

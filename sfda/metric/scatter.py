@@ -289,12 +289,9 @@ class LabelledFeatures(PooledScatter):
             low, high = zip(*each_block(lambda rows: (xp.amin(x[rows], 0), xp.amax(x[rows], 0)), x))
             means = means.clip(to_float64(xp.amin(xp.stack(low), 0)), to_float64(xp.amax(xp.stack(high), 0)))
         x = class_residuals(x, means, y, overwrite=reduced)
-        if reduced:
-            residual_sums = row_sums - (class_sums(row_sums[:, None], y, n_classes)[:, 0] / counts)[y]
-        else:
-            residual_sums = x.sum(1)
+        sums = row_sums - (class_sums(row_sums[:, None], y, n_classes)[:, 0] / counts)[y] if reduced else x.sum(1)
         means -= counts / n @ means
-        self = cls(x, means, y, counts, n_features, residual_sums)
+        self = cls(x, means, y, counts, n_features, sums)
         self.basis = q
         # So little may be the rounding of the means, and looks like perfectly separate classes.
         member = namespace(y).zeros_like(y[:n_classes])
@@ -316,13 +313,15 @@ class LabelledFeatures(PooledScatter):
         The samples are judged where they are, or at `points`: a function of a slice of the rows that returns the points
         (n, d) for them, since all at once would be another N x d numbers in memory. `kept` is what of a block is.
         """
-        d, c = self.residuals.shape[1], len(self.means)
 
         def block(rows):
             y, at = self.y[rows], (points(rows),) if points else ()
             return kept(judge(self.residuals[rows], y, *at), y)
 
-        return namespace(self.residuals).concatenate(each_block(block, self.residuals, 2**22 * d // (d + c)))
+        d = self.residuals.shape[1]
+        return namespace(self.residuals).concatenate(
+            each_block(block, self.residuals, 2**22 * d // (d + len(self.means)))
+        )
 
     def choose_shrinkage(self):
         """lambda of the largest leave-one-out likelihood, mean_n log p_-n(y_n | x_n), by :func:`best_shrinkage`.
@@ -349,9 +348,8 @@ def best_shrinkage(likelihoods, n, reach=1):
 
     `likelihoods` takes a list of lambdas and how many of the n samples to ask, always the same ones, None for all; it
     returns likelihoods in nats a sample. Where there are many, some show roughly which is best, and from there the
-    search climbs by 1/4, looking `reach` steps to either side, to where that of all is largest. Of those
-    within 1e-9 of it, as where every lambda knows all classes, it is the largest lambda: losses so small are exact to
-    far below that.
+    search climbs by 1/4, looking `reach` steps to either side, to where that of all is largest. Of those within 1e-9
+    of it, as where every lambda knows all classes, it is the largest lambda: losses so small are exact far below that.
     """
 
     def ask(found, logits, few=None):
@@ -362,13 +360,12 @@ def best_shrinkage(likelihoods, n, reach=1):
     def around(best, steps):
         return [best + step / 4 for step in range(-steps, steps + 1) if -10.75 <= best + step / 4 <= 6.75]
 
-    some, found = (MANY // 8, MANY // 2) if n > MANY else (None, None), {}
-    best = ask(found, range(-10, 7), some[0])
-    best = ask({} if some[0] else found, around(best, 3), some[1])
-    if some[0]:
-        found = {}
-        while not found.keys() >= set(around(best, 1)):
-            best = ask(found, around(best, reach))
+    if n <= MANY:
+        best = ask(found := {}, range(-10, 7))
+        return _sigmoid(ask(found, around(best, 3)))
+    best, found = ask({}, around(ask({}, range(-10, 7), MANY // 8), 3), MANY // 2), {}
+    while not found.keys() >= set(around(best, 1)):
+        best = ask(found, around(best, reach))
     return _sigmoid(best)
 
 
@@ -379,10 +376,8 @@ def _sigmoid(logit):
 def _check_distances(squares):
     """Raise OutOfPrecision where products of the class means' squared sizes, in units of the scatter, overflow."""
     if not float(squares.max()) <= np.finfo(np.float64).max ** 0.5:
-        raise OutOfPrecision(
-            "features: the classes are too far apart for the variation within them, and distances overflow; "
-            "rescale the columns"
-        )
+        reason = "features: the classes are too far apart for the variation within them, and distances overflow"
+        raise OutOfPrecision(f"{reason}; rescale the columns")
 
 
 def _singular(shrinkage):
