@@ -162,6 +162,58 @@ def test_cells_of_a_worker_that_dies_are_measured_again(two_workers, tmp_path, w
     assert tables.collect(cells, tmp_path / "tables") == {"accuracy": 8, "probe": 4, "curves": 8}
 
 
+LEAVING = f"""{SCRIPT}
+from pathlib import Path
+import time
+from distributed import get_worker
+from sfda.benchmark import resuming
+
+whole, notes = getattr(resuming, "whole", resuming.Halfway.after), Path(__file__).parent
+resuming.whole = whole  # Dask loads this twice
+
+def after(self, state):
+    step = state.args[0]
+    if step == 3 and not (notes / "left").exists():
+        (notes / "left").write_text(self.path.name)
+        # What Dask calls at the end of a worker's --lifetime.
+        get_worker().loop.add_callback(get_worker().close_gracefully)
+        while not resuming.leaving():
+            time.sleep(0.01)
+    with open(notes / "steps", "a") as file:
+        file.write(f"{{self.path.name}} {{step}}\\n")
+    whole(self, state)
+
+resuming.Halfway.after = after
+"""
+
+
+@UNTIDY
+def test_a_worker_that_leaves_at_the_end_of_its_time_hands_on_what_it_has_reached(tmp_path, weights, measured):
+    cells = tmp_path / "cells"
+    (tmp_path / "small.py").write_text(LEAVING, encoding="utf-8")
+    with local_cluster(local_directory=tmp_path, preload=[str(tmp_path / "small.py")]) as two:
+        options = {"cells": cells, "weights": weights, "device": "cpu", "scheduler": two.scheduler_address, "progress": str}
+        assert benchmark.run(NAMES[:1], TASK_NAMES[:1], SEEDS, **options) == 2
+        assert len(two.scheduler.workers) == 1
+    job = (tmp_path / "left").read_text()
+    steps = [line.split() for line in (tmp_path / "steps").read_text().splitlines()]
+    assert sorted(int(step) for name, step in steps if name == job) == [1, 2, 3, 4]  # by the two of them
+    whole = results(measured[0])
+    assert results(cells) == {key: whole[key] for key in results(cells)} and len(results(cells)) == 2
+
+
+@UNTIDY
+def test_further_jobs_and_jobs_that_are_dropped():
+    def after(job, outcome):
+        return [job + 100, job + 200] if job < 5 else []
+
+    with local_cluster() as two:
+        given = dict(cluster.outcomes(lambda job: -job, range(3), two.scheduler_address, after=after))
+        assert given == {job: -job for job in (0, 1, 2, 100, 101, 102, 200, 201, 202)}
+        dropped = [job for job, _ in cluster.outcomes(lambda job: time.sleep(0.02), range(200), two.scheduler_address, dropped=lambda job: job >= 20)]
+    assert set(range(20)) <= set(dropped) and len(dropped) < 100  # a few had ended
+
+
 @UNTIDY
 def test_jobs_that_are_done_are_not_done_again(tmp_path):
     def note(job):
