@@ -52,9 +52,9 @@ def add_parsers(commands):
     paper.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images; default: 0")
 
     parser = commands.add_parser(
-        "paper", help="what the paper's experiment needs: check what is there, fetch what can be fetched",
-        description="What the paper's experiment needs: 33 networks, eleven data sets. `score paper` and `benchmark "
-        "paper` run it.",
+        "paper", help="the paper's experiment: check what is there, fetch what can be fetched, compare",
+        description="What the paper's experiment needs, 33 networks and eleven data sets, and what came out. `score "
+        "paper` and `benchmark paper` run it.",
     )  # fmt: skip
     steps = parser.add_subparsers(dest="step", required=True)
     check = steps.add_parser(
@@ -66,15 +66,21 @@ def add_parsers(commands):
     check.add_argument("--cells", type=Path, metavar="FOLDER", help="as of benchmark paper")
     fetch = steps.add_parser(
         "fetch", help="download the images and the weights that can be downloaded",
-        description="Download the data sets and the weights that are missing, as far as they can be downloaded: 12 GB "
-        "and 4 GB in all. What fails is told at the end of its line, and the others are fetched all the same. Exit "
-        "status 0 if nothing failed, 1 if not.",
+        description="Download the data sets and the weights that are missing, as far as they can be downloaded. What "
+        "fails is told, and the others are fetched all the same. Exit status 0 if nothing failed, 1 if not.",
     )  # fmt: skip
-    for each, run in ((check, _check), (fetch, _fetch)):
+    compare = steps.add_parser(
+        "compare", help="put the scores that are there beside the published numbers, and beside your own fine-tuning",
+        description="Print the weighted tau of the scores in the tables with the published accuracies, beside the "
+        "published tau; and, where networks have been fine-tuned, with your own accuracies.",
+    )  # fmt: skip
+    compare.add_argument("--tables", type=Path, default="paper", metavar="FOLDER", help="default: ./paper")
+    for each, run in ((check, _check), (fetch, _fetch), (compare, _compare)):
         each.set_defaults(run=run)
         each.add_argument("--models", nargs="+", metavar="NAME", help="names; all by default")
         _add_group(each)
         each.add_argument("--tasks", nargs="+", metavar="TASK", help="names of data sets; all by default")
+    for each in (check, fetch):
         each.add_argument("--images", type=Path, metavar="FOLDER", help="of the images; default: $SFDA_IMAGES")
         each.add_argument("--weights", type=Path, metavar="FOLDER",
                           help="of the networks' weights; default: torch.hub's folder")  # fmt: skip
@@ -214,6 +220,18 @@ def _fetch(options):
 
     failed = paper_check.fetch_missing(*_corner(options), images=options.images, weights=options.weights, progress=say)
     return 1 if failed else 0
+
+
+def _compare(options):
+    from sfda.benchmark import paper
+    from sfda.files import read_table
+
+    names, task_names = _corner(options)
+    scores, own = read_table(options.tables / "scores.csv", paper.COLUMNS), options.tables / "accuracy.csv"
+    scores = scores[scores["model"].isin(names) & scores["task"].isin(task_names)]
+    accuracies = read_table(own, ["model", "task", "accuracy"]) if own.exists() else None
+    say(paper.compare(scores, accuracies).round(3).to_string(index=False))
+    return 0
 
 
 def _corner(options):

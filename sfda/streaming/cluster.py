@@ -77,7 +77,7 @@ def outcomes(function, jobs, address, *, after=lambda job, outcome: (), dropped=
     Parameters
     ----------
     function : callable
-        It may raise :func:`again`.
+        It may raise what ``again()`` gives.
     jobs : sequence
         Each is done once, and again where its worker dies before the result has arrived.
     address : str

@@ -6,8 +6,8 @@ import shlex
 import pandas as pd
 import pytest
 import torch
-from image_layouts import write_official
 
+from image_layouts import write_official
 from sfda.__main__ import main
 from sfda.benchmark import paper, paper_check
 from sfda.benchmark.cell_files import CHOICE, RECORD, cell_path, write_cell
@@ -104,9 +104,9 @@ def test_all_is_there_and_the_steps_are_taken_one_after_the_other(small_sizes, t
     assert main(command) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     assert last == f"next: python -m sfda score paper --images {small_sizes} --weights {weights} --tables {tables}"
-    assert any("11 of 11 there: aircraft (7), " in line for line in lines) and any("33 of 33 there: resnet34, " in line for line in lines)
-    # Scores: of a few images they do not count, nor where a metric is missing.
     counts = {name: len(load_official(name, small_sizes).labels) for name in TASKS}
+    assert any(f"11 of 11 there: aircraft ({counts['aircraft']}), " in line for line in lines) and any("33 of 33 there: resnet34, " in line for line in lines)
+    # Scores: of a few images they do not count, nor where a metric is missing.
     rows = [(metric, paper.GROUPS[name], name, task, 0.5, 1.0, counts[task], 9) for metric in paper.METRICS for name in NAMES for task in TASKS
             if paper.GROUPS[name] == "supervised" or metric not in ("LEEP", "NCE")]  # fmt: skip
     table = pd.DataFrame(rows, columns=paper.COLUMNS)

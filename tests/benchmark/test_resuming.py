@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from forks import forked, forkserver
-from sfda.benchmark import cells as benchmark
 from sfda.benchmark import finetune, resuming, workers
 from sfda.benchmark.cell_files import cell_path, read_cell
 from sfda.benchmark.resuming import Halfway, Stopped
