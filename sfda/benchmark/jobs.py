@@ -111,7 +111,7 @@ def _final(job, encoder, task, **options):
     return records
 
 
-_last = {}  # of this process: the task and the network of the job before, which are mostly those of the next
+_last: dict = {}  # of this process: the task and the network of the job before, which are mostly those of the next
 
 
 def _kept(what, key, load):

@@ -19,7 +19,7 @@ from sfda.files import replacing
 from sfda.streaming import cluster
 
 MINUTES = 3.0  # between two times that a training is written down
-_flags = ()  # whose value says whether this process has been asked, or all of one run
+_flags: tuple = ()  # whose value says whether this process has been asked, or all of one run
 
 
 class Stopped(Exception):

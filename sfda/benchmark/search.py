@@ -1,6 +1,5 @@
 """Which learning rates and weight decays are tried, in which order, and which of them is taken."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 LEARNING_RATES = (0.01, 0.03, 0.1)
@@ -31,11 +30,11 @@ class Search:
         """How many settings are tried."""
         return len(self.rates) * len(self.decays) if self.every_pair else len(self.rates) + len(self.decays) - 1
 
-    def left(self, tried: Mapping):
+    def left(self, tried):
         """The settings that can be tried now: all that is left, or what has to be known before the others."""
         return [setting for setting in self._order(tried) if setting not in tried]
 
-    def best(self, tried: Mapping):
+    def best(self, tried):
         """The best of the settings, the first of equals.
 
         Raises

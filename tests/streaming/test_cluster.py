@@ -1,7 +1,9 @@
 """Over Dask: the same scores and the same cells, also where a worker dies."""
 
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -22,7 +24,9 @@ import dask.array as da
 from distributed.utils import get_mp_context
 
 from forks import forkserver
+from sfda.__main__ import build_parser
 from small_benchmark import CELLS, NAMES, SCRIPT, SEEDS, TASK_NAMES, contents, measured, results, small, weights
+from tree import ROOT
 
 __all__ = ["measured", "small", "weights"]  # fixtures
 
@@ -264,3 +268,48 @@ def test_no_scheduler_at_the_address_and_jobs_beside_one(tmp_path, weights):
         benchmark.run(NAMES[:1], TASK_NAMES[:1], [0], **options)
     with pytest.raises(ValueError, match="jobs: a scheduler's workers are the processes"):
         benchmark.run(NAMES, TASK_NAMES, [0], jobs=2, **options)
+
+
+class Recorded:
+    """In the place of a SLURMCluster, for the script of the page."""
+
+    made: dict = {}  # noqa: RUF012
+    scheduler_address = "tcp://10.0.0.1:8786"
+
+    def __init__(self, **options):
+        self.made["cluster"] = options
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.made["closed"] = True
+
+    def adapt(self, **options):
+        self.made["adapt"] = options
+
+
+def minutes(text):
+    hours, minutes, seconds = map(int, text.split(":"))
+    return 60 * hours + minutes + seconds / 60
+
+
+def test_the_script_for_slurm(monkeypatch):
+    """What it passes on: options that are there, and a worker that leaves before its walltime ends."""
+    page, commands, made = (ROOT / "book" / "cluster.md").read_text(encoding="utf-8"), [], Recorded.made
+    (script,) = [block for block in re.findall(r"^```python\n(.*?)^```", page, flags=re.S | re.M) if "SLURMCluster" in block]
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", type(sys)("dask_jobqueue"))
+    monkeypatch.setattr(sys.modules["dask_jobqueue"], "SLURMCluster", Recorded, raising=False)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    exec(compile(script, "cluster.md", "exec"), {})
+    (command,) = commands
+    assert command[:3] == [sys.executable, "-m", "sfda"] and made["closed"]
+    options = build_parser().parse_args(command[3:])
+    assert (options.grid, options.scheduler, options.cells.as_posix()) == ("paper", Recorded.scheduler_address, "/shared/cells")
+    from distributed.cli.dask_worker import main as worker
+
+    told = worker.make_context("worker", [Recorded.scheduler_address, "--nthreads", "4", *made["cluster"]["worker_extra_args"]]).params
+    assert told["nthreads"] == 1  # the page's comes after that of the cores
+    life, stagger = (dask.utils.parse_timedelta(told[name]) / 60 for name in ("lifetime", "lifetime_stagger"))
+    assert life + stagger < minutes(made["cluster"]["walltime"]) <= 240
+    assert made["adapt"]["minimum_jobs"] == made["adapt"]["maximum_jobs"]  # few long settings count as little work
