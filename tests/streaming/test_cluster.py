@@ -172,7 +172,7 @@ import time
 from distributed import get_worker
 from sfda.benchmark import resuming
 
-whole, notes = getattr(resuming, "whole", resuming.Halfway.after), Path(__file__).parent
+whole, notes = getattr(resuming, "whole", resuming.Halfway.after), Path(NOTES)
 resuming.whole = whole  # Dask loads this twice
 
 def after(self, state):
@@ -194,7 +194,7 @@ resuming.Halfway.after = after
 @UNTIDY
 def test_a_worker_that_leaves_at_the_end_of_its_time_hands_on_what_it_has_reached(tmp_path, weights, measured):
     cells = tmp_path / "cells"
-    (tmp_path / "small.py").write_text(LEAVING, encoding="utf-8")
+    (tmp_path / "small.py").write_text(LEAVING.replace("NOTES", repr(str(tmp_path))), encoding="utf-8")
     with local_cluster(local_directory=tmp_path, preload=[str(tmp_path / "small.py")]) as two:
         options = {"cells": cells, "weights": weights, "device": "cpu", "scheduler": two.scheduler_address, "progress": str}
         assert benchmark.run(NAMES[:1], TASK_NAMES[:1], SEEDS, **options) == 2
