@@ -1,4 +1,4 @@
-"""The command line, ``python -m sfda``: rank, record; pretrain, benchmark, score, ablate, select."""
+"""The command line, ``python -m sfda``: rank, record; pretrain, benchmark, score, paper, ablate, select."""
 
 import argparse
 import sys

@@ -8,5 +8,5 @@ FIRST = (
     "tests/house/test_contributing.py", "tests/house/test_gpu.py", "book/12_at_full_scale.ipynb", "tests/networks/test_checkpoints.py", "tests/networks/test_backbones.py", "book/09_transformers.ipynb",
     "tests/house/test_pocket_data.py", "book/07_supervised.ipynb", "tests/benchmark/test_finetune.py", "book/08_self_supervised.ipynb",
     "tests/images/test_tasks.py", "tests/rank/test_result.py", "tests/house/test_wheel.py", "tests/rank/test_run.py", "tests/house/test_data.py",
-    "tests/evidence/test_runs.py", "tests/rank/test_outlook.py", "tests/evidence/test_record.py",
+    "tests/benchmark/test_resuming.py", "tests/evidence/test_runs.py", "tests/rank/test_outlook.py", "tests/evidence/test_record.py",
 )  # fmt: skip

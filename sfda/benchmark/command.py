@@ -1,5 +1,6 @@
-"""The commands of the benchmarks: ``pretrain``, ``benchmark``, ``score``, ``ablate``, ``select``."""
+"""The commands of the benchmarks: ``pretrain``, ``benchmark``, ``score``, ``paper``, ``ablate``, ``select``."""
 
+import signal
 from pathlib import Path
 
 from sfda.files import CACHE, FEATURES, data_folder, say
@@ -9,8 +10,10 @@ def add_parsers(commands):
     """Add one subparser a command; each parsed result has its function as ``run``."""
     parser = _parser(
         commands, "benchmark", _benchmark, "fine-tune networks on tasks, cell by cell",
-        "Fine-tune networks on tasks: one cell a network, task and seed. Each is written as it ends; a run that was "
-        "stopped goes on where it ended, and cells that stand in the tables are not measured again.",
+        "Fine-tune networks on tasks: one cell a network, task and seed, for which a grid of learning rates and weight "
+        "decays is tried, setting by setting. What each gives is written as it ends, and every few minutes how far it "
+        "is: a run that was stopped or killed goes on where it ended. SIGTERM makes it write that down and leave. "
+        "Cells that stand in the tables are not measured again.",
         grid=True,
     )  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="default: the grid's own, 0 1 of the pocket")
@@ -19,10 +22,11 @@ def add_parsers(commands):
     parser.add_argument("--again", action="store_true",
                         help="measure also what stands in the tables, leave these alone and compare; needs --cells, "
                         "a folder of its own")  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes side by side; default: 1")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N",
+                        help="processes side by side, each at one setting; default: 1")  # fmt: skip
     parser.add_argument("--scheduler", metavar="ADDRESS",
-                        help="measure on the workers of this Dask scheduler, for example tcp://10.0.0.1:8786, which "
-                        "must see the same folders")  # fmt: skip
+                        help="do the settings on the workers of this Dask scheduler, for example "
+                        "tcp://10.0.0.1:8786, which must see the same folders")  # fmt: skip
     parser.add_argument("--collect", action="store_true",
                         help="measure nothing, only bring the cells into the tables")  # fmt: skip
     parser.add_argument("--record", type=Path, metavar="FILE",
@@ -39,14 +43,47 @@ def add_parsers(commands):
     parser.add_argument("--metrics", nargs="+", metavar="METRIC",
                         help="names; by default all, of the paper's grid the fast ones")  # fmt: skip
     paper = parser.add_argument_group("of the paper's grid only")
-    paper.add_argument("--group", choices=["supervised", "self_supervised", "vit"],
-                       help="networks of one of the paper's tables")  # fmt: skip
+    _add_group(paper)
     paper.add_argument("--cache", type=Path, metavar="FOLDER",
                        help="of the features; default: ~/.cache/sfda/features")  # fmt: skip
     paper.add_argument("--download", action="store_true", help="fetch data sets that are missing")
     paper.add_argument("--limit", type=int, metavar="N", help="at most N images a class: a quick look")
     paper.add_argument("--batch", type=int, default=64, metavar="N", help="default: 64")
     paper.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images; default: 0")
+
+    parser = commands.add_parser(
+        "paper", help="the paper's experiment: check what is there, fetch what can be fetched, compare",
+        description="What the paper's experiment needs, 33 networks and eleven data sets, and what came out. `score "
+        "paper` and `benchmark paper` run it.",
+    )  # fmt: skip
+    steps = parser.add_subparsers(dest="step", required=True)
+    check = steps.add_parser(
+        "check", help="say what is there, what is missing, and what comes next",
+        description="Say on one screen which images, weights, scores and fine-tunings are there, which are missing and "
+        "how to get them, and which command comes next. Exit status 0 if all images and weights are there, 1 if not.",
+    )  # fmt: skip
+    check.add_argument("--tables", type=Path, default="paper", metavar="FOLDER", help="default: ./paper")
+    check.add_argument("--cells", type=Path, metavar="FOLDER", help="as of benchmark paper")
+    fetch = steps.add_parser(
+        "fetch", help="download the images and the weights that can be downloaded",
+        description="Download the data sets and the weights that are missing, as far as they can be downloaded. What "
+        "fails is told, and the others are fetched all the same. Exit status 0 if nothing failed, 1 if not.",
+    )  # fmt: skip
+    compare = steps.add_parser(
+        "compare", help="put the scores that are there beside the published numbers, and beside your own fine-tuning",
+        description="Print the weighted tau of the scores in the tables with the published accuracies, beside the "
+        "published tau; and, where networks have been fine-tuned, with your own accuracies.",
+    )  # fmt: skip
+    compare.add_argument("--tables", type=Path, default="paper", metavar="FOLDER", help="default: ./paper")
+    for each, run in ((check, _check), (fetch, _fetch), (compare, _compare)):
+        each.set_defaults(run=run)
+        each.add_argument("--models", nargs="+", metavar="NAME", help="names; all by default")
+        _add_group(each)
+        each.add_argument("--tasks", nargs="+", metavar="TASK", help="names of data sets; all by default")
+    for each in (check, fetch):
+        each.add_argument("--images", type=Path, metavar="FOLDER", help="of the images; default: $SFDA_IMAGES")
+        each.add_argument("--weights", type=Path, metavar="FOLDER",
+                          help="of the networks' weights; default: torch.hub's folder")  # fmt: skip
 
     _parser(
         commands, "ablate", _ablate, "compute SFDA with one part changed at a time",
@@ -68,6 +105,11 @@ def add_parsers(commands):
     )  # fmt: skip
     parser.add_argument("--weights", type=Path, metavar="FOLDER", help="where to write; default: data/pocket/weights")
     parser.add_argument("--epochs", type=int, metavar="N", help="default: as the zoo was made")
+
+
+def _add_group(parser):
+    parser.add_argument("--group", choices=["supervised", "self_supervised", "vit"],
+                        help="networks of one of the paper's tables")  # fmt: skip
 
 
 def _parser(commands, name, run, help, description, *, grid=False, models=True, tasks=True):
@@ -110,6 +152,7 @@ def _grid(options):
 
 def _benchmark(options):
     from sfda.benchmark import cells, tables
+    from sfda.benchmark.resuming import Stopped
     from sfda.evidence.past import key_of
     from sfda.evidence.runs import check_runs
     from sfda.networks.backbones import full_name
@@ -127,8 +170,8 @@ def _benchmark(options):
             grid.check(name, *task_names)
         called = {name: key_of(full_name(grid.networks[name])) for name in names}
         check_runs(options.record)  # before hours of work
-    pocket = options.grid == "pocket"
-    place = options.cells or Path(CACHE).expanduser() / ("cells" if pocket else f"cells of {folder.resolve().name}")
+    pocket, stopped = options.grid == "pocket", False
+    place = options.cells or _cells_of(folder, pocket)
     try:
         if not options.collect:
             cells.run(
@@ -136,6 +179,8 @@ def _benchmark(options):
                 images=options.images, weights=options.weights, untrained=options.untrained, device=options.device,
                 jobs=options.jobs, scheduler=options.scheduler, progress=say, grid=grid,
             )  # fmt: skip
+    except Stopped:
+        stopped = True
     finally:
         # Also what was measured before a run was stopped.
         if options.again:
@@ -146,7 +191,57 @@ def _benchmark(options):
             if options.record and (folder / "accuracy.csv").exists():
                 added, rows = tables.add_to_record(options.record, folder, called, task_names, seeds)
                 say(f"{options.record}: {added} results added, {rows} in all")
+    if stopped:
+        say("stopped; how far each setting is, is written down, and the same command goes on")
+    return 128 + signal.SIGTERM if stopped else 0
+
+
+def _cells_of(folder, pocket=False):
+    """Where cells are by default."""
+    return Path(CACHE).expanduser() / ("cells" if pocket else f"cells of {folder.resolve().name}")
+
+
+def _check(options):
+    from sfda.benchmark import paper_check
+
+    names, task_names = _corner(options)
+    found = paper_check.inventory(
+        names, task_names, images=options.images, weights=options.weights, tables=options.tables,
+        cells=options.cells or _cells_of(options.tables),
+    )  # fmt: skip
+    if not options.cells:
+        found.options.pop("cells", None)
+    say(str(found))
+    return 0 if found.complete else 1
+
+
+def _fetch(options):
+    from sfda.benchmark import paper_check
+
+    failed = paper_check.fetch_missing(*_corner(options), images=options.images, weights=options.weights, progress=say)
+    return 1 if failed else 0
+
+
+def _compare(options):
+    from sfda.benchmark import paper
+    from sfda.files import read_table
+
+    names, task_names = _corner(options)
+    scores, own = read_table(options.tables / "scores.csv", paper.COLUMNS), options.tables / "accuracy.csv"
+    scores = scores[scores["model"].isin(names) & scores["task"].isin(task_names)]
+    accuracies = read_table(own, ["model", "task", "accuracy"]) if own.exists() else None
+    say(paper.compare(scores, accuracies).round(3).to_string(index=False))
     return 0
+
+
+def _corner(options):
+    """Networks and data sets of the paper that are asked for."""
+    from sfda.benchmark import paper
+
+    if options.models and options.group:
+        raise ValueError("--models and --group: name the networks by one of them")
+    names = options.models or list(paper.NETWORKS[options.group] if options.group else paper.GRID.networks)
+    return names, options.tasks or list(paper.GRID.tasks)
 
 
 def _score(options):
@@ -154,7 +249,7 @@ def _score(options):
 
     grid, folder = _grid(options)
     if options.grid == "paper":
-        return _score_paper(options, grid, folder)
+        return _score_paper(options, folder)
     scores.score_zoo(
         options.models or list(grid.networks), options.tasks or list(grid.tasks), metrics=options.metrics,
         table=folder / ("untrained_scores.csv" if options.untrained else "scores.csv"), images=options.images,
@@ -163,12 +258,12 @@ def _score(options):
     return 0
 
 
-def _score_paper(options, grid, folder):
+def _score_paper(options, folder):
     from sfda.benchmark import paper
 
-    names = options.models or list(paper.NETWORKS[options.group] if options.group else grid.networks)
+    names, task_names = _corner(options)
     scores = paper.score(
-        names, options.tasks or list(grid.tasks), metrics=options.metrics or paper.METRICS, folder=folder,
+        names, task_names, metrics=options.metrics or paper.METRICS, folder=folder,
         images=options.images, weights=options.weights, cache=options.cache or FEATURES,
         download=options.download, limit=options.limit, device=options.device, batch=options.batch,
         workers=options.workers, progress=say,

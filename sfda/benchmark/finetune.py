@@ -9,6 +9,7 @@ import copy
 import math
 import time
 import warnings
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +20,11 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
 
+from sfda.benchmark.search import LEARNING_RATES, WEIGHT_DECAYS, Search
 from sfda.evidence.runs import add_runs, check_runs
 from sfda.images import augment
 from sfda.images.tasks import accuracy
 
-LEARNING_RATES = (0.01, 0.03, 0.1)
-WEIGHT_DECAYS = (1e-4, 1e-2)
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # scikit-learn's C of the probe
 PROTOCOL = 1  # to be raised when what is measured changes: older cells are then measured again
 STEPS = 200  # at least, and as many passes over the images:
@@ -177,7 +177,7 @@ def recalibrated(encoder, images, *, mirror=False, batches=8, batch=BATCH, seed=
 
 def finetune(
     encoder, n_classes, images, labels, evaluated, *, learning_rate, weight_decay, mirror=False, steps=None, budget=1,
-    batch=BATCH, plain=False, seed=0, device="cpu",
+    batch=BATCH, plain=False, seed=0, device="cpu", kept=None,
 ):  # fmt: skip
     """Train a copy of an encoder and a head on labelled images.
 
@@ -222,6 +222,9 @@ def finetune(
         Of the order of the images, their augmentation, the layers that drop units and a plain head. Torch's own
         generators are left as they were.
     device : str or torch.device, default "cpu"
+    kept : sfda.benchmark.resuming.Halfway, optional
+        Where it is written down every few minutes how far the training is. What an earlier call with the same
+        arguments left there is gone on with: on one processor the result is the same to the last digit.
 
     Returns
     -------
@@ -231,6 +234,8 @@ def finetune(
     ------
     FloatingPointError
         The loss or a logit is not finite.
+    sfda.benchmark.resuming.Stopped
+        The run was asked to leave; `kept` has been written.
     """
     if steps is None:
         steps = budget * max(STEPS, math.ceil(PASSES * len(images) / batch))
@@ -252,10 +257,22 @@ def finetune(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _factor(step, steps, warm))
     generator = torch.Generator(device).manual_seed(seed)
     images, labels = _placed(images, device), labels.to(device)
-    losses = torch.zeros(steps, device=device)
-    with torch.random.fork_rng([device] if torch.device(device).type == "cuda" else []):
+    losses, order, first = torch.zeros(steps, device=device), _no_order(generator), 0
+    parts = network, optimizer, schedule
+    devices = [device] if torch.device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices):
         torch.manual_seed(seed)  # of the layers that drop units
-        for step, index in enumerate(_batches(len(images), batch, steps, generator)):
+        what = learning_rate, weight_decay, mirror, steps, batch, plain, seed, len(images), torch.device(device).type
+        if kept and (state := kept.read(repr(what))):
+            for part, saved in zip(parts, state["parts"]):
+                part.load_state_dict(saved)
+            generator.set_state(state["generator"])
+            torch.random.set_rng_state(state["torch"])
+            for each, saved in zip(devices, state["cuda"]):
+                torch.cuda.set_rng_state(saved, each)
+            losses, order, first = state["losses"].to(device), state["order"].to(device), state["step"]
+        for step in range(first, steps):
+            index, order = _next_batch(order, len(images), batch, generator)
             x = _views(images, index, generator, mirror)
             logits = network(x.to(memory_format=torch.channels_last))
             loss = loss_of(logits, labels[index])
@@ -266,6 +283,8 @@ def finetune(
             optimizer.step()
             schedule.step()
             losses[step] = loss.detach()
+            if kept:
+                kept.after(partial(_state, step + 1, losses, order, parts, generator, devices))
     with torch.inference_mode():
         logits = layer.cpu()(features(encoder, evaluated, device=device))
     # The last step's weights are in no loss, only in the logits.
@@ -275,7 +294,7 @@ def finetune(
 
 
 class Cell(NamedTuple):
-    """The truth of one network, task and seed; the accuracy is between 0 and 1."""
+    """The truth of one network, task and seed; the accuracy is between 0 and 1, the seconds are those of all runs."""
 
     accuracy: float
     seconds: float
@@ -302,17 +321,15 @@ def choose(
 ):
     """Learning rate and weight decay of the best accuracy on validation images.
 
-    First the learning rate at the first weight decay, then the other weight decays at that rate; of equal accuracies
-    the smaller loss decides. A rate at which training diverges is passed over.
+    Of equal accuracies the smaller loss decides. A rate at which training diverges is passed over.
 
     Parameters
     ----------
     encoder : torch.nn.Module
         Maps normalised images to features (B, D). Not modified.
     task : sfda.images.tasks.LoadedTask
-    rates, decays : sequences of float
-    every_pair : bool, default False
-        Try every rate with every decay, divided by the rate, as the paper does.
+    rates, decays, every_pair
+        As in :class:`sfda.benchmark.search.Search`.
     seed : int, default 0
     device : str or torch.device, default "cpu"
     **options
@@ -321,37 +338,65 @@ def choose(
     Returns
     -------
     Choice
+
+    Raises
+    ------
+    FloatingPointError
+        Training diverged at every rate.
     """
-    start = time.perf_counter()
-    train, validation, test = (features(encoder, p.images, device=device) for p in task.parts)
-    _, final = probe(train, first_labels(task.train.labels), validation, first_labels(task.validation.labels))
-    probe_accuracy = task.measure(final.logits(test), task.test.labels)
-    tried = {}
-
-    def attempt(rate, decay):
-        try:
-            run = finetune(
-                encoder, task.task.n_classes, task.train.images, task.train.labels, task.validation.images, **options,
-                learning_rate=rate, weight_decay=decay, mirror=task.task.mirror, seed=seed, device=device,
-            )  # fmt: skip
-        except FloatingPointError:
-            return
-        loss = loss_of(run.logits, task.validation.labels).item()
-        tried[rate, decay] = task.measure(run.logits, task.validation.labels), -loss
-
-    for rate in rates:
-        for decay in decays if every_pair else decays[:1]:
-            attempt(rate, decay / rate if every_pair else decay)
-    if not tried:
-        raise FloatingPointError(f"fine-tuning diverged at every learning rate of {rates}")
-    best = max(tried, key=tried.get)
-    for decay in () if every_pair else decays[1:]:
-        attempt(best[0], decay)
-    best = max(tried, key=tried.get)
+    start, search, tried = time.perf_counter(), Search(rates, decays, every_pair), {}
+    final, probe_accuracy = probe_of(encoder, task, device=device)
+    while settings := search.left(tried):
+        tried |= {s: try_setting(encoder, task, *s, seed=seed, device=device, **options) for s in settings}
+    best = search.best(tried)
     return Choice(*best, tried[best][0], final, probe_accuracy, time.perf_counter() - start)
 
 
-def measure(encoder, task, choice, *, seed=0, device="cpu", record=None, network=None, **options):
+def probe_of(encoder, task, *, device="cpu"):
+    """The linear probe of the training and validation images, and its accuracy on the test images.
+
+    Parameters
+    ----------
+    encoder, task, device
+        As in :func:`choose`.
+
+    Returns
+    -------
+    Probe, float
+    """
+    train, validation, test = (features(encoder, p.images, device=device) for p in task.parts)
+    _, final = probe(train, first_labels(task.train.labels), validation, first_labels(task.validation.labels))
+    return final, task.measure(final.logits(test), task.test.labels)
+
+
+def try_setting(encoder, task, learning_rate, weight_decay, *, seed=0, device="cpu", kept=None, **options):
+    """Fine-tune on the training images; accuracy and minus the loss on the validation images.
+
+    Parameters
+    ----------
+    encoder, task, seed, device, **options
+        As in :func:`choose`.
+    learning_rate, weight_decay, kept
+        As in :func:`finetune`.
+
+    Returns
+    -------
+    tuple of two float, or None
+        None where training diverges.
+    """
+    try:
+        run = finetune(
+            encoder, task.task.n_classes, task.train.images, task.train.labels, task.validation.images, **options,
+            learning_rate=learning_rate, weight_decay=weight_decay, mirror=task.task.mirror, seed=seed, device=device,
+            kept=kept,
+        )  # fmt: skip
+    except FloatingPointError:
+        return None
+    loss = loss_of(run.logits, task.validation.labels).item()
+    return task.measure(run.logits, task.validation.labels), -loss
+
+
+def measure(encoder, task, choice, *, seed=0, device="cpu", kept=None, record=None, network=None, **options):
     """Fine-tune on training and validation images and classify the test images, once.
 
     Parameters
@@ -361,6 +406,8 @@ def measure(encoder, task, choice, *, seed=0, device="cpu", record=None, network
     choice : Choice
     seed : int, default 0
     device : str or torch.device, default "cpu"
+    kept
+        As in :func:`finetune`.
     record : path, optional
         A record of past fine-tunings that the accuracy is added to (:func:`sfda.evidence.runs.add_runs`), under the
         task's name.
@@ -390,14 +437,15 @@ def measure(encoder, task, choice, *, seed=0, device="cpu", record=None, network
     labels = torch.cat([train.labels, validation.labels])
     run = finetune(
         encoder, task.task.n_classes, images, labels, test.images, learning_rate=choice.learning_rate,
-        weight_decay=choice.weight_decay, mirror=task.task.mirror, seed=seed, device=device, **options,
+        weight_decay=choice.weight_decay, mirror=task.task.mirror, seed=seed, device=device, kept=kept, **options,
     )  # fmt: skip
     probabilities = run.logits.softmax(1) if test.labels.ndim == 1 else run.logits.sigmoid()
     accuracy = task.measure(run.logits, test.labels)
     if record is not None:
         row = {"network": network, "task": task.task.name, "seed": seed, "accuracy": accuracy}
         add_runs(record, pd.DataFrame([row]))
-    return Cell(accuracy, time.perf_counter() - start, run.curve, probabilities.half().numpy())
+    seconds = time.perf_counter() - start + (kept.earlier if kept else 0.0)
+    return Cell(accuracy, seconds, run.curve, probabilities.half().numpy())
 
 
 def loss_of(logits, labels):
@@ -465,9 +513,27 @@ def _factor(step, steps, warm):
 
 def _batches(n, batch, steps, generator):
     """Positions of the images of every step: each image once before any comes again."""
-    order = torch.empty(0, dtype=torch.long, device=generator.device)
+    order = _no_order(generator)
     for _ in range(steps):
-        while len(order) < min(batch, n):
-            order = torch.cat([order, torch.randperm(n, generator=generator, device=generator.device)])
-        yield order[:batch]
-        order = order[batch:]
+        index, order = _next_batch(order, n, batch, generator)
+        yield index
+
+
+def _state(step, losses, order, parts, generator, devices):
+    """All that changes in the course of a training, after so many steps."""
+    return {
+        "step": step, "losses": losses, "order": order.clone(), "parts": [part.state_dict() for part in parts],
+        "generator": generator.get_state(), "torch": torch.random.get_rng_state(),
+        "cuda": [torch.cuda.get_rng_state(device) for device in devices],
+    }  # fmt: skip
+
+
+def _no_order(generator):
+    return torch.empty(0, dtype=torch.long, device=generator.device)
+
+
+def _next_batch(order, n, batch, generator):
+    """Positions of the next images, and those that are left of the order."""
+    while len(order) < min(batch, n):
+        order = torch.cat([order, torch.randperm(n, generator=generator, device=generator.device)])
+    return order[:batch], order[batch:]

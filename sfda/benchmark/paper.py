@@ -214,22 +214,26 @@ def _missing(path, name, task, metrics, n):
     return [metric for metric in metrics if metric not in set(there["metric"])]
 
 
-def compare(scores):
+def compare(scores, accuracies=None):
     """Weighted tau of scores with the published accuracies, beside the published tau.
 
     Parameters
     ----------
     scores : pandas.DataFrame
         As :func:`score` returns it.
+    accuracies : pandas.DataFrame, optional
+        Of one's own fine-tuning: columns model, task and accuracy, as of ``accuracy.csv``.
 
     Returns
     -------
     pandas.DataFrame
         Columns metric, group, task, networks (how many), tau, published (NaN where none is) and difference. Of groups
-        that are not complete on a task there is no published tau.
+        that are not complete on a task there is no published tau. With `accuracies` also ``own``, the weighted tau
+        with these, where all of the networks have one.
     """
     truth, stated = published.table("finetune_accuracy"), published.table("published_tau_w")
     stated = stated.set_index(["metric", "group", "dataset"])["tau_w"].to_dict()
+    mine = {} if accuracies is None else accuracies.groupby(["model", "task"])["accuracy"].mean().to_dict()
     rows = []
     for (metric, group, task), part in scores.groupby(["metric", "group", "task"], sort=False):
         of = truth[(truth["group"] == group) & (truth["dataset"] == task)].set_index("model")["accuracy"]
@@ -239,6 +243,9 @@ def compare(scores):
         tau = ranking.weighted_tau(part["score"].to_numpy(), of[part["model"]].to_numpy())
         whole = len(part) == len(NETWORKS[group])
         theirs = stated.get((STATED.get(metric), group, task), np.nan) if whole else np.nan
-        rows.append((metric, group, task, len(part), tau, theirs, tau - theirs))
-    columns = ["metric", "group", "task", "networks", "tau", "published", "difference"]
-    return pd.DataFrame(rows, columns=columns)
+        found = np.array([mine.get((model, task), np.nan) for model in part["model"]])
+        own = np.nan if np.isnan(found).any() else ranking.weighted_tau(part["score"].to_numpy(), found)
+        rows.append((metric, group, task, len(part), tau, theirs, tau - theirs, own))
+    columns = ["metric", "group", "task", "networks", "tau", "published", "difference", "own"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table if mine else table.drop(columns="own")

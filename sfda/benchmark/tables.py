@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from sfda.benchmark.cells import ACCURACY, CURVE, PROBE, manifest, read_cell
+from sfda.benchmark.cell_files import ACCURACY, CURVE, PROBE, read_cell
+from sfda.benchmark.cells import manifest
 from sfda.evidence.runs import add_runs
 from sfda.files import read_table, replacing
 from sfda.images import tasks

@@ -254,19 +254,19 @@ def load_official(name, folder=None, *, download=False):
         raise ValueError(f"name: expected one of {', '.join(OFFICIAL)}, got {name!r}")
     official, folder = OFFICIAL[name], Path(os.path.abspath(images_folder(folder)))
     failure = None
-    if download and not official.by_hand and _missing(official, folder):
+    if download and not official.by_hand and missing_files(name, folder):
         try:
             data_set, *options = _DOWNLOADS[name]
             for option in options or ({},):
                 fetch(data_set, folder, **option)
         except Exception as error:  # networks and archives fail in any way
             failure = error
-    if missing := _missing(official, folder):
+    if missing := missing_files(name, folder):
         raise FileNotFoundError(
             f"{name}: {official.title} is not all in {folder}; missing: {', '.join(missing[:3])}"
             + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
             + (f"; the download failed ({in_one_line(failure)})" if failure else "")
-            + f"; {_remedy(official, folder, download)}"
+            + f"; {how_to_get(name, folder, tried=download)}"
         ) from failure
     try:
         parts, classes, targets = _READERS[name](folder)
@@ -280,17 +280,44 @@ def load_official(name, folder=None, *, download=False):
     return ImageSet(name, *parts, classes, official.measure, targets)
 
 
-def _missing(official, folder):
-    return [file for file in official.files if not (folder / file).exists()]
+def missing_files(name, folder=None):
+    """Which of a data set's files, or folders of files, are not there; none is opened.
+
+    Parameters
+    ----------
+    name, folder
+        As in :func:`sfda.images.official.load_official`.
+
+    Returns
+    -------
+    list of str
+        Relative to the folder of all data sets.
+    """
+    folder = images_folder(folder)
+    return [file for file in OFFICIAL[name].files if not (folder / file).exists()]
 
 
-def _remedy(official, folder, downloaded):
+def how_to_get(name, folder=None, *, tried=False):
+    """What to do about a data set that is not all there, in words.
+
+    Parameters
+    ----------
+    name, folder
+        As in :func:`sfda.images.official.load_official`.
+    tried : bool, default False
+        Whether a download was tried and failed.
+
+    Returns
+    -------
+    str
+    """
+    official, top = OFFICIAL[name], _top(OFFICIAL[name])
     if official.by_hand:
         return official.by_hand
-    remedy = "try again" if downloaded else "download=True fetches it"
-    if downloaded and (folder / _top(official)).exists():
+    remedy = "try again" if tried else "download=True (--download) fetches it"
+    if tried and (images_folder(folder) / top).exists():
         # torchvision leaves alone what it finds, even if it is half of it.
-        remedy = f"remove {_top(official)} there and try again"
+        remedy = f"remove {top} there and try again"
     return f"{remedy}, or put it there by hand from {official.source}"
 
 

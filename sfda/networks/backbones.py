@@ -24,7 +24,14 @@ from torch import nn
 from sfda.files import in_one_line
 from sfda.images import augment
 from sfda.networks import pocket
-from sfda.networks.checkpoints import SELF_SUPERVISED, TRANSFORMERS, file_of, timm_network
+from sfda.networks.checkpoints import (
+    SELF_SUPERVISED,
+    SUPERVISED,
+    TRANSFORMERS,
+    file_of,
+    renamed_simclr_v2,
+    timm_network,
+)
 from sfda.networks.weights import UNREADABLE, existing_file, fill, fit_classifier, own_state, read_state
 
 LIBRARIES = ("torchvision", "timm")
@@ -224,6 +231,36 @@ def full_name(name):
         tag = getattr(get_pretrained_cfg(rest), "tag", "")
         return f"{name}.{tag}" if tag else name
     return name
+
+
+def weights_of(name, folder=None):
+    """Where :func:`sfda.networks.backbones.load` looks for the weights of one of the paper's networks.
+
+    Parameters
+    ----------
+    name : str
+        As the loader takes it.
+    folder : path, optional
+        As there.
+
+    Returns
+    -------
+    sfda.networks.checkpoints.Checkpoint, path
+        What was published, and the file: one that is there, or else where it is to be.
+    """
+    kind, _, rest = name.partition(":")
+    zoos = {"torchvision": SUPERVISED, "self-supervised": SELF_SUPERVISED, "transformer": TRANSFORMERS}
+    found = zoos.get(kind, {}).get(name if kind == "torchvision" else rest)
+    if found is None:
+        raise ValueError(f"name: expected a network of the paper, got {name!r}")
+    folder = _weights_folder(folder)
+    converted = folder / f"{rest}.pth"
+    as_converted = kind != "torchvision" and (converted.exists() or not found.readable)
+    return found, converted if as_converted else folder / found.file
+
+
+def _weights_folder(folder):
+    return Path(folder) if folder else Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def names_in(path):
@@ -454,19 +491,17 @@ def _published(zoo, name, rest):
 
 
 def _load_published(name, rest, entry, folder, side):
-    folder = folder or Path(torch.hub.get_dir()) / "checkpoints"
+    folder = _weights_folder(folder)
     network, converted = entry.build(), folder / f"{rest}.pth"
     if converted.exists():
-        state = read_state(name, converted)
+        state = renamed_simclr_v2(read_state(name, converted))
     elif entry.readable:
         state = _fetched(name, entry, folder)
         state = {k.removeprefix(entry.prefix): v for k, v in state.items() if k.startswith(entry.prefix)}
         state = _renamed(name, network, state) if entry.renamed else state
     else:
-        raise FileNotFoundError(
-            f"{name}: {entry.url} is not in a format that can be read safely here: convert it to "
-            f"a state dict of torchvision's resnet50, {converted}"
-        )
+        how = entry.how_to_place(converted)
+        raise FileNotFoundError(f"{name}: {entry.url} is not in a format that can be read safely here: {how}")
     # What is not the encoder's: projections, prototypes, classifiers.
     own = {key.partition(".")[0] for key in network.state_dict()}
     fill(name, network, {key: value for key, value in state.items() if key.partition(".")[0] in own})
@@ -514,7 +549,7 @@ def _fetched(name, entry, folder):
 
 
 def _offline(name, url, folder, error):
-    folder, file = folder or Path(torch.hub.get_dir()) / "checkpoints", file_of(url)
+    folder, file = _weights_folder(folder), file_of(url)
     remedy = f"cannot be downloaded ({in_one_line(error)}): put {'it' if file == url else url} there"
     return FileNotFoundError(f"{name}: {file} is not in {folder} and {remedy}")
 

@@ -1,6 +1,7 @@
 """The paper's networks: where their weights come from, and under which licence."""
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -30,10 +31,10 @@ class Checkpoint:
         encoders) are left.
     md5 : str, default ""
         First digits of the file's MD5, where the authors state them.
-    readable : bool, default True
-        False for a format that cannot be read safely (BYOL's is a pickle of other classes) or not by torch
-        (SimCLR's are TensorFlow's). Then a converted file, ``NAME.pth`` with a state dict of torchvision's
-        ResNet-50, is wanted.
+    convert : tuple of str, default ()
+        Of a format that cannot be read safely (BYOL's is a pickle of other classes) or not by torch (SimCLR's are
+        TensorFlow's): the commands that make of it what is read in its place, ``NAME.pth``. They use programs of
+        others, and run what is in the file: in an environment of its own, best on a machine of its own.
     build : callable, optional
         Makes the network without weights; not for those that torchvision makes and fills.
     renamed : bool, default False
@@ -48,7 +49,7 @@ class Checkpoint:
     licence: str
     prefix: str = ""
     md5: str = ""
-    readable: bool = True
+    convert: tuple = ()
     build: Callable | None = None
     renamed: bool = False
     interpolation: str = "bilinear"
@@ -59,6 +60,22 @@ class Checkpoint:
     def file(self):
         """The file's name."""
         return file_of(self.url)
+
+    @property
+    def readable(self):
+        """Whether it is read as it was published."""
+        return not self.convert
+
+    def commands(self, path):
+        """What makes the file at `path` of what was published."""
+        return tuple(command.format(path=shlex.quote(str(path))) for command in self.convert)
+
+    def how_to_place(self, path):
+        """What to do that the weights are at `path`, in words."""
+        if self.readable:
+            return f"put {self.url} there"
+        made = "; ".join(self.commands(path))
+        return f"convert it to a state dict of torchvision's resnet50, {path}, with programs of others: {made}"
 
     @property
     def sha256(self):
@@ -88,6 +105,21 @@ def _pvt(name):
     return pvt.PyramidVisionTransformer(pvt.DEPTHS[name])
 
 
+def renamed_simclr_v2(state):
+    """Weights in torchvision's names, of those that github.com/Separius/SimCLRv2-Pytorch writes; others as they are."""
+    if not any(key.startswith("net.1.blocks.") for key in state):
+        return state
+    rules = (
+        (r"^net\.0\.0\.", "conv1."), (r"^net\.0\.1\.0\.", "bn1."), (r"^net\.(\d)\.blocks\.(\d+)\.", r"layer\1.\2."),
+        (r"\.projection\.shortcut\.", ".downsample.0."), (r"\.projection\.bn\.0\.", ".downsample.1."),
+        # Convolutions and normalisations take turns.
+        (r"\.net\.(\d)\.(0\.)?", lambda m: f".{'bn' if m[2] else 'conv'}{int(m[1]) // 2 + 1}."),
+    )  # fmt: skip
+    for pattern, ours in rules:
+        state = {re.sub(pattern, ours, key): value for key, value in state.items()}
+    return state
+
+
 _resnet = partial(Checkpoint, build=_resnet50, layer="fc")
 _transformer = partial(Checkpoint, interpolation="bicubic", layer="norm", pool="class token")
 _APACHE, _NOT_COMMERCIAL, _BSD = "Apache-2.0", "CC-BY-NC-4.0", "BSD-2-Clause"
@@ -115,10 +147,24 @@ _PCL = "https://storage.googleapis.com/sfr-pcl-data-research/PCL_checkpoint/"
 _PYCONTRAST = "https://www.dropbox.com/sh/87d24jqsl6ra7t2/"
 _SIMCLR = "https://storage.cloud.google.com/simclr-gcs/checkpoints/"
 _SIMCLR_V2 = "https://console.cloud.google.com/storage/browser/simclr-checkpoints/simclrv2/pretrained/"
+_CONVERT_BYOL = (
+    f"curl -LO {_BYOL}pretrain_res50x1.pkl", "git clone https://github.com/chigur/byol-convert",
+    "pip install torch torchvision dill jax dm-haiku", "python byol-convert/convert.py pretrain_res50x1.pkl {path}",
+)  # fmt: skip
+_CONVERT_SIMCLR = (
+    f"unzip ResNet50_1x.zip  # of {_SIMCLR}ResNet50_1x.zip, by a browser",
+    "git clone https://github.com/tonylins/simclr-converter",
+    "pip install torch tensorflow", "python simclr-converter/convert.py ResNet50_1x/model.ckpt-225206 {path}",
+)  # fmt: skip
+_CONVERT_SIMCLR_V2 = (
+    "git clone https://github.com/Separius/SimCLRv2-Pytorch", "pip install torch tensorflow requests tqdm",
+    "python SimCLRv2-Pytorch/download.py r50_1x_sk0",
+    "python SimCLRv2-Pytorch/convert.py r50_1x_sk0/model.ckpt-250228", "mv r50_1x_sk0.pth {path}",
+)  # fmt: skip
 #: The paper's self-supervised networks; the places as L. Ericsson, H. Gouk and T. Hospedales (*How well do
 #: self-supervised models transfer?*, CVPR 2021) list them.
 SELF_SUPERVISED = {
-    "byol": _resnet(_BYOL + "pretrain_res50x1.pkl", _APACHE, readable=False),
+    "byol": _resnet(_BYOL + "pretrain_res50x1.pkl", _APACHE, convert=_CONVERT_BYOL),
     "deepcluster-v2": _resnet(_SWAV + "deepclusterv2_800ep_pretrain.pth.tar", _SWAV_LICENCE),
     "infomin": _resnet(_PYCONTRAST + "AAAzMTynP3Qc8mIE4XWkgILUa/InfoMin_800.pth?dl=1", _BSD, "encoder."),
     "insdis": _resnet(_PYCONTRAST + "AACcsSIt1_Njv7GsmsuzZ6Sta/InsDis.pth?dl=1", _BSD, "encoder."),
@@ -131,8 +177,8 @@ SELF_SUPERVISED = {
     "pcl-v1": _resnet(_PCL + "PCL_v1_epoch200.pth.tar", "MIT", "encoder_q."),
     "pcl-v2": _resnet(_PCL + "PCL_v2_epoch200.pth.tar", "MIT", "encoder_q."),
     "sela-v2": _resnet(_SWAV + "selav2_400ep_pretrain.pth.tar", _SWAV_LICENCE),
-    "simclr-v1": _resnet(_SIMCLR + "ResNet50_1x.zip", _APACHE, readable=False),
-    "simclr-v2": _resnet(_SIMCLR_V2 + "r50_1x_sk0", _APACHE, readable=False),
+    "simclr-v1": _resnet(_SIMCLR + "ResNet50_1x.zip", _APACHE, convert=_CONVERT_SIMCLR),
+    "simclr-v2": _resnet(_SIMCLR_V2 + "r50_1x_sk0", _APACHE, convert=_CONVERT_SIMCLR_V2),
     "swav": _resnet(_SWAV + "swav_800ep_pretrain.pth.tar", _SWAV_LICENCE),
 }
 

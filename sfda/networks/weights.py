@@ -14,7 +14,7 @@ from torch import nn
 from sfda.files import in_one_line
 
 #: Where a published file has the state dict, the first that there is.
-BOXES = ("state_dict", "model", "model_state")
+BOXES = ("state_dict", "model", "model_state", "resnet")
 _AVERAGED = {"ema", "teacher", "swa"}  # words of averaged weights, which are taken before others, as timm does
 _POINTER = b"version https://git-lfs"
 UNREADABLE = "it is damaged, or holds more than weights and could run code; save the state dict alone"

@@ -3,6 +3,7 @@
 Dask is an optional extra (``pip install dask distributed``), imported when it is needed.
 """
 
+import sys
 import warnings
 from functools import reduce
 from typing import Any
@@ -70,16 +71,21 @@ def dask():
     return dask
 
 
-def outcomes(function, jobs, address):
+def outcomes(function, jobs, address, *, after=lambda job, outcome: (), dropped=lambda job: False):
     """What ``function(job)`` returns on the workers of a Dask scheduler, as each ends.
 
     Parameters
     ----------
     function : callable
+        It may raise what ``again()`` gives.
     jobs : sequence
         Each is done once, and again where its worker dies before the result has arrived.
     address : str
         Of the scheduler, for example "tcp://10.0.0.1:8786".
+    after : callable, optional
+        ``after(job, outcome)`` gives further jobs, which go before those that no worker has begun.
+    dropped : callable, optional
+        ``dropped(job)`` tells, as another has ended, of which jobs the outcome is not wanted any more.
 
     Yields
     ------
@@ -100,12 +106,41 @@ def outcomes(function, jobs, address):
     with Client(address, set_as_default=False) as client:
         # Not pure: a job leaves files behind, and must not be looked up by its arguments.
         futures = {client.submit(function, job, pure=False): job for job in jobs}
-        for future in as_completed(list(futures), loop=client.loop):
+        ended = as_completed(list(futures), loop=client.loop)
+        for future in ended:
+            if future not in futures:  # dropped
+                continue
             job, error = futures.pop(future), future.exception()
             outcome = future.result() if error is None else error
             # What is done is done: were it kept, the death of its worker would have it done again.
             future.release()
+            for more in after(job, outcome):
+                new = client.submit(function, more, pure=False, priority=1)
+                futures[new] = more
+                ended.add(new)
+            for other in [other for other, its in futures.items() if dropped(its)]:
+                del futures[other]
+                other.cancel()
             yield job, outcome
+
+
+def closing():
+    """Whether this runs on a Dask worker that is about to leave, as one does at the end of its ``--lifetime``."""
+    if "distributed" not in sys.modules:
+        return False
+    from distributed import Status, get_worker
+
+    try:
+        return get_worker().status not in (Status.running, Status.paused)
+    except ValueError:  # not on a worker
+        return False
+
+
+def again():
+    """An exception: raised by a job on a Dask worker, it has another worker do the job."""
+    from distributed import Reschedule
+
+    return Reschedule()
 
 
 class DaskPasses:

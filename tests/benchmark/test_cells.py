@@ -17,8 +17,9 @@ import small_benchmark
 from forks import forkserver
 from sfda.__main__ import main
 from sfda.benchmark import cells as benchmark
-from sfda.benchmark import finetune
-from sfda.benchmark.cells import ACCURACY, CURVE, PROBE, PROTOCOL, cell_path, read_cell
+from sfda.benchmark import finetune, jobs, workers
+from sfda.benchmark.cell_files import ACCURACY, CURVE, PROBE, cell_path, read_cell, write_cell
+from sfda.benchmark.finetune import PROTOCOL
 from sfda.benchmark.grids import POCKET, digest_of
 from sfda.benchmark.tables import collect, compare_cells
 from sfda.evidence.runs import read_runs
@@ -91,26 +92,31 @@ def test_a_killed_run_goes_on_with_jobs_side_by_side(tmp_path, weights, measured
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    before = contents(cells)
-    finished = [path for path in before if path.suffix == ".npz"]
+    before = {path: content for path, content in contents(cells).items() if path.suffix == ".npz"}
+    finished = list(before)
     assert 1 <= len(finished) < len(CELLS) and all(read_cell(path) for path in finished)
     # Processes that are spawned would load torch each, which is most of what they do here.
-    monkeypatch.setattr(benchmark.multiprocessing, "get_context", lambda how: methods.append(how) or forks)
+    monkeypatch.setattr(workers.multiprocessing, "get_context", lambda how: methods.append(how) or forks)
     n = rerun(cells, weights=weights, jobs=2, progress=lines.append)
     assert methods == ["spawn"] and n == len(CELLS) - len(finished) and len(lines) == (n + 1) // 2  # a job has two seeds
     assert before.items() <= contents(cells).items()
     assert results(cells) == results(measured[0])
 
 
-def test_a_job_goes_on_where_another_process_ended(cells, measured, weights, monkeypatch):
-    """A worker that died after its first seed, and the job that had been given to it."""
-    jobs = []
-    monkeypatch.setattr(benchmark, "_finished", lambda todo, *_: jobs.extend(todo) or [])
+def test_a_job_that_another_process_has_done_is_not_done_again(cells, measured, weights, monkeypatch):
+    """Of a worker that died before it could say so."""
+    asked = []
+    monkeypatch.setattr(benchmark, "outcomes_of", lambda todo, *_, **options: asked.extend(todo) or [])
     rerun(cells.parent / "none", NAMES[:1], TASK_NAMES[:1], weights=weights)
-    cell_path(cells, NAMES[0], TASK_NAMES[0], SEEDS[1]).unlink()
+    assert [job.name for job in asked] == ["probe", *(f"rate_{rate}_decay_0.0001" for rate in finetune.LEARNING_RATES)]
     before = contents(cells)
-    monkeypatch.setattr(benchmark, "choose", None)  # it has been chosen already
-    assert [record["seed"] for record in benchmark.run_job(replace(jobs[0], cells=cells))] == SEEDS
+    monkeypatch.setattr(jobs, "measure", None)
+    (record,) = jobs.run_job(replace(asked[0], cells=cells, seed=SEEDS[0]))
+    assert record == read_cell(cell_path(cells, NAMES[0], TASK_NAMES[0], SEEDS[0]))[0]
+    probe = jobs.run_job(replace(asked[0], cells=cells))
+    assert probe["probe_accuracy"] == record["probe_accuracy"] and probe["penalty"] == record["penalty"]
+    monkeypatch.setattr(jobs, "probe_of", None)
+    assert jobs.run_job(replace(asked[0], cells=cells)) == probe
     assert before.items() <= contents(cells).items()
     assert results(cells) == results(measured[0])
 
@@ -148,7 +154,7 @@ def test_tables(measured, tmp_path):
     # Another run of one cell, beside the tables.
     record, probabilities = read_cell(cell_path(measured[0], *CELLS[2]))
     changed = record | {"accuracy": 0.5, "device": "other"}
-    benchmark._write_cell(cell_path(tmp_path / "again", *CELLS[2]), changed, probabilities)
+    write_cell(cell_path(tmp_path / "again", *CELLS[2]), changed, probabilities)
     kept = {key: record[key] for key in ("model", "task", "seed", "accuracy")}
     assert compare_cells(tmp_path / "again", tables).to_dict("records") == [kept | {"again": 0.5, "device": "other"}]
 
@@ -198,7 +204,7 @@ def test_tables_only_grow(cells, tmp_path):
     name, task, seed = CELLS[0]
     path = cell_path(tmp_path / "only 1", name, task, seed)
     record, probabilities = read_cell(path)
-    benchmark._write_cell(path, record | {"accuracy": 2.0}, probabilities[::-1])  # no run gives that
+    write_cell(path, record | {"accuracy": 2.0}, probabilities[::-1])  # no run gives that
     assert collect(tmp_path / "only 1", grown) == {"accuracy": 8, "probe": 4, "curves": 8}
     old, new = (pd.read_csv(tables / "accuracy.csv") for tables in (whole, grown))
     mine = (old[["model", "task", "seed"]] == [name, task, seed]).all(axis=1)
@@ -216,7 +222,8 @@ def test_cells_in_the_tables_are_not_measured_again(cells, weights, tmp_path, mo
     first = read_cell(cell_path(cells, "googlenet", "digits", 0))[0]
     # A further seed takes the choice of the first, from the cells, and where these are gone from the tables.
     with monkeypatch.context() as patch:
-        patch.setattr(benchmark, "choose", None)
+        patch.setattr(jobs, "try_setting", None)
+        patch.setattr(jobs, "probe_of", None)
         for folder, kept in ((cells, None), (tmp_path / "empty", tables)):
             assert rerun(folder, ["googlenet"], ["digits"], [5], weights=weights, tables=kept) == 1
             record = read_cell(cell_path(folder, "googlenet", "digits", 5))[0]
@@ -282,7 +289,7 @@ def test_a_cell_that_diverges_costs_no_other(weights, tmp_path, monkeypatch):
             raise FloatingPointError("fine-tuning diverged at learning rate 0.1")
         return real(encoder, task, choice, **options)
 
-    monkeypatch.setattr(benchmark, "measure", fail_on_vit)
+    monkeypatch.setattr(jobs, "measure", fail_on_vit)
     monkeypatch.setitem(finetune.finetune.__kwdefaults__, "steps", 1)
     message = "vit_tiny on digits: fine-tuning diverged at learning rate 0.1"
     with pytest.raises(RuntimeError, match=f"^{message}$"):

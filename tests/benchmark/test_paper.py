@@ -9,6 +9,7 @@ from PIL import Image
 from torchvision.transforms import Compose, Normalize, Resize, ToTensor
 
 from sfda import METRICS, leep, weighted_tau
+from sfda.__main__ import main
 from sfda.benchmark import paper
 from sfda.benchmark.finetune import PAPER
 from sfda.evidence import published
@@ -145,3 +146,21 @@ def test_comparison_with_the_published_tables():
     assert paper.compare(shuffled)["tau"].item() == pytest.approx(expected)
     # Of a part of the networks no tau was published.
     assert np.isnan(paper.compare(table[:5])["published"].item()) and paper.compare(table[:1]).empty
+    # With accuracies of one's own, where all of the networks have one; of several seeds the mean.
+    own = pd.DataFrame([(name, "dtd", value) for name, value in (truth.rank(ascending=False) / 100).items() for _ in range(2)], columns=["model", "task", "accuracy"])
+    own["accuracy"] += np.tile([0.001, -0.001], len(truth))
+    assert paper.compare(table, own)["own"].item() == pytest.approx(-1) and "own" not in paper.compare(table)
+    assert np.isnan(paper.compare(table, own[2:])["own"].item())
+
+
+def test_the_command_that_compares(tmp_path, capsys):
+    rows = [("LogME", "supervised", name, "pets", i, 1, 9, 9) for i, name in enumerate(NAMES[:2])]
+    pd.DataFrame(rows, columns=paper.COLUMNS).to_csv(tmp_path / "scores.csv", index=False)
+    command = ["paper", "compare", "--tables", str(tmp_path)]
+    assert main(command) == 0
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["metric", "group", "task", "networks", "tau", "published", "difference"] and row.split()[:4] == ["LogME", "supervised", "pets", "2"]
+    pd.DataFrame({"model": NAMES[:2], "task": "pets", "accuracy": [0.5, 0.6]}).to_csv(tmp_path / "accuracy.csv", index=False)
+    assert main(command) == 0 and capsys.readouterr().out.splitlines()[1].split()[-1] == "1.0"
+    assert main([*command, "--group", "vit"]) == 0 and "LogME" not in capsys.readouterr().out
+    assert main(["paper", "compare", "--tables", str(tmp_path / "none")]) == 2 and "scores.csv" in capsys.readouterr().err

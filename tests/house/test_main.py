@@ -1,6 +1,7 @@
 """The command line: what it passes on, and how it speaks of errors."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 
 from sfda import files
-from sfda.__main__ import main
+from sfda.__main__ import build_parser, main
 from sfda.benchmark import ablation, cells, scores, selections, tables
 from sfda.evidence import ensembles
 from sfda.images import official, tasks
@@ -19,6 +20,7 @@ from sfda.networks.pretraining import recipe
 from sfda.rank import run as rank
 from sfda.rank.result import rank_features
 from sfda.rivals.catalogue import METRIC
+from tree import ROOT
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def calls(monkeypatch):
 def test_the_command_and_how_it_is_called(capsys):
     run = subprocess.run([sys.executable, "-m", "sfda", "--help"], capture_output=True, text=True)
     assert run.returncode == 0 and run.stdout.startswith("usage: python -m sfda") and not run.stderr
-    for command in ("ablate", "benchmark", "pretrain", "rank", "record", "score", "select"):
+    for command in ("ablate", "benchmark", "paper", "pretrain", "rank", "record", "score", "select"):
         with pytest.raises(SystemExit, match="^0$"):
             main([command, "--help"])
         assert f"python -m sfda {command} [-h]" in capsys.readouterr().out
@@ -49,6 +51,16 @@ def test_the_command_and_how_it_is_called(capsys):
         with pytest.raises(SystemExit, match="^2$"):
             main(["rank", "photographs", "--models", "a", *options])
         assert f"argument {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("page", ["12_at_full_scale.md", "cluster.md"])
+def test_commands_that_a_page_names_are_understood(page):
+    text = (ROOT / "book" / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.S | re.M)
+    lines = [line for block in blocks for line in block.replace("\\\n", "").splitlines() if line.startswith("python -m sfda ")]
+    assert len(lines) >= 2
+    for line in lines:
+        assert callable(build_parser().parse_args(shlex.split(line)[3:]).run)
 
 
 def test_benchmark(calls, tmp_path, capsys):

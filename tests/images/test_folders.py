@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from image_layouts import PARTS, archive, check, colour, encoded, held_out, plan, square, told, write, write_folder
 from PIL import Image
 from torchvision import transforms
 
+from image_layouts import PARTS, archive, check, colour, encoded, held_out, plan, square, told, write, write_folder
 from sfda.images import folders, image_sets, official
 from sfda.images.folders import image_archive, image_folder
 from sfda.images.official import load_images

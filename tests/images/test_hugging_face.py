@@ -4,8 +4,8 @@ import io
 
 import pytest
 import torch
-from image_layouts import colour, square, told
 
+from image_layouts import colour, square, told
 from sfda.images.folders import from_dataset
 from sfda.images.hugging_face import is_saved
 from sfda.images.official import load_images

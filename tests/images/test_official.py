@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
-from image_layouts import CALTECH, PARTS, VOC, check, held_out, told, write, write_official
 from PIL import Image
 
+from image_layouts import CALTECH, PARTS, VOC, check, held_out, told, write, write_official
 from sfda.benchmark import measures
 from sfda.evidence import published
 from sfda.images import official as datasets

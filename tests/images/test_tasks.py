@@ -8,10 +8,10 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from image_layouts import encoded, pack, write
 from PIL import Image
 from torchvision.datasets import MNIST
 
+from image_layouts import encoded, pack, write
 from sfda.images import task_images, tasks
 from sfda.images.folders import read_archive
 from sfda.images.tasks import TASKS, Part, available, load_task, select

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from image_layouts import archive, square, told, write_folder, write_official
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 from torchvision.transforms import functional
 
+from image_layouts import archive, square, told, write_folder, write_official
 from sfda.images.folders import from_dataset, image_archive, image_folder
 from sfda.images.official import load_official
 

@@ -1,7 +1,9 @@
 """Over Dask: the same scores and the same cells, also where a worker dies."""
 
 import os
+import re
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -22,7 +24,9 @@ import dask.array as da
 from distributed.utils import get_mp_context
 
 from forks import forkserver
+from sfda.__main__ import build_parser
 from small_benchmark import CELLS, NAMES, SCRIPT, SEEDS, TASK_NAMES, contents, measured, results, small, weights
+from tree import ROOT
 
 __all__ = ["measured", "small", "weights"]  # fixtures
 
@@ -162,6 +166,58 @@ def test_cells_of_a_worker_that_dies_are_measured_again(two_workers, tmp_path, w
     assert tables.collect(cells, tmp_path / "tables") == {"accuracy": 8, "probe": 4, "curves": 8}
 
 
+LEAVING = f"""{SCRIPT}
+from pathlib import Path
+import time
+from distributed import get_worker
+from sfda.benchmark import resuming
+
+whole, notes = getattr(resuming, "whole", resuming.Halfway.after), Path(NOTES)
+resuming.whole = whole  # Dask loads this twice
+
+def after(self, state):
+    step = state.args[0]
+    if step == 3 and not (notes / "left").exists():
+        (notes / "left").write_text(self.path.name)
+        # What Dask calls at the end of a worker's --lifetime.
+        get_worker().loop.add_callback(get_worker().close_gracefully)
+        while not resuming.leaving():
+            time.sleep(0.01)
+    with open(notes / "steps", "a") as file:
+        file.write(f"{{self.path.name}} {{step}}\\n")
+    whole(self, state)
+
+resuming.Halfway.after = after
+"""
+
+
+@UNTIDY
+def test_a_worker_that_leaves_at_the_end_of_its_time_hands_on_what_it_has_reached(tmp_path, weights, measured):
+    cells = tmp_path / "cells"
+    (tmp_path / "small.py").write_text(LEAVING.replace("NOTES", repr(str(tmp_path))), encoding="utf-8")
+    with local_cluster(local_directory=tmp_path, preload=[str(tmp_path / "small.py")]) as two:
+        options = {"cells": cells, "weights": weights, "device": "cpu", "scheduler": two.scheduler_address, "progress": str}
+        assert benchmark.run(NAMES[:1], TASK_NAMES[:1], SEEDS, **options) == 2
+        assert len(two.scheduler.workers) == 1
+    job = (tmp_path / "left").read_text()
+    steps = [line.split() for line in (tmp_path / "steps").read_text().splitlines()]
+    assert sorted(int(step) for name, step in steps if name == job) == [1, 2, 3, 4]  # by the two of them
+    whole = results(measured[0])
+    assert results(cells) == {key: whole[key] for key in results(cells)} and len(results(cells)) == 2
+
+
+@UNTIDY
+def test_further_jobs_and_jobs_that_are_dropped():
+    def after(job, outcome):
+        return [job + 100, job + 200] if job < 5 else []
+
+    with local_cluster() as two:
+        given = dict(cluster.outcomes(lambda job: -job, range(3), two.scheduler_address, after=after))
+        assert given == {job: -job for job in (0, 1, 2, 100, 101, 102, 200, 201, 202)}
+        dropped = [job for job, _ in cluster.outcomes(lambda job: time.sleep(0.02), range(200), two.scheduler_address, dropped=lambda job: job >= 20)]
+    assert set(range(20)) <= set(dropped) and len(dropped) < 100  # a few had ended
+
+
 @UNTIDY
 def test_jobs_that_are_done_are_not_done_again(tmp_path):
     def note(job):
@@ -212,3 +268,48 @@ def test_no_scheduler_at_the_address_and_jobs_beside_one(tmp_path, weights):
         benchmark.run(NAMES[:1], TASK_NAMES[:1], [0], **options)
     with pytest.raises(ValueError, match="jobs: a scheduler's workers are the processes"):
         benchmark.run(NAMES, TASK_NAMES, [0], jobs=2, **options)
+
+
+class Recorded:
+    """In the place of a SLURMCluster, for the script of the page."""
+
+    made: dict = {}  # noqa: RUF012
+    scheduler_address = "tcp://10.0.0.1:8786"
+
+    def __init__(self, **options):
+        self.made["cluster"] = options
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.made["closed"] = True
+
+    def adapt(self, **options):
+        self.made["adapt"] = options
+
+
+def minutes(text):
+    hours, minutes, seconds = map(int, text.split(":"))
+    return 60 * hours + minutes + seconds / 60
+
+
+def test_the_script_for_slurm(monkeypatch):
+    """What it passes on: options that are there, and a worker that leaves before its walltime ends."""
+    page, commands, made = (ROOT / "book" / "cluster.md").read_text(encoding="utf-8"), [], Recorded.made
+    (script,) = [block for block in re.findall(r"^```python\n(.*?)^```", page, flags=re.S | re.M) if "SLURMCluster" in block]
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", type(sys)("dask_jobqueue"))
+    monkeypatch.setattr(sys.modules["dask_jobqueue"], "SLURMCluster", Recorded, raising=False)
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    exec(compile(script, "cluster.md", "exec"), {})
+    (command,) = commands
+    assert command[:3] == [sys.executable, "-m", "sfda"] and made["closed"]
+    options = build_parser().parse_args(command[3:])
+    assert (options.grid, options.scheduler, options.cells.as_posix()) == ("paper", Recorded.scheduler_address, "/shared/cells")
+    from distributed.cli.dask_worker import main as worker
+
+    told = worker.make_context("worker", [Recorded.scheduler_address, "--nthreads", "4", *made["cluster"]["worker_extra_args"]]).params
+    assert told["nthreads"] == 1  # the page's comes after that of the cores
+    life, stagger = (dask.utils.parse_timedelta(told[name]) / 60 for name in ("lifetime", "lifetime_stagger"))
+    assert life + stagger < minutes(made["cluster"]["walltime"]) <= 240
+    assert made["adapt"]["minimum_jobs"] == made["adapt"]["maximum_jobs"]  # few long settings count as little work

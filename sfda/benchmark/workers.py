@@ -1,0 +1,166 @@
+"""Jobs done one by one, in several processes, or on the workers of a Dask scheduler."""
+
+import multiprocessing
+import os
+import signal
+from collections import Counter, deque
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from sfda.benchmark import resuming
+from sfda.benchmark.jobs import run_job
+from sfda.benchmark.resuming import Stopped
+from sfda.streaming import cluster
+
+DEATHS = 3  # of processes at one job before it is given up
+
+
+def outcomes_of(todo, after, dropped, *, jobs=1, scheduler=None):
+    """What jobs give, as they end.
+
+    Parameters
+    ----------
+    todo : sequence of sfda.benchmark.jobs.Job
+    after : callable
+        ``after(job, outcome)`` gives further jobs, which go before those that were not begun.
+    dropped : callable
+        ``dropped(job)`` tells, as another has ended, of which jobs nothing is wanted any more.
+    jobs : int, default 1
+        Processes. What ran beside one that dies is done again.
+    scheduler : str, optional
+        Address of a Dask scheduler, in their place.
+
+    Yields
+    ------
+    tuple
+        The job, and what it gave or in words why it gave nothing.
+
+    Raises
+    ------
+    sfda.benchmark.resuming.Stopped
+        SIGTERM came; how far the jobs were is written down, on a scheduler's workers as they end.
+    """
+    if scheduler is not None:
+
+        def in_words(job, outcome):
+            return f"{job.model} on {job.task}: {outcome}" if isinstance(outcome, Exception) else outcome
+
+        def then(job, outcome):
+            return after(job, in_words(job, outcome))
+
+        with resuming.stopping():
+            for job, outcome in cluster.outcomes(_attempt_there, todo, scheduler, after=then, dropped=dropped):
+                yield job, in_words(job, outcome)
+        return
+    queue = deque(todo)
+    for job, outcome in _one_by_one(queue, dropped) if jobs == 1 else _side_by_side(queue, jobs, dropped):
+        queue.extendleft(reversed(after(job, outcome)))  # one network and task is finished before others are begun
+        yield job, outcome
+
+
+def _attempt(job):
+    """What the job gives, or why there is nothing: one bad cell must not cost the others."""
+    try:
+        return run_job(job)
+    except (ArithmeticError, ValueError, RuntimeError) as error:
+        return f"{job.model} on {job.task}: {error}"
+
+
+def _attempt_there(job):
+    """The same on a Dask worker, where one that leaves hands the job on."""
+    try:
+        return _attempt(job)
+    except Stopped as stopped:
+        raise cluster.again() from stopped
+
+
+def _one_by_one(queue, dropped):
+    with resuming.listening():
+        while queue:
+            job = queue.popleft()
+            if dropped(job):
+                continue
+            if resuming.leaving():
+                raise Stopped("asked to leave")
+            yield job, _attempt(job)
+
+
+def _side_by_side(queue, jobs, dropped):
+    """In as many processes, which are replaced if one of them dies."""
+    # Forked processes may hang on the locks of the parent's thread pools.
+    context, share = multiprocessing.get_context("spawn"), max(1, (os.cpu_count() or 1) // jobs)
+    flag, lost, running, pool = context.RawValue("b", 0), Counter(), {}, None
+
+    def blamed(job):
+        return lost[job.folder, job.name] > 0
+
+    try:
+        with resuming.listening(flag):
+            while queue or running:
+                if resuming.leaving():
+                    raise Stopped("asked to leave")
+                pool = pool or ProcessPoolExecutor(jobs, context, _begin, (share, flag))
+                while queue and len(running) < jobs:
+                    if running and (blamed(queue[0]) or any(blamed(job) for job, _ in running.values())):
+                        break  # alone, that no other is blamed for what it does
+                    job = queue.popleft()
+                    if dropped(job):
+                        continue
+                    try:
+                        running[pool.submit(_attempt_here, job)] = job, pool
+                    except BrokenProcessPool:
+                        queue.appendleft(job)
+                        break
+                if not running:
+                    pool = None  # nothing is left, or it broke while nothing ran
+                    continue
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    job, its = running.pop(future)
+                    try:
+                        yield job, future.result()
+                    except BrokenProcessPool:
+                        pool = None if its is pool else pool
+                        lost[job.folder, job.name] += 1
+                        if lost[job.folder, job.name] < DEATHS:
+                            queue.appendleft(job)
+                        else:
+                            yield job, f"{job.model} on {job.task}: its process was killed {DEATHS} times"
+    finally:
+        if pool:
+            # Those that were asked to leave write down how far they are; others are not waited for.
+            pool.shutdown(wait=not running or flag.value == 1, cancel_futures=True)
+
+
+# Of a process among several: whether SIGTERM has come to it alone, and whether it does a job.
+_own, _state = SimpleNamespace(value=0), SimpleNamespace(busy=False)
+
+
+def _begin(threads, flag):
+    """What a process does first."""
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)  # those of scikit-learn's probes
+    resuming.follow(_own, flag)
+    signal.signal(signal.SIGTERM, _ask)
+
+
+def _ask(*_):
+    """A batch system's signal to all processes, or that of a pool of which another one died."""
+    _own.value = 1
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if not _state.busy:
+        os._exit(1)
+
+
+def _attempt_here(job):
+    """The same in one of several processes."""
+    _state.busy = True
+    try:
+        return _attempt(job)
+    finally:
+        _state.busy = False
+        if _own.value:  # it waits for no other job
+            os._exit(1)
