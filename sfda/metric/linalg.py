@@ -221,9 +221,8 @@ def whitener(factor):
     if is_torch(factor):
         return lambda z: solve_lower(factor, z.T).T
     # Its inverse is made for once: products with it take half the time of solving.
-    inverse, times = scipy.linalg.get_lapack_funcs("trtri", (factor,)), scipy.linalg.get_blas_funcs("trmm", (factor,))
-    inverse = inverse(factor.T, lower=0)[0]
-    return lambda z: times(1.0, inverse, z.T, trans_a=1).T
+    inverse = scipy.linalg.get_lapack_funcs("trtri", (factor,))(factor.T, lower=0)[0]
+    return lambda z: scipy.linalg.get_blas_funcs("trmm", (inverse,))(1.0, inverse, z.T, trans_a=1).T
 
 
 def to_dtype(x, dtype):
