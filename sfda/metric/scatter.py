@@ -347,13 +347,13 @@ def best_shrinkage(likelihoods, n, reach=1):
     """lambda of the largest likelihood: a search over logit(lambda), -10 to 6 by 1, then by 1/4 around the best.
 
     `likelihoods` takes a list of lambdas and how many of the n samples to ask, always the same ones, None for all; it
-    returns likelihoods in nats a sample. Where there are many, some show roughly which is best, and from there the
-    search climbs by 1/4, looking `reach` steps to either side, to where that of all is largest. Of those within 1e-9
-    of it, as where every lambda knows all classes, it is the largest lambda: losses so small are exact far below that.
+    returns likelihoods in nats a sample. Of many samples some show where the best may be, all are asked there and at
+    every other integer, and from the best of these the search climbs by 1/4, looking `reach` steps to either side. Of
+    lambdas within 1e-9 of the best, as where all know every class, it is the largest: so small losses are exact.
     """
 
     def ask(found, logits, few=None):
-        new = [logit for logit in logits if logit not in found]
+        new = [logit for logit in dict.fromkeys(logits) if logit not in found]
         found |= zip(new, likelihoods([_sigmoid(logit) for logit in new], few), strict=True)
         return max(logit for logit, value in found.items() if value >= max(found.values()) - 1e-9)
 
@@ -363,7 +363,8 @@ def best_shrinkage(likelihoods, n, reach=1):
     if n <= MANY:
         best = ask(found := {}, range(-10, 7))
         return _sigmoid(ask(found, around(best, 3)))
-    best, found = ask({}, around(ask({}, range(-10, 7), MANY // 8), 3), MANY // 2), {}
+    guess, found = ask({}, around(ask({}, range(-10, 7), MANY // 8), 3), MANY // 2), {}
+    best = ask(found, [*range(-10, 7, 2), guess])
     while not found.keys() >= set(around(best, 1)):
         best = ask(found, around(best, reach))
     return _sigmoid(best)

@@ -320,9 +320,9 @@ def test_the_search_goes_on_from_the_best_of_a_few_to_the_best_of_all():
         return [-abs(np.log(v / (1 - v)) - best) for v in grid]
 
     assert best_shrinkage(likelihoods, 10**5) == pytest.approx(1 / (1 + np.exp(-1.25)))
-    assert asked == [(17, 512), (7, 2048), (3, None), *[(1, None)] * 5]
+    assert asked == [(17, 512), (7, 2048), (10, None), (2, None), *[(1, None)] * 3]
     assert best_shrinkage(likelihoods, 10**5, reach=5) == pytest.approx(1 / (1 + np.exp(-1.25)))
-    assert asked[8:] == [(17, 512), (7, 2048), (11, None), (5, None)]
+    assert asked[7:] == [(17, 512), (7, 2048), (10, None), (9, None)]
 
 
 @pytest.mark.parametrize("seed, separation, decay", [(0, 0.1, 0), (1, 0.4, 0.7), (2, 0.2, 0.5), (3, 3, 0)])
