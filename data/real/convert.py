@@ -14,6 +14,7 @@ shapes and kinds are compared.
 import argparse
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -25,16 +26,15 @@ from sfda.files import replacing
 _COUNT = "num_batches_tracked"  # which Keras has not, and evaluation does not read
 _KERAS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
+LITE, DOGS = "ImageNet-1k supervised", "ImageNet-1k supervised, its last blocks then 19 breeds of dogs"
+_LITE, _DOGS = {"num_classes": 1000}, {"num_classes": 19, "pad_type": "same", "bn_eps": 1e-3}
 #: By the name of the safetensors: the packaged file, timm's builder, its options, the side of the images, the training.
 NETWORKS = {
-    "efficientnet_lite0_r224": ("efficientnet-lite0-57934424.pth", "tf_efficientnet_lite0", {"num_classes": 1000}, 224, "ImageNet-1k supervised"),
-    "efficientnet_lite1_r240": ("efficientnet-lite1-77cc7160.pth", "tf_efficientnet_lite1", {"num_classes": 1000}, 240, "ImageNet-1k supervised"),
-    "efficientnet_lite2_r260": ("efficientnet-lite2-9656183e.pth", "tf_efficientnet_lite2", {"num_classes": 1000}, 260, "ImageNet-1k supervised"),
-    "mobilenetv2_100_r160_dogs": (
-        "dog_breed_mobilenetv2.h5", "mobilenetv2_100", {"num_classes": 19, "pad_type": "same", "bn_eps": 1e-3}, 160,
-        "ImageNet-1k supervised, its last blocks then 19 breeds of dogs",
-    ),
-}  # fmt: skip
+    "efficientnet_lite0_r224": ("efficientnet-lite0-57934424.pth", "tf_efficientnet_lite0", _LITE, 224, LITE),
+    "efficientnet_lite1_r240": ("efficientnet-lite1-77cc7160.pth", "tf_efficientnet_lite1", _LITE, 240, LITE),
+    "efficientnet_lite2_r260": ("efficientnet-lite2-9656183e.pth", "tf_efficientnet_lite2", _LITE, 260, LITE),
+    "mobilenetv2_100_r160_dogs": ("dog_breed_mobilenetv2.h5", "mobilenetv2_100", _DOGS, 160, DOGS),
+}
 
 
 def of_keras(path):
@@ -55,8 +55,8 @@ def of_keras(path):
                 state[f"{name}.weight"] = torch.from_numpy(body[name]["kernel"][()].transpose(axes))
             else:
                 state |= {f"{name}.{own}": torch.from_numpy(body[name][key][()]) for key, own in _KERAS.items()}
-        head = top["dense"]["dense"]
-        return state | {"dense.weight": torch.from_numpy(head["kernel"][()].T), "dense.bias": torch.from_numpy(head["bias"][()])}
+        weight, bias = (torch.from_numpy(top["dense"]["dense"][key][()]) for key in ("kernel", "bias"))
+        return state | {"dense.weight": weight.T, "dense.bias": bias}
 
 
 def renamed(state, network):
@@ -76,12 +76,13 @@ def convert(unpacked, weights):
     found = []
     for name, (file, builder, options, side, training) in NETWORKS.items():
         for source in sorted(Path(unpacked).rglob(file))[:1]:
-            state = of_keras(source) if source.suffix == ".h5" else torch.load(source, map_location="cpu", weights_only=True)
-            network, place = timm.create_model(builder, **options), path.with_name(f"{name}.safetensors")
-            save_file(renamed(state, network), place)
+            read = of_keras if source.suffix == ".h5" else partial(torch.load, map_location="cpu", weights_only=True)
+            place = path.with_name(f"{name}.safetensors")
+            save_file(renamed(read(source), timm.create_model(builder, **options)), place)
+            options = {"pretrained": False, **options}
             manifest["models"] = [entry for entry in manifest["models"] if entry["file"] != place.name] + [{
                 "file": place.name, "architecture": builder, "num_classes": options["num_classes"],
-                "builder": {"library": "timm", "callable": "timm.create_model", "args": [builder], "kwargs": {"pretrained": False, **options}},
+                "builder": {"callable": "timm.create_model", "args": [builder], "kwargs": options},
                 "input_size": [3, side, side], "normalisation": {"mean": [0.5] * 3, "std": [0.5] * 3},
                 "pretraining": training, "sha256": hashlib.sha256(place.read_bytes()).hexdigest(),
             }]  # fmt: skip
