@@ -65,7 +65,7 @@ def of_keras(path):
             state |= {f"{name}.weight": arrays[name, "kernel"].T, f"{name}.bias": arrays[name, "bias"]}
         else:
             deep = kind == "DepthwiseConv2D"
-            kernel = arrays[name, "depthwise_kernel"] if (name, "depthwise_kernel") in arrays else arrays[name, "kernel"]
+            kernel = next(arrays[name, key] for key in ("kernel", "depthwise_kernel") if (name, key) in arrays)
             state[f"{name}.weight"] = kernel.permute((2, 3, 0, 1) if deep else (3, 2, 0, 1))
             shift = arrays.get((name, "bias"), 0.0)  # which the batch norm after it takes off again
     return state
