@@ -48,15 +48,19 @@ def agreement(*, folder=None):
     Returns
     -------
     pandas.DataFrame
-        Columns ``metric``, ``task``, ``networks``; ``tau``, Kendall's between the two orders, NaN where all scores of
-        one size are equal; ``same first``, whether one network comes first in both. Scores that differ by no more than
-        float32 rounds are equal (:func:`sfda.metric.ranking.evened`); where several come first, one in common suffices.
+        Columns ``metric``, ``task``, ``networks``; ``tau``, Kendall's between the two orders, and ``same first``,
+        whether one network comes first in both. Scores that differ by no more than float32 rounds are equal
+        (:func:`sfda.metric.ranking.evened`); both are NaN where at one of the sizes more than half of the networks
+        share the largest score, as saturated ones do: that is no order.
     """
     rows = []
     for (metric, task), each in at_two_sizes(folder=folder).groupby(["metric", "task"], sort=False):
         one, own = (pd.Series(evened(each[size], FLOAT32), each["model"]) for size in ("one", "own"))
-        first = set(one.index[one == one.max()]) & set(own.index[own == own.max()])
-        rows.append((metric, task, len(each), kendall_tau(one, own) if len(each) > 1 else float("nan"), bool(first)))
+        first = [set(size.index[size == size.max()]) for size in (one, own)]
+        found = (float("nan"), float("nan"))
+        if 2 * max(map(len, first)) <= len(each):
+            found = kendall_tau(one, own), float(bool(set.intersection(*first)))
+        rows.append((metric, task, len(each), *found))
     return pd.DataFrame(rows, columns=["metric", "task", "networks", "tau", "same first"])
 
 
@@ -83,7 +87,7 @@ def _size_matters(metric, folder):
     with suppress(FileNotFoundError):
         found = agreement(folder=folder).query("metric == @metric").dropna()
         if len(found):
-            tasks, other = len(found), int((~found["same first"]).sum())
+            tasks, other = len(found), int((found["same first"] == 0).sum())
             return (
                 f"By this score {found['networks'].min()} real networks had, at one size and at sizes of their own, "
                 f"orders with a Kendall's tau of {found['tau'].mean():.2f} (mean of {tasks} tasks), and another first "
