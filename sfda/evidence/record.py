@@ -139,7 +139,7 @@ class Record:
         ----------
         name : str, default "supervised"
             As :func:`sfda.evidence.published.record` takes it; or "pocket" or "real", what this project measured of
-            its 33 small networks on 11 tasks and of 13 real ones on 5, with the scores of every metric.
+            its 33 small networks on 11 tasks and of real ones on 5 of them, with the scores of every metric.
 
         Returns
         -------

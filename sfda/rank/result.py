@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from sfda.evidence.forecast import forecast
 from sfda.evidence.record import Record
+from sfda.evidence.sizes import size_matters
 from sfda.metric.ensemble import TooFewNetworks, calibrated, select_ensemble
 from sfda.metric.inputs import as_features, as_labels, check_networks
 from sfda.metric.linalg import to_numpy
@@ -332,6 +333,13 @@ def _warnings(judge, table):
             f"saturated, here {full} of {len(table)}: a score that is 1, or one of N <= D images, which can be "
             f"separated whatever their labels; take {METRIC}, or more images"
         )
+    sides = sorted(set(table["side"].dropna()))
+    if len(sides) > 1:
+        said = [
+            f"the networks looked at images of different sizes, {sides[0]} to {sides[-1]} pixels: fine-tuned on images "
+            "of one size they may come in another order; side=N (--side N) scores them all at N pixels"
+        ]
+        found.append(". ".join([*said, *filter(None, [size_matters(judge.metric)])]))
     if few := int((judge.counts < 3).sum()):
         found.append(f"the intervals may be too narrow: classes of one or two images always stay whole, here {few}")
     return found

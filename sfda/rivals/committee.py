@@ -45,8 +45,8 @@ def committee(features_by_model: Mapping[str, ArrayLike], labels: ArrayLike) -> 
     -----
     What a sample is near to by a kernel, how distances between samples fit the labels, and how much of the variance
     the classes explain: three views that err differently. Of all teams of three metrics of different kinds this one
-    was the best on the development tasks of the pocket benchmark and the real networks; on the others no better than
-    the best single metric.
+    was the best on the development tasks of the pocket benchmark and of the first thirteen real networks; with those
+    that came later others are level with it there. On the other tasks it is no better than the best single metric.
 
     Examples
     --------

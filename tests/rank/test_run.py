@@ -16,6 +16,7 @@ from scipy.special import softmax
 from forks import forked
 from sfda import METRICS
 from sfda.__main__ import main
+from sfda.evidence.sizes import size_matters
 from sfda.rank import rank
 from sfda.rank.jackknife import LEFT_OUT, jackknife
 from sfda.rank.result import Ranking, rank_features
@@ -284,6 +285,18 @@ def test_networks_of_another_number_of_pixels(images, tmp_path):
     assert "at 32 pixels; by left-out" in str(own) and "at 48 pixels (own 32); by left-out" in str(larger)
     mixed = rank([*names, small("mine")], images, cache=tmp_path)
     assert re.search(r"pixels  features\n", str(mixed)) is None and " pixels " in str(mixed)  # mine: not known
+    assert not any("different sizes" in note for found in (own, larger, mixed) for note in found.notes)
+
+
+def test_networks_that_see_images_of_different_sizes(images, tmp_path):
+    manifest = write_manifest(tmp_path, "abc", sizes=(32, 64, 48))
+    found = rank(str(manifest), images, cache=None)
+    (note,) = (note for note in found.notes if "different sizes" in note)
+    assert note.startswith("the networks looked at images of different sizes, 32 to 64 pixels: ") and "side=N (--side N)" in note
+    assert note.endswith(size_matters(found.metric)) and size_matters(found.metric)
+    other = rank(str(manifest), images, metric="NCE", cache=None)  # which was not scored at two sizes
+    assert any(note.endswith("scores them all at N pixels") for note in other.notes)
+    assert not any("different sizes" in note for note in rank(str(manifest), images, side=40, cache=None).notes)
 
 
 def test_the_time_left_is_that_of_all_networks(images):
