@@ -8,12 +8,9 @@ called. Only SciPy's has symmetric products that leave one triangle alone, so al
 it.
 """
 
-import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import joblib
 import numpy as np
 import scipy.linalg
 import scipy.sparse
@@ -59,16 +56,8 @@ def row_blocks(x, nbytes=2**22):
 
 
 def each_block(function, x, nbytes=2**20):
-    """What `function` returns of the slices of :func:`row_blocks`, in their order.
-
-    NumPy keeps one core busy, but for products: where there are blocks enough, as many as BLAS takes have one each.
-    """
-    blocks, given = list(row_blocks(x, nbytes)), os.environ.get("OMP_NUM_THREADS", "")
-    threads = min(int(given) if given.isdecimal() else joblib.cpu_count(), len(blocks) // 4)
-    if is_torch(x) or threads < 2:
-        return [function(rows) for rows in blocks]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, blocks))
+    """What `function` returns of the slices of :func:`row_blocks`, in their order: of small ones that fit a cache."""
+    return [function(rows) for rows in row_blocks(x, nbytes)]
 
 
 # --- kernels ---------------------------------------------------------------

@@ -344,17 +344,6 @@ def test_the_lambda_of_many_samples_is_that_of_a_search_among_all_of_them(seed, 
     assert LabelledFeatures.from_features(x, t, 7).choose_shrinkage() == pytest.approx(1 / (1 + np.exp(-best)))
 
 
-@both_posteriors
-def test_blocks_that_several_threads_share_give_what_one_gives(posterior, monkeypatch):
-    y = np.arange(20_000) % 40
-    X = gaussian_classes(5, y, 64, separation=0.2)
-    values = []
-    for threads in ("1", "3", "2,1"):
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        values.append(sfda_score(X, y, posterior=posterior, shrinkage=0.1))
-    assert values[0] == values[1] == values[2]  # the very same operations, on the same blocks
-
-
 Y = np.arange(20) % 2
 X = gaussian_classes(0, Y, 4)
 
