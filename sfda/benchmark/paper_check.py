@@ -239,8 +239,8 @@ def fetch_missing(names, task_names, *, images=None, weights=None, progress=prin
         progress(f"{item.name}: {item.about}")
         try:
             load()
-        except (OSError, ValueError) as error:
-            progress(" ".join(str(error).split()))
+        except Exception as error:  # a download breaks off in any way, and must not cost the others
+            progress(" ".join(str(error).split()) or type(error).__name__)
             failed += 1
     return failed
 

@@ -66,7 +66,7 @@ def _attempt(job):
     """What the job gives, or why there is nothing: one bad cell must not cost the others."""
     try:
         return run_job(job)
-    except (ArithmeticError, ValueError, RuntimeError) as error:
+    except (ArithmeticError, OSError, RuntimeError, ValueError) as error:
         return f"{job.model} on {job.task}: {error}"
 
 
