@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.recfunctions import structured_to_unstructured
 from sklearn.utils import check_array
 
-from sfda.metric.linalg import each_block, is_torch, namespace, to_dtype, to_numpy
+from sfda.metric.linalg import is_torch, namespace, row_blocks, to_dtype, to_numpy
 
 #: Features may be as large as this. In float64 sums of fourth powers are in range then, in float32 (which is
 #: left for float64 beyond) sums of squares.
@@ -54,7 +54,7 @@ def as_features(features, *, name="features", dtype=None, device=None):
         x = to_dtype(x, getattr(namespace(x), dtype))
     largest = LARGEST[dtype]
     # Not of NaN either.
-    if all(each_block(lambda rows: bool((x[rows].min() >= -largest) & (x[rows].max() <= largest)), x)):
+    if all(bool((x[rows].min() >= -largest) & (x[rows].max() <= largest)) for rows in row_blocks(x, 2**20)):
         return x
     if dtype == "float32":
         return as_features(given, name=name, device=device)

@@ -55,11 +55,6 @@ def row_blocks(x, nbytes=2**22):
         yield slice(start, start + step)
 
 
-def each_block(function, x, nbytes=2**20):
-    """What `function` returns of the slices of :func:`row_blocks`, in their order: of small ones that fit a cache."""
-    return [function(rows) for rows in row_blocks(x, nbytes)]
-
-
 # --- kernels ---------------------------------------------------------------
 
 
@@ -154,7 +149,8 @@ def class_residuals(x, means, y, *, overwrite=False):
     """Rows of `x` less their class's mean, in the place of `x` or in memory of their own."""
     result = x if overwrite else x.new_empty(x.shape) if is_torch(x) else np.empty(x.shape, x.dtype)
     means, subtract = to_dtype(means, x.dtype), namespace(x).subtract
-    each_block(lambda rows: subtract(x[rows], means[y[rows]], out=result[rows]), x)
+    for rows in row_blocks(x, 2**20):
+        subtract(x[rows], means[y[rows]], out=result[rows])
     return result
 
 

@@ -17,7 +17,6 @@ from sfda.metric.linalg import (
     cholesky,
     class_residuals,
     class_sums,
-    each_block,
     eigh,
     gram,
     like,
@@ -286,7 +285,7 @@ class LabelledFeatures(PooledScatter):
         means = class_sums(x, y, n_classes) / counts[:, None]
         if not reduced:  # of a column that is constant, rounding would leave some variance
             xp = namespace(x)
-            low, high = zip(*each_block(lambda rows: (xp.amin(x[rows], 0), xp.amax(x[rows], 0)), x))
+            low, high = zip(*((xp.amin(x[rows], 0), xp.amax(x[rows], 0)) for rows in row_blocks(x, 2**20)))
             means = means.clip(to_float64(xp.amin(xp.stack(low), 0)), to_float64(xp.amax(xp.stack(high), 0)))
         x = class_residuals(x, means, y, overwrite=reduced)
         sums = row_sums - (class_sums(row_sums[:, None], y, n_classes)[:, 0] / counts)[y] if reduced else x.sum(1)
@@ -313,15 +312,12 @@ class LabelledFeatures(PooledScatter):
         The samples are judged where they are, or at `points`: a function of a slice of the rows that returns the points
         (n, d) for them, since all at once would be another N x d numbers in memory. `kept` is what of a block is.
         """
-
-        def block(rows):
+        d, result = self.residuals.shape[1], []
+        # Of a block that fits a cache, what follows the product finds it there.
+        for rows in row_blocks(self.residuals, 2**22 * d // (d + len(self.means))):
             y, at = self.y[rows], (points(rows),) if points else ()
-            return kept(judge(self.residuals[rows], y, *at), y)
-
-        d = self.residuals.shape[1]
-        return namespace(self.residuals).concatenate(
-            each_block(block, self.residuals, 2**22 * d // (d + len(self.means)))
-        )
+            result.append(kept(judge(self.residuals[rows], y, *at), y))
+        return namespace(self.residuals).concatenate(result)
 
     def choose_shrinkage(self):
         """lambda of the largest leave-one-out likelihood, mean_n log p_-n(y_n | x_n), by :func:`best_shrinkage`.

@@ -18,12 +18,12 @@ from sfda.metric.challenge import expected_weights, other_means, own_confidence
 from sfda.metric.inputs import as_features, as_labels, check_leave_one_out, check_posterior, check_shrinkage
 from sfda.metric.linalg import (
     class_sums,
-    each_block,
     full_precision,
     like,
     log_softmax,
     matmul,
     namespace,
+    row_blocks,
     to_dtype,
     to_float64,
 )
@@ -179,14 +179,11 @@ def _challenged(first, confidence):
     means = moved + share[:, None] * gaps + others
     p, gaps, moved = (to_dtype(a, r.dtype) for a in (confidence, gaps, moved))
     extra = to_dtype(confidence - share[y], r.dtype)
-
-    def move(rows):
+    for rows in row_blocks(r, 2**20):
         block, own = r[rows], y[rows]
         block *= p[rows, None]
         block += extra[rows, None] * gaps[own]
         block -= moved[own]
-
-    each_block(move, r)
     return LabelledFeatures(r, means, y, counts, first.n_features)
 
 
