@@ -28,7 +28,7 @@ pytest.importorskip("timm")  # which brings safetensors
 from sfda import files
 from sfda.benchmark import ablation, scores, selections, tables
 from sfda.benchmark import cells as benchmark
-from sfda.benchmark.cells import _write_cell, cell_path, read_cell
+from sfda.benchmark.cell_files import cell_path, read_cell, write_cell
 from sfda.benchmark.grids import Grid
 from sfda.evidence import ensembles
 from sfda.networks import extract
@@ -114,7 +114,7 @@ def write(cells, **changes):
     record = RECORD | changes
     path = cell_path(cells, record["model"], record["task"], record["seed"])
     p = np.random.default_rng(record["seed"]).dirichlet(np.ones(3), 6).astype("f2")
-    _write_cell(path, record, p)
+    write_cell(path, record, p)
     return path, (record, p.tolist())
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("torchvision")
 
 from sfda.benchmark import selections
 from sfda.benchmark.ablation import FEW, IMAGES, VARIANTS
-from sfda.benchmark.cells import ACCURACY, CURVE, PROBE
+from sfda.benchmark.cell_files import ACCURACY, CURVE, PROBE
 from sfda.benchmark.grids import POCKET, digest_of
 from sfda.benchmark.scores import COLUMNS
 from sfda.evidence.ensembles import limits
