@@ -7,11 +7,11 @@ within it how far it is, every few minutes (:mod:`sfda.benchmark.resuming`): a r
 and the next run goes on where it ended. :func:`sfda.benchmark.tables.collect` gathers the cells into tables.
 """
 
+import contextlib
 import itertools
 import platform
 import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from torch import nn
@@ -41,7 +41,8 @@ def run(
         Of the grid's; by default keys of :data:`sfda.networks.pocket.POCKET` and :data:`sfda.images.tasks.TASKS`.
     seeds : sequence of int
     cells : path
-        Folder of the cells' files, and of those of what is not finished.
+        Folder of the cells' files, and of those of what is not finished. Two runs on one folder do the same work
+        twice; `jobs` or a `scheduler` share it.
     tables : path, optional
         Folder of tables that :func:`sfda.benchmark.tables.collect` wrote: what they hold is done.
     images, weights : path, optional
@@ -115,7 +116,7 @@ def run(
             if (path := cell_path(cells, name, pair.job.task, seed, untrained)).is_dir():
                 raise ValueError(f"cells: {path} is a folder, where a file is to be; remove it")
     failed = _measure(pairs, jobs, scheduler, progress)
-    with suppress(OSError):  # there is none, or other runs' files are in it
+    with contextlib.suppress(OSError):  # there is none, or other runs' files are in it
         (cells / "unfinished").rmdir()
     if failed:
         raise RuntimeError("; ".join(failed))
@@ -139,29 +140,31 @@ def _measure(pairs, jobs, scheduler, progress):
         return bool(of(job).failed)
 
     first = [job for pair in pairs for job in pair.jobs()]
-    for job, outcome in outcomes_of(first, after, dropped, jobs=jobs, scheduler=scheduler):
-        pair = of(job)
-        if pair.failed:
-            if pair.failed not in failed:
-                failed.append(pair.failed)
-                progress(pair.failed)
-            continue
-        ended += 1
-        left = f"{(time.perf_counter() - start) / ended * (units - ended) / 60:.0f} min left"
-        if job.seed is not None and pair.left == 0:
-            measured, record = measured + len(pair.records), pair.records[0]
-            accuracies = ", ".join(f"{record['accuracy']:.3f}" for record in pair.records)
-            progress(
-                f"{measured}/{total} {record['model']} on {record['task']}: {accuracies} (probe "
-                f"{record['probe_accuracy']:.3f}, rate {record['learning_rate']:g}), {left}"
-            )
-        elif job.setting is not None and outcome["seconds"] >= TELLING:
-            found = "diverged" if outcome["found"] is None else f"{outcome['found'][0]:.3f}"
-            rate, decay = job.setting
-            progress(
-                f"{job.model} on {job.task}: rate {rate:g}, decay {decay:g}: validation {found}, "
-                f"{len(pair.tried)} of {pair.search.size} settings, {left}"
-            )
+    outcomes = outcomes_of(first, after, dropped, jobs=jobs, scheduler=scheduler)
+    with contextlib.closing(outcomes):  # an error in `progress` ends them, too
+        for job, outcome in outcomes:
+            pair = of(job)
+            if pair.failed:
+                if pair.failed not in failed:
+                    failed.append(pair.failed)
+                    progress(pair.failed)
+                continue
+            ended += 1
+            left = f"{(time.perf_counter() - start) / ended * (units - ended) / 60:.0f} min left"
+            if job.seed is not None and pair.left == 0:
+                measured, record = measured + len(pair.records), pair.records[0]
+                accuracies = ", ".join(f"{record['accuracy']:.3f}" for record in pair.records)
+                progress(
+                    f"{measured}/{total} {record['model']} on {record['task']}: {accuracies} (probe "
+                    f"{record['probe_accuracy']:.3f}, rate {record['learning_rate']:g}), {left}"
+                )
+            elif job.setting is not None and outcome["seconds"] >= TELLING:
+                found = "diverged" if outcome["found"] is None else f"{outcome['found'][0]:.3f}"
+                rate, decay = job.setting
+                progress(
+                    f"{job.model} on {job.task}: rate {rate:g}, decay {decay:g}: validation {found}, "
+                    f"{len(pair.tried)} of {pair.search.size} settings, {left}"
+                )
     for pair in pairs:  # that failed before anything could be done for them
         if pair.failed and pair.failed not in failed:
             failed.append(pair.failed)

@@ -227,7 +227,12 @@ def _compare(options):
     from sfda.files import read_table
 
     names, task_names = _corner(options)
-    scores, own = read_table(options.tables / "scores.csv", paper.COLUMNS), options.tables / "accuracy.csv"
+    for name in names:
+        paper.GRID.check(name, *task_names)
+    found, own = options.tables / "scores.csv", options.tables / "accuracy.csv"
+    if not found.exists():
+        raise FileNotFoundError(f"{found} is missing: python -m sfda score paper writes it")
+    scores = read_table(found, paper.COLUMNS)
     scores = scores[scores["model"].isin(names) & scores["task"].isin(task_names)]
     accuracies = read_table(own, ["model", "task", "accuracy"]) if own.exists() else None
     say(paper.compare(scores, accuracies).round(3).to_string(index=False))

@@ -231,6 +231,7 @@ def compare(scores, accuracies=None):
         that are not complete on a task there is no published tau. With `accuracies` also ``own``, the weighted tau
         with these, where all of the networks have one.
     """
+    columns = ["metric", "group", "task", "networks", "tau", "published", "difference"]
     truth, stated = published.table("finetune_accuracy"), published.table("published_tau_w")
     stated = stated.set_index(["metric", "group", "dataset"])["tau_w"].to_dict()
     mine = {} if accuracies is None else accuracies.groupby(["model", "task"])["accuracy"].mean().to_dict()
@@ -243,9 +244,9 @@ def compare(scores, accuracies=None):
         tau = ranking.weighted_tau(part["score"].to_numpy(), of[part["model"]].to_numpy())
         whole = len(part) == len(NETWORKS[group])
         theirs = stated.get((STATED.get(metric), group, task), np.nan) if whole else np.nan
-        found = np.array([mine.get((model, task), np.nan) for model in part["model"]])
-        own = np.nan if np.isnan(found).any() else ranking.weighted_tau(part["score"].to_numpy(), found)
-        rows.append((metric, group, task, len(part), tau, theirs, tau - theirs, own))
-    columns = ["metric", "group", "task", "networks", "tau", "published", "difference", "own"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table if mine else table.drop(columns="own")
+        row = metric, group, task, len(part), tau, theirs, tau - theirs
+        if mine:
+            found = np.array([mine.get((model, task), np.nan) for model in part["model"]])
+            row += (np.nan if np.isnan(found).any() else ranking.weighted_tau(part["score"].to_numpy(), found),)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=[*columns, *(["own"] if mine else [])])

@@ -1,7 +1,8 @@
 """What of the paper's experiment is there, what is missing, and what comes next.
 
-Nothing is computed, and no image and no weight is read: names, numbers and sizes of files, and the first bytes of
-weights, tell what is missing, and what is cut off or half unpacked where that can be seen so.
+Nothing is computed: names, numbers and sizes of files, and the first bytes of weights, tell what is missing, and what
+is cut off or half unpacked where that can be seen so. Images are read only where a data set's labels are in one file
+with them, as CIFAR's are.
 """
 
 import contextlib
@@ -219,7 +220,7 @@ def fetch_missing(names, task_names, *, images=None, weights=None, progress=prin
     names, task_names, images, weights
         As in :func:`inventory`.
     progress : callable, default print
-        Called with one line before each download, and if it fails.
+        Called with one line on what is there and on each that is passed over, before each download, and if it fails.
 
     Returns
     -------
@@ -228,12 +229,19 @@ def fetch_missing(names, task_names, *, images=None, weights=None, progress=prin
     """
     for name in names:
         paper.GRID.check(name, *task_names)
+    progress("looking at what is there")
     todo = [(item, lambda name=item.name: official.load_official(name, images, download=True))
             for item in (_data_set(name, images) for name in task_names)]  # fmt: skip
     todo += [(item, lambda name=item.name: backbones.load(paper.GRID.networks[name], folder=weights))
              for item in (_weights(name, weights) for name in names)]  # fmt: skip
-    failed = 0
+    failed, there = 0, [item.name for item, _ in todo if item.state == THERE]
+    if there:
+        progress(f"there: {', '.join(there)}")
     for item, load in todo:
+        if item.state == DAMAGED:
+            progress(f"{item.name}: {item.about}; {' '.join(item.remedy.split())}")
+        elif item.state == MISSING and item.by_hand:
+            progress(f"{item.name}: by hand only, as `paper check` says")
         if item.state != MISSING or item.by_hand:
             continue
         progress(f"{item.name}: {item.about}")

@@ -9,6 +9,7 @@ import hashlib
 import signal
 import threading
 import time
+import warnings
 import zipfile
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -38,7 +39,7 @@ def listening(flag=None):
     global _flags
     flag, were = SimpleNamespace(value=0) if flag is None else flag, _flags  # a shared number may be false itself
     main = threading.current_thread() is threading.main_thread()  # which alone receives signals
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL  # None: some other library's
 
     def ask(*_):
         flag.value = 1
@@ -69,7 +70,7 @@ def stopping():
         raise Stopped("asked to leave")
 
     main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop) if main else None
+    before = (signal.signal(signal.SIGTERM, stop) if main else None) or signal.SIG_DFL
     try:
         yield
     finally:
@@ -136,13 +137,22 @@ class Halfway:
         ------
         Stopped
             It is time to leave; the state has been written.
+
+        Warns
+        -----
+        RuntimeWarning
+            It cannot be written, as on a full disk: the training goes on all the same.
         """
         stop = leaving()
         if stop or time.monotonic() - self.written > 60 * MINUTES:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             seconds = self.earlier + time.monotonic() - self.begun
-            with replacing(self.path) as part:
-                torch.save({**state(), "key": self.key, "seconds": seconds}, part)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with replacing(self.path) as part:
+                    torch.save({**state(), "key": self.key, "seconds": seconds}, part)
+            except (OSError, RuntimeError) as error:  # torch has its own error for a full disk
+                why = " ".join(str(error).split())
+                warnings.warn(f"{self.path}: how far it is cannot be written: {why}", RuntimeWarning, stacklevel=2)
             self.written = time.monotonic()
         if stop:
             raise Stopped("asked to leave; how far it was is kept")

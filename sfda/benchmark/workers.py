@@ -1,8 +1,10 @@
 """Jobs done one by one, in several processes, or on the workers of a Dask scheduler."""
 
 import multiprocessing
+import multiprocessing.connection
 import os
 import signal
+import threading
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -70,10 +72,17 @@ def _attempt(job):
         return f"{job.model} on {job.task}: {error}"
 
 
+_alone = threading.Lock()
+
+
 def _attempt_there(job):
-    """The same on a Dask worker, where one that leaves hands the job on."""
+    """What the job gives on a Dask worker, which hands it on if it has to leave.
+
+    One at a time, however many threads the worker has: they would share torch's generators.
+    """
     try:
-        return _attempt(job)
+        with _alone:
+            return _attempt(job)
     except Stopped as stopped:
         raise cluster.again() from stopped
 
@@ -92,7 +101,7 @@ def _one_by_one(queue, dropped):
 def _side_by_side(queue, jobs, dropped):
     """In as many processes, which are replaced if one of them dies."""
     # Forked processes may hang on the locks of the parent's thread pools.
-    context, share = multiprocessing.get_context("spawn"), max(1, (os.cpu_count() or 1) // jobs)
+    context, share = multiprocessing.get_context("spawn"), max(1, torch.get_num_threads() // jobs)
     flag, lost, running, pool = context.RawValue("b", 0), Counter(), {}, None
 
     def blamed(job):
@@ -130,9 +139,9 @@ def _side_by_side(queue, jobs, dropped):
                         else:
                             yield job, f"{job.model} on {job.task}: its process was killed {DEATHS} times"
     finally:
+        flag.value = 1  # whatever ends this, an error or Ctrl-C too: they write down how far they are, and leave
         if pool:
-            # Those that were asked to leave write down how far they are; others are not waited for.
-            pool.shutdown(wait=not running or flag.value == 1, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 # Of a process among several: whether SIGTERM has come to it alone, and whether it does a job.
@@ -144,19 +153,26 @@ def _begin(threads, flag):
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # those of scikit-learn's probes
     resuming.follow(_own, flag)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one tells the others
     signal.signal(signal.SIGTERM, _ask)
+    threading.Thread(target=_outlive_nobody, daemon=True).start()
 
 
 def _ask(*_):
-    """A batch system's signal to all processes, or that of a pool of which another one died."""
+    """A batch system's signal to all processes, or that of a pool of which another one died; often both."""
     _own.value = 1
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if not _state.busy:
         os._exit(1)
 
 
+def _outlive_nobody():
+    """Leave as the first process is gone, which may have been killed."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    _ask()
+
+
 def _attempt_here(job):
-    """The same in one of several processes."""
+    """What the job gives in one of several processes, which leaves after it if it has been asked to."""
     _state.busy = True
     try:
         return _attempt(job)

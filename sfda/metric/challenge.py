@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from sfda.metric.inputs import as_confidence, as_features, as_given, as_labels, check_probabilities
-from sfda.metric.linalg import class_sums, like, namespace, softmax, to_numpy
+from sfda.metric.linalg import class_sums, like, namespace, softmax, softmax_at, to_numpy
 
 
 def confmix(features: ArrayLike, labels: ArrayLike, confidence: ArrayLike) -> Any:
@@ -110,15 +110,10 @@ def confidence_of(posterior, labels):
     p = as_features(posterior, name="posterior")
     y, classes = as_labels(labels, len(p))
     check_probabilities(p, len(classes))
-    return as_given(own_confidence(p, like(y, p)), posterior)
+    return as_given(softmax_at(p, like(y, p)), posterior)
 
 
 # The formulas, on checked arrays.
-
-
-def own_confidence(posterior, y):
-    """Softmax of the posterior, at the sample's own class; shape (N,)."""
-    return softmax(posterior)[namespace(posterior).arange(len(y)), y]
 
 
 def other_means(means):

@@ -182,7 +182,7 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
             points = (z - x.mean(0)).__getitem__
         # The points may lie outside the samples' row space: no reduction then.
         split = LabelledFeatures.from_features(x, own, len(estimator.classes_), reduce=at is None)
-        return np.exp(split.judged(LeftOut(split, estimator._choose_shrinkage(split, x, own)), points))
+        return split.judged(LeftOut(split, estimator._choose_shrinkage(split, x, own)), points)
 
     def _checked(self, X, y):
         """Checked features (float64) and class numbers; sets ``classes_``."""

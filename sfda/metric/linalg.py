@@ -222,7 +222,24 @@ def to_float64(x):
 
 def softmax(x):
     """Softmax of each row."""
-    return namespace(x).exp(log_softmax(x + 0))
+    xp = namespace(x)
+    x = xp.exp(x - xp.amax(x, 1)[:, None])
+    x /= x.sum(1)[:, None]
+    return x
+
+
+def softmax_at(x, columns):
+    """Softmax of each row, at one column of each; shape (n,)."""
+    xp = namespace(x)
+    x = xp.exp(x - xp.amax(x, 1)[:, None])
+    return x[xp.arange(len(columns)), columns] / x.sum(1)
+
+
+def log_softmax_at(x, columns):
+    """Its logarithm, without underflow."""
+    xp = namespace(x)
+    x = x - xp.amax(x, 1)[:, None]
+    return x[xp.arange(len(columns)), columns] - xp.log(xp.exp(x).sum(1))
 
 
 def log_softmax(x):

@@ -9,7 +9,6 @@ Reference: W. Shao et al., *Not All Models Are Equal*, ECCV 2022, Eqs. 2 to 6. L
 
 import copy
 import functools
-import math
 
 import numpy as np
 
@@ -20,21 +19,23 @@ from sfda.metric.linalg import (
     eigh,
     gram,
     like,
-    log_softmax,
+    log_softmax_at,
     matmul,
     namespace,
     row_blocks,
     row_space,
+    softmax,
     solve_lower,
     solve_upper,
     symmetric_times,
     to_dtype,
     to_float64,
+    to_numpy,
     whitener,
 )
+from sfda.metric.shrinkage import MANY, best_shrinkage, telling
 
 SHRINKAGE_FLOOR = 1e-10  # of the public code
-MANY = 4096  # samples; an eighth and half as many tell roughly which lambda is best
 
 
 class OutOfPrecision(ValueError):
@@ -197,7 +198,7 @@ class LeftOut:
         self._own_offsets = self.products + self._offsets
 
     def __call__(self, r, y, z=None):
-        """Log-probabilities (n, C) of samples with residuals r (n, d) and classes y (n,).
+        """Discriminants (n, C) of samples with residuals r (n, d) and classes y (n,): logits of their classes.
 
         They are judged at the points z (n, d), by default where they are, at mu_y + r. Raises ValueError where the
         scatter without one of them is singular.
@@ -234,12 +235,7 @@ class LeftOut:
             - (square[y] - 2 * s * rm + s**2 * rr + g * (rm - s * rr) ** 2) / 2
             + xp.log((n_c - 1) / (n - 1))
         )  # fmt: skip
-        return log_softmax(delta)
-
-
-def own_log_probability(log_p, y):
-    """log p(y_n | x_n), shape (n,), of log-probabilities (n, C)."""
-    return log_p[namespace(log_p).arange(len(y)), y]
+        return delta
 
 
 class LabelledFeatures(PooledScatter):
@@ -306,11 +302,12 @@ class LabelledFeatures(PooledScatter):
         sums = to_dtype(self._residual_sums, self.residuals.dtype)
         return self.power_iteration(to_float64(matmul(self.residuals.T, sums)) / len(self.y))
 
-    def judged(self, judge, points=None, kept=lambda log_p, y: log_p):
-        """Log-probabilities (N, C) by `judge`, a function of residuals (n, d) and classes (n,), block by block.
+    def judged(self, judge, points=None, kept=lambda delta, y: softmax(delta)):
+        """Probabilities (N, C) by `judge`, a function of residuals (n, d) and classes (n,) to logits, block by block.
 
         The samples are judged where they are, or at `points`: a function of a slice of the rows that returns the points
-        (n, d) for them, since all at once would be another N x d numbers in memory. `kept` is what of a block is.
+        (n, d) for them, since all at once would be another N x d numbers in memory. `kept` is what is kept of the
+        logits (n, C) of a block.
         """
         d, result = self.residuals.shape[1], []
         # Of a block that fits a cache, what follows the product finds it there.
@@ -327,47 +324,24 @@ class LabelledFeatures(PooledScatter):
         q, n = self.rotate(), len(self.y)
         for rows in row_blocks(self.residuals, 2**24):
             self.residuals[rows] = matmul(self.residuals[rows], q)
-        mixed = like(np.random.default_rng(0).permutation(n)[: MANY // 2 if n > MANY else 0], q)
-        sample = self.residuals[mixed], self.y[mixed]
 
-        def likelihoods(grid, few):
-            part = copy.copy(self)
-            if few:
-                part.residuals, part.y = (each[:few] for each in sample)
-            return [float(part.judged(LeftOut(part, value), kept=own_log_probability).mean()) for value in grid]
+        def likelihoods(grid):
+            return [float(each) for each in self._own_left_out(grid).mean(0)]
 
-        return best_shrinkage(likelihoods, n)
+        def some(grid):
+            found, part = self._own_left_out(grid), copy.copy(self)
+            rows, weights = telling(to_numpy(found), np.random.default_rng(0).random(n), n, to_numpy(found.mean(0)))
+            part.residuals, part.y = self.residuals[like(rows, q)], self.y[like(rows, q)]
+            estimates = lambda grid: [float(each) for each in like(weights, q) @ part._own_left_out(grid)]  # noqa: E731
+            return [float(each) for each in found.mean(0)], estimates
 
+        return best_shrinkage(likelihoods, some if n > MANY else None)
 
-def best_shrinkage(likelihoods, n, reach=1):
-    """lambda of the largest likelihood: a search over logit(lambda), -10 to 6 by 1, then by 1/4 around the best.
-
-    `likelihoods` takes a list of lambdas and how many of the n samples to ask, always the same ones, None for all; it
-    returns likelihoods in nats a sample. Of many samples some show where the best may be, all are asked there and at
-    every other integer, and from the best of these the search climbs by 1/4, looking `reach` steps to either side. Of
-    lambdas within 1e-9 of the best, as where all know every class, it is the largest: so small losses are exact.
-    """
-
-    def ask(found, logits, few=None):
-        new = [logit for logit in dict.fromkeys(logits) if logit not in found]
-        found |= zip(new, likelihoods([_sigmoid(logit) for logit in new], few), strict=True)
-        return max(logit for logit, value in found.items() if value >= max(found.values()) - 1e-9)
-
-    def around(best, steps):
-        return [best + step / 4 for step in range(-steps, steps + 1) if -10.75 <= best + step / 4 <= 6.75]
-
-    if n <= MANY:
-        best = ask(found := {}, range(-10, 7))
-        return _sigmoid(ask(found, around(best, 3)))
-    guess, found = ask({}, around(ask({}, range(-10, 7), MANY // 8), 3), MANY // 2), {}
-    best = ask(found, [*range(-10, 7, 2), guess])
-    while not found.keys() >= set(around(best, 1)):
-        best = ask(found, around(best, reach))
-    return _sigmoid(best)
-
-
-def _sigmoid(logit):
-    return 1 / (1 + math.exp(-logit))
+    def _own_left_out(self, grid):
+        """log p_-n(y_n | x_n) at each lambda of a grid, (N, n_lambdas), of rotated samples."""
+        judges, xp = [LeftOut(self, value) for value in grid], namespace(self.residuals)
+        own = lambda r, y: xp.stack([log_softmax_at(judge(r, y), y) for judge in judges], 1)  # noqa: E731
+        return self.judged(own, kept=lambda log_p, y: log_p)
 
 
 def _check_distances(squares):

@@ -14,20 +14,23 @@ from typing import TYPE_CHECKING, Literal
 
 from numpy.typing import ArrayLike
 
-from sfda.metric.challenge import expected_weights, other_means, own_confidence
+from sfda.metric.challenge import expected_weights, other_means
 from sfda.metric.inputs import as_features, as_labels, check_leave_one_out, check_posterior, check_shrinkage
 from sfda.metric.linalg import (
     class_sums,
     full_precision,
     like,
     log_softmax,
+    log_softmax_at,
     matmul,
     namespace,
     row_blocks,
+    softmax,
+    softmax_at,
     to_dtype,
     to_float64,
 )
-from sfda.metric.scatter import SHRINKAGE_FLOOR, LabelledFeatures, LeftOut, OutOfPrecision, own_log_probability
+from sfda.metric.scatter import SHRINKAGE_FLOOR, LabelledFeatures, LeftOut, OutOfPrecision
 
 if TYPE_CHECKING:
     import torch
@@ -114,17 +117,12 @@ def sfda_score(
     >>> sfda_score(weak, y) < sfda_score(strong, y)
     True
     """
-    p, shape = _judged(features, labels, posterior, True, shrinkage, strength, dtype, device, kept=own_probability)
+    p, shape = _judged(features, labels, posterior, True, shrinkage, strength, dtype, device, kept=softmax_at)
     # Eq. 1: T = 1/N sum_n p(y_n | x_n), of the challenged samples. The paper has log p, its code leaves the log out.
     value = float(p.mean())
     if posterior == "resubstitution":
         warn_of_saturation(value, *shape, stacklevel=3)
     return value
-
-
-def own_probability(log_p, y):
-    """p(y_n | x_n), shape (n,)."""
-    return namespace(log_p).exp(own_log_probability(log_p, y))
 
 
 # --- Eqs. 2 to 6: the discriminant ---------------------------------------------
@@ -148,7 +146,8 @@ def adaptive_shrinkage(sigma, strength=5.0):
 def fisher_posterior(scatter, shrinkage):
     """The discriminant of Eqs. 4 to 6 of a :class:`sfda.metric.scatter.PooledScatter`, which is used up.
 
-    A function of residuals r (n, D) and classes y (n,) to log p(c | x), shape (n, C), at x = mu_y + r.
+    A function of residuals r (n, D) and classes y (n,) to delta_c(x), shape (n, C), at x = mu_y + r; up to the same
+    number for all classes.
     """
     # Eq. 4: S_B u = v S u. Its D solutions, the columns of U with U'S U = I, satisfy U U' = inv(S), and only that
     # is needed: one Cholesky factor S = L L' in place of the eigenproblem.
@@ -157,8 +156,7 @@ def fisher_posterior(scatter, shrinkage):
     # Eq. 5: delta_c(x) = x'U U'mu_c - mu_c'U U'mu_c / 2 + log q_c, where x = mu_y + r.
     products = matmul(mu, b)  # (C, C)
     offsets = products - products.diagonal() / 2 + namespace(mu).log(scatter.counts / scatter.n)
-    # Eq. 6: p(c | x) = exp(delta_c(x)) / sum_k exp(delta_k(x))
-    return lambda r, y: log_softmax(to_float64(matmul(r, b)) + offsets[y])
+    return lambda r, y: to_float64(matmul(r, b)) + offsets[y]
 
 
 # --- Eq. 7: self-challenging ----------------------------------------------------
@@ -191,8 +189,11 @@ def _challenged(first, confidence):
 
 
 def _passes(x, y, n_classes, left_out, challenge, shrinkage, strength, kept):
-    """`kept` of log p(c | x_n) of the samples as they are or, with `challenge`, of the challenged ones."""
-    first, exp = LabelledFeatures.from_features(x, y, n_classes), namespace(x).exp  # mu_c, x_n - mu_{y_n} and S_W
+    """`kept` of delta_c(x_n) of the samples as they are or, with `challenge`, of the challenged ones.
+
+    Eq. 6 is its softmax: p(c | x) = exp(delta_c(x)) / sum_k exp(delta_k(x)).
+    """
+    first = LabelledFeatures.from_features(x, y, n_classes)  # mu_c, x_n - mu_{y_n} and S_W
     if shrinkage is None and not left_out:
         shrinkage = adaptive_shrinkage(first.largest_eigenvalue, strength)
     elif shrinkage in (None, "leave-one-out"):
@@ -204,14 +205,14 @@ def _passes(x, y, n_classes, left_out, challenge, shrinkage, strength, kept):
         return first.judged(judge(first, shrinkage), kept=kept)
     if not left_out:
         # p^_n = softmax(p(. | x_n)) at y_n: the public code's second softmax
-        confidence = first.judged(judge(first, shrinkage), kept=lambda log_p, y: own_confidence(exp(log_p), y))
+        confidence = first.judged(judge(first, shrinkage), kept=lambda delta, y: softmax_at(softmax(delta), y))
         second = _challenged(first, confidence)
         return second.judged(judge(second, shrinkage), kept=kept)
 
     # A sample that is left out is challenged without its label, z = w x + V o. With x~ = p^ x + (1 - p^) o_y it is
     # a x~ + U o, a = w / p^: the mixed samples serve in place of the samples that they overwrote.
-    p = exp(first.judged(judge(first, shrinkage)))
-    confidence, others = own_confidence(p, y), other_means(first.means)
+    p = first.judged(judge(first, shrinkage))
+    confidence, others = softmax_at(p, y), other_means(first.means)
     second = _challenged(first, confidence)
     w, u = expected_weights(p)
     a = w / confidence
@@ -226,7 +227,7 @@ def _passes(x, y, n_classes, left_out, challenge, shrinkage, strength, kept):
 
 @full_precision()
 def _judged(features, labels, posterior, challenge, shrinkage, strength, dtype=None, device=None, *, kept):
-    """`kept` of the log-posterior (n, C) and classes (n,) of blocks of samples, together; the shape of the features."""
+    """`kept` of the discriminants (n, C) and classes (n,) of blocks of samples, together; the shape of the features."""
     check_posterior(posterior)
     check_shrinkage(shrinkage, strength, names=() if challenge else ("leave-one-out",))
     x = as_features(features, dtype=dtype, device=device)
@@ -288,7 +289,7 @@ def log_posterior(
     ValueError
         As :func:`sfda.sfda_score`.
     """
-    kept = lambda log_p, y: log_p  # noqa: E731
+    kept = lambda delta, y: log_softmax(delta)  # noqa: E731
     return _judged(features, labels, posterior, challenge, shrinkage, strength, dtype, device, kept=kept)[0]
 
 
@@ -316,7 +317,7 @@ def discriminant_accuracy(features, labels, *, posterior="resubstitution", shrin
     >>> discriminant_accuracy([[0.0], [1.0], [0.8], [2.0], [3.0]], [0, 0, 1, 1, 1])
     0.8
     """
-    right = lambda log_p, y: log_p.argmax(1) == y  # noqa: E731
+    right = lambda delta, y: delta.argmax(1) == y  # noqa: E731
     kept, (n, _) = _judged(features, labels, posterior, False, shrinkage, strength, kept=right)
     return float(kept.sum()) / n
 
@@ -327,7 +328,7 @@ def discriminant_probability(features, labels, *, posterior="resubstitution", sh
     By resubstitution it is what the SFDA score would be without the self-challenge. Arguments and errors are those
     of :func:`discriminant_accuracy`; in (0, 1], larger is better.
     """
-    return float(_judged(features, labels, posterior, False, shrinkage, strength, kept=own_probability)[0].mean())
+    return float(_judged(features, labels, posterior, False, shrinkage, strength, kept=softmax_at)[0].mean())
 
 
 def discriminant_log_likelihood(features, labels, *, posterior="resubstitution", shrinkage=None, strength=5.0):
@@ -336,4 +337,4 @@ def discriminant_log_likelihood(features, labels, *, posterior="resubstitution",
     Arguments and errors are those of :func:`discriminant_accuracy`; in (-inf, 0], larger is better. -log C is
     chance where classes are of one size.
     """
-    return float(_judged(features, labels, posterior, False, shrinkage, strength, kept=own_log_probability)[0].mean())
+    return float(_judged(features, labels, posterior, False, shrinkage, strength, kept=log_softmax_at)[0].mean())

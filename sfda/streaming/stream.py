@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sfda.metric.challenge import expected_weights, other_means, own_confidence
+from sfda.metric.challenge import expected_weights, other_means
 from sfda.metric.inputs import (
     as_features,
     as_labels,
@@ -29,15 +29,19 @@ from sfda.metric.linalg import (
     full_precision,
     gram,
     like,
+    log_softmax_at,
     matmul,
     namespace,
+    softmax,
+    softmax_at,
     symmetric_times,
     to_dtype,
     to_float64,
     to_numpy,
 )
-from sfda.metric.scatter import MANY, LeftOut, OutOfPrecision, best_shrinkage
+from sfda.metric.scatter import LeftOut, OutOfPrecision
 from sfda.metric.score import SaturationWarning, adaptive_shrinkage, fisher_posterior, warn_of_saturation
+from sfda.metric.shrinkage import MANY, best_shrinkage, telling
 from sfda.rivals.catalogue import METRICS
 from sfda.rivals.h_score import h_score_of_scatter
 from sfda.streaming.chunks import LocalPasses
@@ -329,9 +333,9 @@ class _First:
     def challenged(self, features, labels):
         """Samples after ConfMix and before, from the mean of all; their classes and probabilities."""
         r, y = self.residuals(features, labels)
-        p = namespace(r).exp(self.judge(r, y))
+        p = softmax(self.judge(r, y))
         r += self.centred[y]
-        c = own_confidence(p, y)[:, None]
+        c = softmax_at(p, y)[:, None]
         mixed = to_dtype(c, r.dtype) * r + to_dtype((1 - c) * self.others[y], r.dtype)
         return mixed, r, y, p
 
@@ -373,53 +377,62 @@ def _shrinkage(passes, first):
         ones = scatter.scatter[0] * 0 + 1
         sigma = scatter.power_iteration(symmetric_times(scatter.scatter, ones))
         return adaptive_shrinkage(sigma, plan.strength)
-    scatter, sample = first.scatter(), None
+    scatter = first.scatter()
     q = scatter.rotate()
-    if first.n > MANY:
-        *sample, found = passes(partial(_some, first, MANY / 2 / first.n), _joined)
-        _check_same(found, first.n)
-        mixed = like(np.random.default_rng(0).permutation(len(sample[1])), q)
-        sample = sample[0][mixed], sample[1][mixed]
 
-    def likelihoods(grid, few):
-        log_likelihoods = partial(_log_likelihoods, first, scatter, q, grid)
-        if few:
-            *sums, found = log_likelihoods(*(each[:few] for each in sample))
-        else:
-            *sums, found = passes(lambda x, y: log_likelihoods(*first.residuals(x, y)), _add)
-            _check_same(found, first.n)
+    def likelihoods(grid):
+        *sums, found = passes(partial(_log_likelihoods, first, scatter, q, grid), _add)
+        _check_same(found, first.n)
         return [each / found for each in sums]
 
-    return best_shrinkage(likelihoods, first.n, reach=3)  # for another pass costs more than four lambdas
+    def some(grid):
+        r, y, own, drawn, sums, found = passes(partial(_some, first, scatter, q, grid), partial(_joined, first.n))
+        _check_same(found, first.n)
+        rows, weights = telling(own, drawn, first.n, sums / found)
+        r, y, weights = r[like(rows, r)], y[like(rows, r)], like(weights, q)
+        estimates = lambda grid: [float(each) for each in weights @ _own_left_out(scatter, grid, r, y)]  # noqa: E731
+        return list(sums / found), estimates
+
+    # Another pass costs more than a few lambdas.
+    return best_shrinkage(likelihoods, some if first.n > MANY else None, reach=3)
 
 
-def _some(first, share, features, labels):
-    """Residuals and classes of a random share of the samples, and how many these were."""
+def _own_left_out(scatter, grid, r, y):
+    """log p_-n(y_n | x_n) of rotated residuals, (n, n_lambdas); one discriminant at a time is in memory."""
+    xp = namespace(r)
+    return xp.stack([log_softmax_at(LeftOut(scatter, value)(r, y), y) for value in grid], 1)
+
+
+def _some(first, scatter, q, grid, features, labels):
+    """Of a block the samples that may tell lambdas apart, and the sums over all: see :func:`_joined`."""
     r, y = first.residuals(features, labels)
     seed = zlib.crc32(to_numpy(r[0]).tobytes())  # another of each block, but the same in every run
-    chosen = like(np.flatnonzero(np.random.default_rng(seed).random(len(y)) < share), r)
-    return r[chosen], y[chosen], len(y)
-
-
-def _joined(a, b):
-    """Both parts of a sample."""
-    together = namespace(a[0]).concatenate
-    return together((a[0], b[0])), together((a[1], b[1])), a[2] + b[2]
-
-
-def _log_likelihoods(first, scatter, q, grid, r, y):
     r = matmul(r, q)
-    # A discriminant for each lambda, one at a time in memory.
-    sums = (_tally(LeftOut(scatter, value)(r, y), y, "log-likelihood")[0] for value in grid)
-    return *sums, len(y)
+    own = to_numpy(_own_left_out(scatter, grid, r, y))
+    return _telling(first.n, r, y, own, np.random.default_rng(seed).random(len(y)), own.sum(0), len(y))
 
 
-def _tally(log_p, y, value):
-    xp = namespace(log_p)
+def _joined(n, a, b):
+    """Rotated residuals, classes, likelihoods and random numbers of samples of both; sums over all and their number."""
+    both = [namespace(x).concatenate((x, y)) for x, y in zip(a[:4], b[:4])]
+    return _telling(n, *both, a[4] + b[4], a[5] + b[5])
+
+
+def _telling(n, r, y, own, drawn, sums, found):
+    rows = telling(own, drawn, n)[0]
+    return r[like(rows, r)], y[like(rows, r)], own[rows], drawn[rows], sums, found
+
+
+def _log_likelihoods(first, scatter, q, grid, features, labels):
+    r, y = first.residuals(features, labels)
+    return *(float(each) for each in _own_left_out(scatter, grid, matmul(r, q), y).sum(0)), len(y)
+
+
+def _tally(delta, y, value):
     if value == "accuracy":
-        return int((log_p.argmax(1) == y).sum()), len(y)
-    own = log_p[xp.arange(len(y)), y]
-    return float((xp.exp(own) if value == "probability" else own).sum()), len(y)
+        return int((delta.argmax(1) == y).sum()), len(y)
+    own = softmax_at if value == "probability" else log_softmax_at
+    return float(own(delta, y).sum()), len(y)
 
 
 def _about_their_mean(moments):

@@ -106,7 +106,12 @@ def test_a_killed_run_goes_on_with_jobs_side_by_side(tmp_path, weights, measured
 def test_a_job_that_another_process_has_done_is_not_done_again(cells, measured, weights, monkeypatch):
     """Of a worker that died before it could say so."""
     asked = []
-    monkeypatch.setattr(benchmark, "outcomes_of", lambda todo, *_, **options: asked.extend(todo) or [])
+
+    def nothing(todo, *_, **options):
+        asked.extend(todo)
+        yield from ()
+
+    monkeypatch.setattr(benchmark, "outcomes_of", nothing)
     rerun(cells.parent / "none", NAMES[:1], TASK_NAMES[:1], weights=weights)
     assert [job.name for job in asked] == ["probe", *(f"rate_{rate}_decay_0.0001" for rate in finetune.LEARNING_RATES)]
     before = contents(cells)

@@ -163,4 +163,5 @@ def test_the_command_that_compares(tmp_path, capsys):
     pd.DataFrame({"model": NAMES[:2], "task": "pets", "accuracy": [0.5, 0.6]}).to_csv(tmp_path / "accuracy.csv", index=False)
     assert main(command) == 0 and capsys.readouterr().out.splitlines()[1].split()[-1] == "1.0"
     assert main([*command, "--group", "vit"]) == 0 and "LogME" not in capsys.readouterr().out
-    assert main(["paper", "compare", "--tables", str(tmp_path / "none")]) == 2 and "scores.csv" in capsys.readouterr().err
+    assert main(["paper", "compare", "--tables", str(tmp_path / "none")]) == 2 and "scores.csv is missing: python -m sfda score paper" in capsys.readouterr().err
+    assert main([*command, "--models", "resnet5"]) == 2 and "resnet5" in capsys.readouterr().err

@@ -179,6 +179,8 @@ def test_what_can_be_fetched_is_fetched_whatever_fails(error, small_sizes, tmp_p
     weights = write_weights(tmp_path / "weights", ["resnet34"])
     assert main(["paper", "fetch", "--models", "resnet34", "resnet50", "byol", "--tasks", "dtd", "pets", "cars", "food", "--images", str(tmp_path), "--weights", str(weights)]) == 1
     assert asked == [("pets", tmp_path, True), ("food", tmp_path, True), (paper.GRID.networks["resnet50"], weights, False)]
-    told, why, *others = capsys.readouterr().out.splitlines()  # the second is why the first could not be had
-    assert why.strip() and [line.partition(":")[0] for line in (told, *others)] == ["pets", "food", "resnet50"]
+    begin, there, told, why, *others = capsys.readouterr().out.splitlines()  # why the one before could not be had
+    assert begin == "looking at what is there" and there == "there: dtd, resnet34"
+    assert why.strip() and [line.partition(":")[0] for line in (told, *others)] == ["pets", "cars", "food", "resnet50", "byol"]
+    assert [line for line in others if "by hand only, as `paper check` says" in line] == [others[0], others[-1]]
     assert fetch_missing(["resnet34"], ["dtd"], images=tmp_path, weights=weights) == 0

@@ -148,6 +148,56 @@ def test_a_process_that_dies_is_replaced(weights, measured, tmp_path, notes, sid
     assert (tmp_path / "died").exists() and results(cells) == results(measured[0])
 
 
+def test_processes_that_are_all_asked_to_leave_lose_no_step(weights, measured, tmp_path, notes, side_by_side):
+    """As a batch system asks a group of processes, and a pool those beside one that has left: often twice."""
+    cells = tmp_path / "cells"
+    hook = "told = notes.with_name(f'told {os.getpid()}')\n    if step == 2 and not told.exists():\n        told.touch()\n        [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)]"
+    try:
+        assert side_by_side(cells, hook, weights=weights, task_names=["digits"]) == len(CELLS) // len(TASK_NAMES)
+    except RuntimeError:  # a job may have met DEATHS such processes: what it had reached is there
+        assert side_by_side(cells, "", weights=weights, task_names=["digits"]) > 0
+    assert len(list(tmp_path.glob("told *"))) >= 2 and set(Counter(noted_in(notes)).values()) == {1}
+    whole = results(measured[0])
+    assert results(cells) == {key: value for key, value in whole.items() if key.startswith("pretrained/digits")}
+
+
+def test_a_process_does_not_outlive_the_first():
+    code = """import multiprocessing, os, signal, time
+from types import SimpleNamespace
+from sfda.benchmark import workers
+
+def idle():
+    workers._begin(1, SimpleNamespace(value=0))
+    print("begun", flush=True)
+    begun.set()
+    time.sleep(30)
+    print("outlived", flush=True)
+
+begun = multiprocessing.get_context("fork").Event()
+multiprocessing.get_context("fork").Process(target=idle).start()
+begun.wait()
+os.kill(os.getpid(), signal.SIGKILL)"""
+    process, told = forked("exec(CODE, {})", CODE=code)
+    with told:
+        assert told.read() == "begun\n"  # to its end, which comes with that of the last process
+    process.join()
+
+
+def test_an_error_in_what_is_told_ends_the_run(weights, measured, tmp_path, notes, side_by_side):
+    cells = tmp_path / "cells"
+
+    def fail(line):
+        raise ZeroDivisionError(line)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ZeroDivisionError):
+        side_by_side(cells, "", weights=weights, progress=fail)
+    n = len(noted_in(notes))
+    assert signal.getsignal(signal.SIGTERM) is before and not resuming.leaving()
+    assert side_by_side(cells, "", weights=weights) > 0 and results(cells) == results(measured[0])
+    assert set(Counter(noted_in(notes)).values()) == {1} and n < len(noted_in(notes))
+
+
 def test_a_job_that_kills_its_process_again_and_again_is_given_up_alone(weights, measured, tmp_path, notes, side_by_side):
     cells, lines = tmp_path / "cells", []
     message = f"vit_tiny on digits: its process was killed {workers.DEATHS} times"
@@ -244,6 +294,15 @@ def test_it_is_written_every_few_minutes(tmp_path, monkeypatch):
     kept.after(lambda: {"step": 4})
     again = Halfway(tmp_path / "a" / "b.pt", "a")
     assert again.read("x")["step"] == 4 and again.earlier >= 610 and [p.name for p in (tmp_path / "a").iterdir()] == ["b.pt"]
+
+
+def test_a_training_goes_on_where_nothing_can_be_written(data, tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("in the way")
+    monkeypatch.setattr(resuming, "MINUTES", 0.0)
+    with pytest.warns(RuntimeWarning, match=r"b\.pt: how far it is cannot be written: "):
+        assert train(data, Halfway(tmp_path / "a" / "b.pt", "a")) == train(data)
+    with pytest.warns(RuntimeWarning, match="cannot be written"), pytest.raises(Stopped):
+        train(data, Stops(tmp_path / "a" / "b.pt", after=2))
 
 
 def test_the_seconds_of_a_cell_are_those_of_all_runs(weights, tmp_path, notes):

@@ -351,8 +351,10 @@ def attempt(options, part, limit):
     except subprocess.TimeoutExpired:
         return "its time was up"
     finally:
-        with suppress(ProcessLookupError):  # its workers, too
-            os.killpg(process.pid, signal.SIGKILL)
+        if hasattr(os, "killpg"):
+            with suppress(ProcessLookupError):  # its workers, too
+                os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
 
 

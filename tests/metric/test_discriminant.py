@@ -47,7 +47,7 @@ def test_posterior_and_sigma_equal_their_definitions(data, shrinkage):
     proba = fitted.predict_proba(X)
     alike(proba, literal.posterior(X, y, shrinkage), atol=1e-8)
     split = LabelledFeatures.from_features(X, y, y.max() + 1)  # as the score does it
-    alike(np.exp(fisher_posterior(split, shrinkage)(split.residuals, split.y)), proba, atol=1e-9)
+    alike(split.judged(fisher_posterior(split, shrinkage)), proba, atol=1e-9)
     assert fitted.sigma_ == pytest.approx(literal.power_iteration(literal.within_scatter(X, y)), rel=1e-9)
 
 

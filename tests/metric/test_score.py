@@ -16,8 +16,9 @@ from data_sets import CASES, gaussian_classes, labelled_features, reference_case
 from sfda import FisherDiscriminant, SaturationWarning, sfda_score, stream_score
 from sfda.metric import linalg, scatter, score
 from sfda.metric.inputs import _move
-from sfda.metric.scatter import LabelledFeatures, OutOfPrecision, best_shrinkage
+from sfda.metric.scatter import LabelledFeatures, OutOfPrecision
 from sfda.metric.score import log_posterior
+from sfda.metric.shrinkage import ROUGH, TELLING, best_shrinkage, telling
 from sfda.streaming import moments
 
 torch = pytest.importorskip("torch")
@@ -187,7 +188,7 @@ def test_the_path_of_accelerators(posterior, D, dtype, shrinkage):
     X = gaussian_classes(8, y, D, separation=0.3, scale=0.1).astype(dtype)
     x, t = torch.from_numpy(X), torch.from_numpy(y)
     before = x.clone()
-    value = float(score._passes(x, t, 3, posterior == "leave-one-out", True, shrinkage, 5.0, score.own_probability).mean())
+    value = float(score._passes(x, t, 3, posterior == "leave-one-out", True, shrinkage, 5.0, score.softmax_at).mean())
     expected = quietly(X, y, posterior=posterior, shrinkage=shrinkage)
     assert value == pytest.approx(expected, abs=1e-9 if dtype == "float64" else 1e-5)
     assert torch.equal(x, before)
@@ -227,7 +228,7 @@ def test_float32_is_not_what_torch_has_been_allowed_to_make_of_it(allowed, monke
 def test_accelerators_meet_the_limits_of_float32():
     X, y = dependent("sum", 0)
     with pytest.raises(OutOfPrecision):
-        score._passes(torch.from_numpy(X).float(), torch.from_numpy(y), 4, False, True, None, 5.0, score.own_probability)
+        score._passes(torch.from_numpy(X).float(), torch.from_numpy(y), 4, False, True, None, 5.0, score.softmax_at)
 
 
 @pytest.mark.parametrize("shape", ["reversed", "foreign", "read-only", "transposed"])
@@ -296,8 +297,11 @@ def test_leave_one_out_saturates_late_does_not_warn_and_never_falls_as_data_get_
 
 def test_of_lambdas_whose_likelihoods_are_equal_but_for_rounding_the_largest_is_taken():
     def chosen(loss):
-        few, many = (best_shrinkage(lambda grid, _: [-loss(np.log(v / (1 - v))) for v in grid], n) for n in (9, 10**5))
-        assert few == many
+        def likelihoods(grid):
+            return [-loss(np.log(v / (1 - v))) for v in grid]
+
+        few = best_shrinkage(likelihoods)
+        assert few == best_shrinkage(likelihoods, lambda grid: (likelihoods(grid), likelihoods))
         return few
 
     largest = 1 / (1 + np.exp(-6.75))
@@ -314,15 +318,49 @@ def test_of_lambdas_whose_likelihoods_are_equal_but_for_rounding_the_largest_is_
 def test_the_search_goes_on_from_the_best_of_a_few_to_the_best_of_all():
     asked = []
 
-    def likelihoods(grid, few):
-        asked.append((len(grid), few))
-        best = {512: 3, 2048: 2.5, None: 1.25}[few]
-        return [-abs(np.log(v / (1 - v)) - best) for v in grid]
+    def likelihoods(who, best):
+        def of(grid):
+            asked.append((len(grid), who))
+            return [-abs(np.log(v / (1 - v)) - best) for v in grid]
 
-    assert best_shrinkage(likelihoods, 10**5) == pytest.approx(1 / (1 + np.exp(-1.25)))
-    assert asked == [(17, 512), (7, 2048), (10, None), (2, None), *[(1, None)] * 3]
-    assert best_shrinkage(likelihoods, 10**5, reach=5) == pytest.approx(1 / (1 + np.exp(-1.25)))
-    assert asked[7:] == [(17, 512), (7, 2048), (10, None), (9, None)]
+        return of
+
+    def some(grid):
+        return likelihoods("all", 1.25)(grid), likelihoods("few", 2.5)
+
+    first = [(4, "all"), (17, "few"), (6, "few")]
+    assert best_shrinkage(likelihoods("all", 1.25), some) == pytest.approx(1 / (1 + np.exp(-1.25)))
+    assert asked == [*first, (3, "all"), *[(1, "all")] * 4]  # from 2.5, or rather from 2, which was asked, down to 1
+    asked.clear()
+    assert best_shrinkage(likelihoods("all", 1.25), some, reach=5) == pytest.approx(1 / (1 + np.exp(-1.25)))
+    assert asked == [*first, (10, "all"), (5, "all")]
+
+
+@pytest.mark.parametrize("n", [5_000, 20_000])
+def test_the_telling_few_stand_for_all(n):
+    rng = np.random.default_rng(0)
+    logits = np.linspace(-8, 6, 29)
+    # Losses of many kinds of samples; of eleven they are a thousand times larger than of the others.
+    scale, place = rng.lognormal(size=(n, 1)), rng.normal(size=(n, 1))
+    scale[rng.permutation(n)[:11]] *= 1e3
+    of_all = -scale * np.logaddexp(0, -(logits - 2 * place) / 3) - 0.1 * np.logaddexp(0, logits)
+    found, drawn = of_all[:, [list(logits).index(v) for v in ROUGH]], rng.random(n)
+    rows, weights = telling(found, drawn, n, found.mean(0))
+    assert len(rows) == len(set(rows)) and set(np.argsort(np.ptp(found, axis=1))[-TELLING:]) <= set(rows)
+    assert 2 * TELLING - 6 * TELLING**0.5 < len(rows) < 2 * TELLING + 6 * TELLING**0.5
+    # Sums of some 500 products of numbers below 10^4 with weights of the order of 1 / n, and a least-squares solution.
+    assert weights.sum() == pytest.approx(1, abs=1e-10)
+    np.testing.assert_allclose(weights @ found[rows], found.mean(0), rtol=1e-9, atol=1e-9)
+    # Between those lambdas, too, the curve is that of all: its highest point is within two steps of theirs.
+    estimate = weights @ of_all[rows]
+    assert abs(int(estimate.argmax()) - int(of_all.mean(0).argmax())) <= 1
+    # Of some of the samples that hold these the same are chosen.
+    kept = np.sort(np.union1d(rows, rng.permutation(n)[: n // 2]))
+    again, _ = telling(found[kept], drawn[kept], n)
+    assert set(kept[again]) == set(rows)
+    # Samples that are all alike, as of a score that has saturated.
+    rows, weights = telling(np.zeros((n, 4)), drawn, n, np.zeros(4))
+    assert weights.sum() == pytest.approx(1, abs=1e-10) and (weights > 0).all()
 
 
 @pytest.mark.parametrize("seed, separation, decay", [(0, 0.1, 0), (1, 0.4, 0.7), (2, 0.2, 0.5), (3, 3, 0)])
@@ -335,10 +373,10 @@ def test_the_lambda_of_many_samples_is_that_of_a_search_among_all_of_them(seed, 
     of_all = [log_posterior(X, y, challenge=False, shrinkage=1 / (1 + np.exp(-v)))[np.arange(5_000), y].mean() for v in grid]
     # Of likelihoods within 1e-9 the largest lambda; they are sums of 5,000 numbers, exact to 1e-12.
     best = grid[np.flatnonzero(of_all >= max(of_all) - 1e-9)[-1]]
-    whole, judged = [], LabelledFeatures.judged
-    monkeypatch.setattr(LabelledFeatures, "judged", lambda self, *a, **k: whole.append(len(self.y)) or judged(self, *a, **k))
+    judged, judge = [], scatter.LeftOut.__call__
+    monkeypatch.setattr(scatter.LeftOut, "__call__", lambda self, r, y: judged.append(len(y)) or judge(self, r, y))
     assert LabelledFeatures.from_features(X, y, 7).choose_shrinkage() == pytest.approx(1 / (1 + np.exp(-best)))
-    assert whole.count(len(y)) < 23  # which it took when all were always asked
+    assert sum(judged) < 16 * len(y)  # 23 times all if all are always asked
     # The kernels of an accelerator choose the same.
     x, t = torch.from_numpy(X), torch.from_numpy(y)
     assert LabelledFeatures.from_features(x, t, 7).choose_shrinkage() == pytest.approx(1 / (1 + np.exp(-best)))

@@ -16,7 +16,7 @@ import torchvision
 from small_networks import Squares, as_images, equal, file_of, numbered, old_densenet, untrained
 
 from sfda.networks.backbones import load
-from sfda.networks.checkpoints import SELF_SUPERVISED, SUPERVISED, TRANSFORMERS
+from sfda.networks.checkpoints import SELF_SUPERVISED, SUPERVISED, TRANSFORMERS, renamed_simclr_v2
 from sfda.networks.extract import checksum, extract
 from sfda.networks.weights import set_layer
 
@@ -193,6 +193,21 @@ class Evil:
 
 def of_moco(state):
     return {"state_dict": {f"module.encoder_q.{key}": value for key, value in state.items()}}
+
+
+def test_simclr_v2_in_the_names_that_its_converter_writes():
+    theirs = {
+        "net.0.0.weight": "conv1.weight", "net.0.1.0.running_mean": "bn1.running_mean",
+        "net.1.blocks.0.projection.shortcut.weight": "layer1.0.downsample.0.weight",
+        "net.2.blocks.0.projection.bn.0.bias": "layer2.0.downsample.1.bias",
+        "net.1.blocks.0.net.0.weight": "layer1.0.conv1.weight", "net.1.blocks.0.net.1.0.weight": "layer1.0.bn1.weight",
+        "net.3.blocks.5.net.2.weight": "layer3.5.conv2.weight", "net.3.blocks.5.net.3.0.bias": "layer3.5.bn2.bias",
+        "net.4.blocks.2.net.4.weight": "layer4.2.conv3.weight", "net.4.blocks.2.net.5.0.running_var": "layer4.2.bn3.running_var",
+    }  # fmt: skip
+    assert set(theirs.values()) < set(torchvision.models.resnet50().state_dict())
+    numbers = {name: i for i, name in enumerate(theirs)}
+    ours = renamed_simclr_v2(numbers)
+    assert ours == {theirs[name]: i for name, i in numbers.items()} and renamed_simclr_v2(ours) is ours
 
 
 @pytest.mark.parametrize(("name", "content", "message"), [

@@ -207,15 +207,26 @@ def test_a_worker_that_leaves_at_the_end_of_its_time_hands_on_what_it_has_reache
 
 
 @UNTIDY
-def test_further_jobs_and_jobs_that_are_dropped():
+def test_further_jobs_and_jobs_that_are_dropped(tmp_path):
+    go = tmp_path / "go"
+
     def after(job, outcome):
         return [job + 100, job + 200] if job < 5 else []
 
     with local_cluster() as two:
         given = dict(cluster.outcomes(lambda job: -job, range(3), two.scheduler_address, after=after))
         assert given == {job: -job for job in (0, 1, 2, 100, 101, 102, 200, 201, 202)}
-        dropped = [job for job, _ in cluster.outcomes(lambda job: time.sleep(0.02), range(200), two.scheduler_address, dropped=lambda job: job >= 20)]
-    assert set(range(20)) <= set(dropped) and len(dropped) < 100  # a few had ended
+        # Those from 20 on wait for a file that is written once the first of them is dropped.
+        def slow(job):
+            while job >= 20 and not go.exists():
+                time.sleep(0.01)
+
+        def drop(job):
+            go.touch()
+            return job >= 20
+
+        dropped = [job for job, _ in cluster.outcomes(slow, range(200), two.scheduler_address, dropped=drop)]
+    assert sorted(dropped) == [*range(20)]
 
 
 @UNTIDY
