@@ -26,7 +26,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("timm")  # which brings safetensors
 
 from sfda import files
-from sfda.benchmark import ablation, scores, selections, tables
+from sfda.benchmark import ablation, scores, selections, tables, workers
 from sfda.benchmark import cells as benchmark
 from sfda.benchmark.cell_files import cell_path, read_cell, write_cell
 from sfda.benchmark.grids import Grid
@@ -164,7 +164,7 @@ def test_what_is_in_the_way_is_refused_by_name(tmp_path, monkeypatch):
     # A folder in the place of a cell is found before anything is measured.
     grid = Grid({"b": "timm:x"}, ("digits",), {"b": "supervised"})
     monkeypatch.setattr(Grid, "encoder", lambda *a, **o: torch.nn.Linear(1, 1))
-    monkeypatch.setattr(benchmark, "run_job", None)
+    monkeypatch.setattr(workers, "run_job", None)
     cell_path(tmp_path, "b", "digits", 0).mkdir(parents=True)
     with pytest.raises(ValueError, match=r"^cells: .*b\.0\.npz is a folder, where a file is to be; remove it$"):
         benchmark.run(["b"], ["digits"], [0], cells=tmp_path, device="cpu", grid=grid)

@@ -110,7 +110,7 @@ def confidence_of(posterior, labels):
     p = as_features(posterior, name="posterior")
     y, classes = as_labels(labels, len(p))
     check_probabilities(p, len(classes))
-    return as_given(softmax_at(p, like(y, p)), posterior)
+    return as_given(softmax_at(p + 0, like(y, p)), posterior)
 
 
 # The formulas, on checked arrays.
@@ -123,7 +123,7 @@ def other_means(means):
 
 def expected_weights(posterior):
     """Weights of :func:`expected_confmix`: of the sample (N,), of each o_c (N, C)."""
-    soft = softmax(posterior)
+    soft = softmax(posterior + 0)
     return (posterior * soft).sum(1), posterior * (1 - soft)
 
 

@@ -221,25 +221,28 @@ def to_float64(x):
 
 
 def softmax(x):
-    """Softmax of each row."""
+    """Softmax of each row, in the place of `x`."""
     xp = namespace(x)
-    x = xp.exp(x - xp.amax(x, 1)[:, None])
+    x -= xp.amax(x, 1)[:, None]
+    xp.exp(x, out=x)
     x /= x.sum(1)[:, None]
     return x
 
 
 def softmax_at(x, columns):
-    """Softmax of each row, at one column of each; shape (n,)."""
+    """Softmax of each row at one column of each, shape (n,); `x` is used up."""
     xp = namespace(x)
-    x = xp.exp(x - xp.amax(x, 1)[:, None])
+    x -= xp.amax(x, 1)[:, None]
+    xp.exp(x, out=x)
     return x[xp.arange(len(columns)), columns] / x.sum(1)
 
 
 def log_softmax_at(x, columns):
-    """Its logarithm, without underflow."""
+    """Its logarithm, without underflow; `x` is used up."""
     xp = namespace(x)
-    x = x - xp.amax(x, 1)[:, None]
-    return x[xp.arange(len(columns)), columns] - xp.log(xp.exp(x).sum(1))
+    x -= xp.amax(x, 1)[:, None]
+    own = x[xp.arange(len(columns)), columns]
+    return own - xp.log(xp.exp(x, out=x).sum(1))
 
 
 def log_softmax(x):

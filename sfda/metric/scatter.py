@@ -280,9 +280,9 @@ class LabelledFeatures(PooledScatter):
             x, q = row_space(x, basis=basis)
         means = class_sums(x, y, n_classes) / counts[:, None]
         if not reduced:  # of a column that is constant, rounding would leave some variance
-            xp = namespace(x)
-            low, high = zip(*((xp.amin(x[rows], 0), xp.amax(x[rows], 0)) for rows in row_blocks(x, 2**20)))
-            means = means.clip(to_float64(xp.amin(xp.stack(low), 0)), to_float64(xp.amax(xp.stack(high), 0)))
+            xp, few = namespace(x), (x[:64] == x[0]).all(0)  # that may be
+            low, high = (to_float64(end(x[:, few], 0)) for end in (xp.amin, xp.amax))
+            means[:, few] = means[:, few].clip(low, high)
         x = class_residuals(x, means, y, overwrite=reduced)
         sums = row_sums - (class_sums(row_sums[:, None], y, n_classes)[:, 0] / counts)[y] if reduced else x.sum(1)
         means -= counts / n @ means

@@ -212,7 +212,7 @@ def _passes(x, y, n_classes, left_out, challenge, shrinkage, strength, kept):
     # A sample that is left out is challenged without its label, z = w x + V o. With x~ = p^ x + (1 - p^) o_y it is
     # a x~ + U o, a = w / p^: the mixed samples serve in place of the samples that they overwrote.
     p = first.judged(judge(first, shrinkage))
-    confidence, others = softmax_at(p, y), other_means(first.means)
+    confidence, others = softmax_at(p + 0, y), other_means(first.means)
     second = _challenged(first, confidence)
     w, u = expected_weights(p)
     a = w / confidence

@@ -335,7 +335,7 @@ class _First:
         r, y = self.residuals(features, labels)
         p = softmax(self.judge(r, y))
         r += self.centred[y]
-        c = softmax_at(p, y)[:, None]
+        c = softmax_at(p + 0, y)[:, None]
         mixed = to_dtype(c, r.dtype) * r + to_dtype((1 - c) * self.others[y], r.dtype)
         return mixed, r, y, p
 
