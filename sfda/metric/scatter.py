@@ -302,16 +302,15 @@ class LabelledFeatures(PooledScatter):
         sums = to_dtype(self._residual_sums, self.residuals.dtype)
         return self.power_iteration(to_float64(matmul(self.residuals.T, sums)) / len(self.y))
 
-    def judged(self, judge, points=None, kept=lambda delta, y: softmax(delta)):
+    def judged(self, judge, points=None, kept=lambda delta, y: softmax(delta), nbytes=2**24):
         """Probabilities (N, C) by `judge`, a function of residuals (n, d) and classes (n,) to logits, block by block.
 
         The samples are judged where they are, or at `points`: a function of a slice of the rows that returns the points
         (n, d) for them, since all at once would be another N x d numbers in memory. `kept` is what is kept of the
-        logits (n, C) of a block.
+        logits (n, C) of a block. It has about `nbytes` with them; more rows make a product faster.
         """
         d, result = self.residuals.shape[1], []
-        # Of a block that fits a cache, what follows the product finds it there.
-        for rows in row_blocks(self.residuals, 2**22 * d // (d + len(self.means))):
+        for rows in row_blocks(self.residuals, nbytes * d // (d + len(self.means))):
             y, at = self.y[rows], (points(rows),) if points else ()
             result.append(kept(judge(self.residuals[rows], y, *at), y))
         return namespace(self.residuals).concatenate(result)
@@ -341,7 +340,7 @@ class LabelledFeatures(PooledScatter):
         """log p_-n(y_n | x_n) at each lambda of a grid, (N, n_lambdas), of rotated samples."""
         judges, xp = [LeftOut(self, value) for value in grid], namespace(self.residuals)
         own = lambda r, y: xp.stack([log_softmax_at(judge(r, y), y) for judge in judges], 1)  # noqa: E731
-        return self.judged(own, kept=lambda log_p, y: log_p)
+        return self.judged(own, kept=lambda log_p, y: log_p, nbytes=2**22)  # the next lambda finds it in the cache
 
 
 def _check_distances(squares):

@@ -156,7 +156,12 @@ def fisher_posterior(scatter, shrinkage):
     # Eq. 5: delta_c(x) = x'U U'mu_c - mu_c'U U'mu_c / 2 + log q_c, where x = mu_y + r.
     products = matmul(mu, b)  # (C, C)
     offsets = products - products.diagonal() / 2 + namespace(mu).log(scatter.counts / scatter.n)
-    return lambda r, y: to_float64(matmul(r, b)) + offsets[y]
+    def judge(r, y):
+        delta = to_float64(matmul(r, b))
+        delta += offsets[y]
+        return delta
+
+    return judge
 
 
 # --- Eq. 7: self-challenging ----------------------------------------------------
@@ -177,11 +182,13 @@ def _challenged(first, confidence):
     means = moved + share[:, None] * gaps + others
     p, gaps, moved = (to_dtype(a, r.dtype) for a in (confidence, gaps, moved))
     extra = to_dtype(confidence - share[y], r.dtype)
-    for rows in row_blocks(r, 2**20):
+    for rows in row_blocks(r, 2**19):  # with what is added twice in the cache
         block, own = r[rows], y[rows]
         block *= p[rows, None]
-        block += extra[rows, None] * gaps[own]
-        block -= moved[own]
+        added = gaps[own]
+        added *= extra[rows, None]
+        added -= moved[own]
+        block += added
     return LabelledFeatures(r, means, y, counts, first.n_features)
 
 
