@@ -67,7 +67,8 @@ def add_parsers(commands):
     fetch = steps.add_parser(
         "fetch", help="download the images and the weights that can be downloaded",
         description="Download the data sets and the weights that are missing, as far as they can be downloaded. What "
-        "fails is told, and the others are fetched all the same. Exit status 0 if nothing failed, 1 if not.",
+        "fails is told, and the others are fetched all the same. Exit status 0 if nothing failed and nothing is cut "
+        "off, 1 if not.",
     )  # fmt: skip
     compare = steps.add_parser(
         "compare", help="put the scores that are there beside the published numbers, and beside your own fine-tuning",
@@ -192,7 +193,7 @@ def _benchmark(options):
                 added, rows = tables.add_to_record(options.record, folder, called, task_names, seeds)
                 say(f"{options.record}: {added} results added, {rows} in all")
     if stopped:
-        say("stopped; how far each setting is, is written down, and the same command goes on")
+        say("stopped; the same command goes on from what is written down")
     return 128 + signal.SIGTERM if stopped else 0
 
 

@@ -225,7 +225,7 @@ def fetch_missing(names, task_names, *, images=None, weights=None, progress=prin
     Returns
     -------
     int
-        How many failed.
+        How many failed, or are there and not whole.
     """
     for name in names:
         paper.GRID.check(name, *task_names)
@@ -239,7 +239,8 @@ def fetch_missing(names, task_names, *, images=None, weights=None, progress=prin
         progress(f"there: {', '.join(there)}")
     for item, load in todo:
         if item.state == DAMAGED:
-            progress(f"{item.name}: {item.about}; {' '.join(item.remedy.split())}")
+            progress(f"{item.name}: {item.about}; `paper check` says what to do")
+            failed += 1
         elif item.state == MISSING and item.by_hand:
             progress(f"{item.name}: by hand only, as `paper check` says")
         if item.state != MISSING or item.by_hand:
@@ -254,7 +255,7 @@ def fetch_missing(names, task_names, *, images=None, weights=None, progress=prin
 
 
 def _data_set(name, folder):
-    """A data set, as far as its lists of files tell; no image is opened."""
+    """A data set, as far as its lists of files tell."""
     about, sizes = official.OFFICIAL[name], published.table("dataset_sizes").set_index("dataset").loc[name]
     top, gigabytes = about.files[0].partition("/")[0], f"{sizes['megabytes'] / 1000:4.1f} GB"
     broken = Item(name, DAMAGED, "", official.how_to_get(name, folder, tried=True), by_hand=bool(about.by_hand))

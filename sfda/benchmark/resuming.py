@@ -38,8 +38,8 @@ def listening(flag=None):
     """
     global _flags
     flag, were = SimpleNamespace(value=0) if flag is None else flag, _flags  # a shared number may be false itself
-    main = threading.current_thread() is threading.main_thread()  # which alone receives signals
-    before = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL  # None: some other library's
+    before = signal.getsignal(signal.SIGTERM)
+    main = _receives_signals() and before is not None  # None: one that could not be put back
 
     def ask(*_):
         flag.value = 1
@@ -69,13 +69,19 @@ def stopping():
     def stop(*_):
         raise Stopped("asked to leave")
 
-    main = threading.current_thread() is threading.main_thread()
-    before = (signal.signal(signal.SIGTERM, stop) if main else None) or signal.SIG_DFL
+    before = signal.getsignal(signal.SIGTERM)
+    main = _receives_signals() and before is not None
+    if main:
+        signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)
+
+
+def _receives_signals():
+    return threading.current_thread() is threading.main_thread()
 
 
 def leaving():
@@ -136,7 +142,7 @@ class Halfway:
         Raises
         ------
         Stopped
-            It is time to leave; the state has been written.
+            It is time to leave; the state has been written, where that is possible.
 
         Warns
         -----
@@ -146,16 +152,17 @@ class Halfway:
         stop = leaving()
         if stop or time.monotonic() - self.written > 60 * MINUTES:
             seconds = self.earlier + time.monotonic() - self.begun
+            reached = {**state(), "key": self.key, "seconds": seconds}
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(self.path) as part:
-                    torch.save({**state(), "key": self.key, "seconds": seconds}, part)
+                    torch.save(reached, part)
             except (OSError, RuntimeError) as error:  # torch has its own error for a full disk
                 why = " ".join(str(error).split())
                 warnings.warn(f"{self.path}: how far it is cannot be written: {why}", RuntimeWarning, stacklevel=2)
             self.written = time.monotonic()
         if stop:
-            raise Stopped("asked to leave; how far it was is kept")
+            raise Stopped("asked to leave")
 
     def remove(self):
         """Take the file away, if there is one."""

@@ -1,5 +1,6 @@
 """Jobs done one by one, in several processes, or on the workers of a Dask scheduler."""
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -54,18 +55,22 @@ def outcomes_of(todo, after, dropped, *, jobs=1, scheduler=None):
         def then(job, outcome):
             return after(job, in_words(job, outcome))
 
-        with resuming.stopping():
-            for job, outcome in cluster.outcomes(_attempt_there, todo, scheduler, after=then, dropped=dropped):
+        there = cluster.outcomes(_attempt_there, todo, scheduler, after=then, dropped=dropped)
+        with resuming.stopping(), contextlib.closing(there):
+            for job, outcome in there:
                 yield job, in_words(job, outcome)
         return
     queue = deque(todo)
-    for job, outcome in _one_by_one(queue, dropped) if jobs == 1 else _side_by_side(queue, jobs, dropped):
-        queue.extendleft(reversed(after(job, outcome)))  # one network and task is finished before others are begun
-        yield job, outcome
+    with contextlib.closing(_one_by_one(queue, dropped) if jobs == 1 else _side_by_side(queue, jobs, dropped)) as here:
+        for job, outcome in here:
+            queue.extendleft(reversed(after(job, outcome)))  # a network and task is finished before others are begun
+            yield job, outcome
 
 
 def _attempt(job):
     """What the job gives, or why there is nothing: one bad cell must not cost the others."""
+    if resuming.leaving():
+        raise Stopped("asked to leave")
     try:
         return run_job(job)
     except (ArithmeticError, OSError, RuntimeError, ValueError) as error:
@@ -91,11 +96,8 @@ def _one_by_one(queue, dropped):
     with resuming.listening():
         while queue:
             job = queue.popleft()
-            if dropped(job):
-                continue
-            if resuming.leaving():
-                raise Stopped("asked to leave")
-            yield job, _attempt(job)
+            if not dropped(job):
+                yield job, _attempt(job)
 
 
 def _side_by_side(queue, jobs, dropped):
@@ -127,12 +129,14 @@ def _side_by_side(queue, jobs, dropped):
                 if not running:
                     pool = None  # nothing is left, or it broke while nothing ran
                     continue
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                # A second at a time: where Ctrl-C does not interrupt a wait, it comes after it.
+                for future in wait(running, 1, FIRST_COMPLETED).done:
                     job, its = running.pop(future)
                     try:
                         yield job, future.result()
                     except BrokenProcessPool:
                         pool = None if its is pool else pool
+                        its.shutdown()  # waits for those beside it, which are asked to leave
                         lost[job.folder, job.name] += 1
                         if lost[job.folder, job.name] < DEATHS:
                             queue.appendleft(job)
@@ -153,7 +157,8 @@ def _begin(threads, flag):
     torch.set_num_threads(threads)
     threadpool_limits(threads)  # those of scikit-learn's probes
     resuming.follow(_own, flag)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one tells the others
+    # Ctrl-C reaches all processes; the first one tells the others. A second one ends them at once.
+    signal.signal(signal.SIGINT, lambda *_: signal.signal(signal.SIGINT, signal.SIG_DFL))
     signal.signal(signal.SIGTERM, _ask)
     threading.Thread(target=_outlive_nobody, daemon=True).start()
 

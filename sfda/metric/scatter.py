@@ -307,7 +307,8 @@ class LabelledFeatures(PooledScatter):
 
         The samples are judged where they are, or at `points`: a function of a slice of the rows that returns the points
         (n, d) for them, since all at once would be another N x d numbers in memory. `kept` is what is kept of the
-        logits (n, C) of a block. It has about `nbytes` with them; more rows make a product faster.
+        logits (n, C) of a block. It has about `nbytes` with them, more on a GPU: many rows make a product faster, few
+        leave what follows it in the cache.
         """
         d, result = self.residuals.shape[1], []
         for rows in row_blocks(self.residuals, nbytes * d // (d + len(self.means))):
@@ -338,9 +339,9 @@ class LabelledFeatures(PooledScatter):
 
     def _own_left_out(self, grid):
         """log p_-n(y_n | x_n) at each lambda of a grid, (N, n_lambdas), of rotated samples."""
-        judges, xp = [LeftOut(self, value) for value in grid], namespace(self.residuals)
-        own = lambda r, y: xp.stack([log_softmax_at(judge(r, y), y) for judge in judges], 1)  # noqa: E731
-        return self.judged(own, kept=lambda log_p, y: log_p, nbytes=2**22)  # the next lambda finds it in the cache
+        # One discriminant at a time is in memory: of many classes it is C x C numbers.
+        own = [self.judged(LeftOut(self, value), kept=log_softmax_at, nbytes=2**22) for value in grid]
+        return namespace(self.residuals).stack(own, 1)
 
 
 def _check_distances(squares):

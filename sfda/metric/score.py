@@ -156,6 +156,7 @@ def fisher_posterior(scatter, shrinkage):
     # Eq. 5: delta_c(x) = x'U U'mu_c - mu_c'U U'mu_c / 2 + log q_c, where x = mu_y + r.
     products = matmul(mu, b)  # (C, C)
     offsets = products - products.diagonal() / 2 + namespace(mu).log(scatter.counts / scatter.n)
+
     def judge(r, y):
         delta = to_float64(matmul(r, b))
         delta += offsets[y]

@@ -16,7 +16,8 @@ ROUGH = -8, -3, 2, 6  # logits of lambda at which all samples are asked first
 def best_shrinkage(likelihoods, some=None, reach=1):
     """lambda of the largest likelihood: a search over logit(lambda), -10 to 6 by 1, then by 1/4 around the best.
 
-    Of lambdas within 1e-9 of the best, as where all know every class, it is the largest: so small losses are exact.
+    Of many samples it is the top of the peak that a few of them point to. Of lambdas within 1e-9 of the best, as where
+    all know every class, it is the largest: so small losses are exact.
 
     Parameters
     ----------
@@ -84,8 +85,11 @@ def telling(found, drawn, n, mean=None):
     share = 1 - len(first) / n
     weights = np.full(len(others), share / max(1, len(others)))
     if mean is not None:
-        moments = np.vstack([np.ones(len(others)), found[others].T])
-        expected = np.append(share, mean - found[first].sum(0) / n)
+        centred = found - mean
+        unit = (centred[others] ** 2).mean(0) ** 0.5  # of one lambda losses may be a million times those of another
+        unit[unit == 0] = 1
+        moments = np.vstack([np.ones(len(others)), (centred[others] / unit).T])
+        expected = np.append(share, -centred[first].sum(0) / n / unit)
         # Likelihoods that are nearly the same are one: weights must not grow with rounding errors.
         weights += np.linalg.lstsq(moments, expected - moments @ weights, rcond=1e-6)[0]
     return np.concatenate([first, others]), np.concatenate([np.full(len(first), 1 / n), weights])

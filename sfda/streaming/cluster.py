@@ -47,7 +47,8 @@ def dask_score(features: Any, labels: Any = None, *, metric: str = "SFDA", **opt
     Runs wherever ``dask.compute`` does: on the threads of this process, or on the cluster of the
     ``dask.distributed.Client`` that has been made. Chunks are computed anew in each pass unless they have been
     persisted. What each sends on is C x D and D x D numbers; eight results at a time are merged, on the workers.
-    The samples themselves travel where chunks of columns are joined, or N <= D.
+    The samples themselves travel where chunks of columns are joined, or N <= D, and some 500 of them where lambda is
+    searched among many.
 
     Examples
     --------

@@ -103,7 +103,9 @@ def stream_score(
     -------
     float
         As ``METRICS[metric](features, labels, **options)`` of all samples in one array: the two differ by rounding
-        errors, some 1e-12.
+        errors, some 1e-12, given the same lambda. Where it is searched among more than 4,096 samples, both start from
+        other few of these (:func:`sfda.metric.shrinkage.best_shrinkage`), and may end at different peaks of a
+        likelihood that has several.
 
     Raises
     ------
@@ -406,7 +408,8 @@ def _own_left_out(scatter, grid, r, y):
 def _some(first, scatter, q, grid, features, labels):
     """Of a block the samples that may tell lambdas apart, and the sums over all: see :func:`_joined`."""
     r, y = first.residuals(features, labels)
-    seed = zlib.crc32(to_numpy(r[0]).tobytes())  # another of each block, but the same in every run
+    # Another of each block, but the same in every run: of the first sample as it came.
+    seed = zlib.crc32(to_numpy(first.plan.read(features)[0]).tobytes())
     r = matmul(r, q)
     own = to_numpy(_own_left_out(scatter, grid, r, y))
     return _telling(first.n, r, y, own, np.random.default_rng(seed).random(len(y)), own.sum(0), len(y))

@@ -94,7 +94,7 @@ def test_asked_to_leave_it_writes_down_how_far_it_is(weights, measured, tmp_path
     arguments = ["benchmark", "--models", *NAMES[:1], "--tasks", *TASK_NAMES[:1], "--device", "cpu", "--cells", str(cells), "--tables", str(tables), "--weights", str(weights)]
     call = f"import sys\nfrom sfda.__main__ import main\nsys.exit(main({arguments}))"
     code, text = small_run(cells, weights, hook, call)
-    assert (code, text) == (128 + signal.SIGTERM, "stopped; how far each setting is, is written down, and the same command goes on\n")
+    assert (code, text) == (128 + signal.SIGTERM, "stopped; the same command goes on from what is written down\n")
     (place,) = (cells / "unfinished").iterdir()
     assert sorted(path.name for path in place.iterdir()) == ["probe.json", "rate_0.01_decay_0.0001.json", "rate_0.03_decay_0.0001.json", "rate_0.1_decay_0.0001.pt"]
     code, text = small_run(cells, weights, "", call)
@@ -159,6 +159,23 @@ def test_processes_that_are_all_asked_to_leave_lose_no_step(weights, measured, t
     assert len(list(tmp_path.glob("told *"))) >= 2 and set(Counter(noted_in(notes)).values()) == {1}
     whole = results(measured[0])
     assert results(cells) == {key: value for key, value in whole.items() if key.startswith("pretrained/digits")}
+
+
+def test_ctrl_c_reaches_the_first_process_once_and_ends_the_others_twice():
+    code = """import os, signal
+from types import SimpleNamespace
+from sfda.benchmark import workers
+workers._outlive_nobody = lambda: None
+workers._begin(1, SimpleNamespace(value=0))
+os.kill(os.getpid(), signal.SIGINT)
+print("goes on", flush=True)
+os.kill(os.getpid(), signal.SIGINT)
+print("still there", flush=True)"""
+    process, told = forked("exec(CODE, {})", CODE=code)
+    with told:
+        assert told.read() == "goes on\n"
+    process.join()
+    assert process.exitcode == -signal.SIGINT
 
 
 def test_a_process_does_not_outlive_the_first():

@@ -363,10 +363,11 @@ def test_the_telling_few_stand_for_all(n):
     assert weights.sum() == pytest.approx(1, abs=1e-10) and (weights > 0).all()
 
 
-@pytest.mark.parametrize("seed, separation, decay", [(0, 0.1, 0), (1, 0.4, 0.7), (2, 0.2, 0.5), (3, 3, 0)])
-def test_the_lambda_of_many_samples_is_that_of_a_search_among_all_of_them(seed, separation, decay, monkeypatch):
+@pytest.mark.parametrize("seed, separation, decay, outliers", [(0, 0.1, 0, 0), (1, 0.4, 0.7, 0), (2, 0.2, 0.5, 0), (3, 3, 0, 0), (4, 1, 0.5, 3), (5, 1, 0.2, 40)])
+def test_the_lambda_of_many_samples_is_that_of_a_search_among_all_of_them(seed, separation, decay, outliers, monkeypatch):
     y = np.arange(5_000) % 7
     X = gaussian_classes(seed, y, 30, separation) * np.arange(1, 31) ** -decay
+    X[np.random.default_rng(seed).permutation(5_000)[:outliers]] *= 30  # which decide, and are not among a random few
     # Class by class: those that are asked first must be of all.
     X, y = X[np.argsort(y, kind="stable")], np.sort(y)
     grid = np.arange(-10.75, 7, 0.25)

@@ -142,6 +142,11 @@ def test_lambda_of_many_samples_is_that_of_all_at_once(metric, least, rows):
     assert abs(found - METRICS[metric](X, y, shrinkage=0.5)) > 1e-6
     # Moments, some samples, once or twice all for lambda, the challenge where there is one, the score.
     assert least <= len(passes) <= least + 1
+    tensors = [(torch.from_numpy(x), torch.from_numpy(t)) for x, t in parts]
+    assert stream_score(lambda: iter(tensors), metric=metric) == pytest.approx(found, abs=1e-9)
+    calls, shorter = itertools.count(1), [(x[1:], t[1:]) for x, t in parts]
+    with pytest.raises(ValueError, match=f"found {5_000 - len(parts)} samples after 5000 in the first pass"):
+        stream_score(lambda: shorter if next(calls) == 2 else parts, metric=metric)
 
 
 def test_memory_mapped_arrays_shards_and_a_torch_loader_in_any_order(tmp_path):
