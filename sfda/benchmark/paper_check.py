@@ -198,7 +198,7 @@ def inventory(names, task_names, *, images=None, weights=None, tables="paper", c
     )  # fmt: skip
     pairs = [(name, task) for task in task_names for name in names]
     counts = {item.name: item.n for item in data_sets}
-    found.scored.update(pair for pair in pairs if pair in _scored(tables / "scores.csv", counts))
+    found.scored.update(_scored(tables / "scores.csv", counts).intersection(pairs))
     done = set()
     if (tables / "accuracy.csv").exists():
         rows = read_table(tables / "accuracy.csv", ["model", "task"])

@@ -104,8 +104,7 @@ def stream_score(
     float
         As ``METRICS[metric](features, labels, **options)`` of all samples in one array: the two differ by rounding
         errors, some 1e-12, given the same lambda. Where it is searched among more than 4,096 samples, both start from
-        other few of these (:func:`sfda.metric.shrinkage.best_shrinkage`), and may end at different peaks of a
-        likelihood that has several.
+        other few of these, and may end at different peaks of a likelihood that has several.
 
     Raises
     ------
