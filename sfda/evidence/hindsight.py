@@ -185,12 +185,42 @@ def alternatives(contest):
     return found | {"chance": verdict.chance(rows, orders=1000)}
 
 
-def spent(contest, budgets=(1, 3, 5)):
+def asked(contest, most=5):
+    """The networks that a record names one after another, each time told how the one before has done.
+
+    Parameters
+    ----------
+    contest : Contest
+    most : int, default 5
+        How many; all where there are fewer.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``task``; ``step``, from 0; ``network``, which :meth:`sfda.Record.next` names, by both where there are
+        scores; ``chance`` that it beats the best of those before, and ``gain`` expected over it, as
+        :meth:`sfda.Record.gains` says; ``accuracy``, as it came.
+    """
+    rows = []
+    for task in contest.tasks:
+        before, truth, scores = without(contest.record, task, metrics=contest.metrics)
+        seen = {}
+        while len(seen) < min(most, len(truth)):
+            said = before.gains(list(truth.index), scores=scores, observed=seen)
+            name = said.index[0] if seen else before.next(list(truth.index), scores=scores)
+            rows.append((task, len(seen), name, *said.loc[name, ["chance", "gain"]], truth[name]))
+            seen[name] = truth[name]
+    return pd.DataFrame(rows, columns=["task", "step", "network", "chance", "gain", "accuracy"])
+
+
+def spent(contest, walks, budgets=(1, 3, 5)):
     """Points of accuracy lost by those who fine-tune a few networks and take the best of them.
 
     Parameters
     ----------
     contest : Contest
+    walks : pandas.DataFrame
+        As :func:`asked` returns it, of as many networks as the largest budget.
     budgets : sequence of int, default (1, 3, 5)
         How many networks are fine-tuned.
 
@@ -198,8 +228,7 @@ def spent(contest, budgets=(1, 3, 5)):
     -------
     pandas.DataFrame
         Columns ``by``, ``task``, ``budget``, ``lost``. "record", "score" and "both" fine-tune the first of their order,
-        "asked again" the one that :meth:`sfda.Record.next` names after each result, by both where there are scores;
-        "chance" any: its mean over all choices.
+        "asked again" those of `walks`; "chance" any: its mean over all choices.
     """
     rows = []
     for task in contest.tasks:
@@ -210,7 +239,7 @@ def spent(contest, budgets=(1, 3, 5)):
             mean = _mean_scores(scores, names)
             ways["score"] = list(mean.sort_values(ascending=False, kind="stable").index)
             ways["both"] = list(before.forecast(names, scores=scores).index)
-        ways["asked again"] = [name for name, _, _ in _asked(before, truth, scores, max(budgets))]
+        ways["asked again"] = list(walks.loc[walks["task"] == task, "network"])
         for budget in budgets:
             for by, order in ways.items():
                 rows.append((by, task, budget, 100 * (truth.max() - truth[order[:budget]].max())))
@@ -218,40 +247,26 @@ def spent(contest, budgets=(1, 3, 5)):
     return pd.DataFrame(rows, columns=["by", "task", "budget", "lost"])
 
 
-def promised(contest, steps=4):
+def promised(walks):
     """What the network that is to be fine-tuned next was said to gain, beside what it gained.
 
     Parameters
     ----------
-    contest : Contest
-    steps : int, default 4
-        How many networks have been fine-tuned at most, each the one that :meth:`sfda.Record.next` names.
+    walks : pandas.DataFrame
+        As :func:`asked` returns it.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``task``; ``observed``, how many had been fine-tuned; ``chance`` that the next one beats the best of
-        these, and ``beats``, whether it did; ``gain`` expected and ``gained``, points of accuracy.
+        Columns ``task``; ``observed``, how many had been fine-tuned, at least one; ``chance`` that the next one beats
+        the best of these, and ``beats``, whether it did; ``gain`` expected and ``gained``, points of accuracy.
     """
-    rows = []
-    for task in contest.tasks:
-        before, truth, scores = without(contest.record, task, metrics=contest.metrics)
-        best = 0.0
-        for step, (name, chance, gain) in enumerate(_asked(before, truth, scores, steps + 1)):
-            if step:
-                rows.append((task, step, chance, truth[name] > best, gain, 100 * max(0.0, truth[name] - best)))
-            best = max(best, truth[name])
-    return pd.DataFrame(rows, columns=["task", "observed", "chance", "beats", "gain", "gained"])
-
-
-def _asked(before, truth, scores, most):
-    """Networks as a record names one after another, with the chance and the gain that it states, until all are done."""
-    seen = {}
-    while len(seen) < min(most, len(truth)):
-        said = before.gains(list(truth.index), scores=scores, observed=seen)
-        name = said.index[0] if seen else before.next(list(truth.index), scores=scores)
-        yield name, *said.loc[name, ["chance", "gain"]]
-        seen[name] = truth[name]
+    best = walks.groupby("task")["accuracy"].cummax().groupby(walks["task"]).shift()
+    found = walks.assign(
+        observed=walks["step"], beats=walks["accuracy"] > best, gained=100 * (walks["accuracy"] - best).clip(lower=0)
+    )
+    columns = ["task", "observed", "chance", "beats", "gain", "gained"]
+    return found.loc[best.notna(), columns].reset_index(drop=True)
 
 
 def _best_of(values, k):

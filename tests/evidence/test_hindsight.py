@@ -53,7 +53,7 @@ def test_forecasts(contest):
 
 
 def test_what_is_lost(contest):
-    found = hindsight.spent(contest, budgets=(1, 2, 6)).set_index(["by", "task", "budget"])["lost"]
+    found = hindsight.spent(contest, hindsight.asked(contest, 6), budgets=(1, 2, 6)).set_index(["by", "task", "budget"])["lost"]
     truth = contest.record.accuracies["t3"]
     pairs = [truth[list(pair)].max() for pair in itertools.combinations(NAMES, 2)]
     assert found["chance", "t3", 2] == pytest.approx(100 * (truth.max() - np.mean(pairs)), abs=1e-9)
@@ -66,7 +66,7 @@ def test_what_is_lost(contest):
 
 
 def test_what_was_promised(contest):
-    found = hindsight.promised(contest, steps=9)  # until all are fine-tuned
+    found = hindsight.promised(hindsight.asked(contest, 10))  # until all are fine-tuned
     assert found.groupby("task")["observed"].apply(list).to_dict() == {"t1": [1, 2, 3, 4], "t3": [1, 2, 3, 4, 5]}
     assert found["chance"].between(0, 1).all() and ((found["gained"] > 0) == found["beats"]).all()
     truth = contest.record.accuracies["t3"]
