@@ -56,7 +56,7 @@ class Metric:
         Short citation; "this package" for our own.
     year : int
     cost : str
-        Leading terms in N samples, D features, C classes, with N >= D and without constants; K = min(N, D).
+        Leading terms in N samples, D features, C classes, without constants; K = min(N, D).
     needs : {"features", "source probabilities", "zoo"}
         The first argument: features of one network; the probabilities its classifier gives its source classes;
         or a mapping from the names of all networks to their features, where the result is a dict of scores.
@@ -91,9 +91,9 @@ _FISHER = "Fisher, Annals of Eugenics"
 RIVALS = {
     metric.name: metric
     for metric in (
-        Metric("SFDA", _SHAO, 2022, "N D^2 + D^3", _FEATURES, (0, 1), sfda_score),
+        Metric("SFDA", _SHAO, 2022, "N D K + K^3 + N K C", _FEATURES, (0, 1), sfda_score),
         Metric(
-            "SFDA leave-one-out", _OURS, 2026, "N D^2 + D^3", _FEATURES, (0, 1),
+            "SFDA leave-one-out", _OURS, 2026, "N D K + K^3 + rounds * N K C", _FEATURES, (0, 1),
             partial(sfda_score, posterior="leave-one-out"),
         ),
         Metric(
@@ -105,7 +105,7 @@ RIVALS = {
             nce,
         ),
         Metric(
-            "NLEEP", "Li et al., CVPR", 2021, "N D^2 + D^3 + rounds * N C d^2 for d principal components",
+            "NLEEP", "Li et al., CVPR", 2021, "N D K + K^3 + rounds * N C d^2 for d principal components",
             _FEATURES, (None, 0), nleep,
         ),
         Metric("LogME", _YOU, 2021, "N D K + K^3 + K C", _FEATURES, (None, None), logme),
@@ -149,21 +149,21 @@ RIVALS = {
         ),
         Metric("ETran energy", _GHOLAMI, 2023, "N D", _FEATURES, (None, None), etran_energy),
         Metric(
-            "ETran discriminant", _GHOLAMI, 2023, "N D^2 + D^3", _FEATURES, (0, 1),
+            "ETran discriminant", _GHOLAMI, 2023, "N D K + K^3 + N K C", _FEATURES, (0, 1),
             etran_discriminant,
         ),
         Metric(
             "ETran discriminant as published", _GHOLAMI, 2023, "N D C", _FEATURES, (0, 1),
             partial(etran_discriminant, as_published=True),
         ),
-        Metric("ETran", _GHOLAMI, 2023, "N D^2 + D^3 per network", _ZOO, (0, 1), etran),
+        Metric("ETran", _GHOLAMI, 2023, "N D K + K^3 + N K C per network", _ZOO, (0, 1), etran),
         Metric(
             "ETran as published", _GHOLAMI, 2023, "N D C per network", _ZOO, (0, 1),
             partial(etran, as_published=True),
         ),
         Metric(
-            "committee", _OURS, 2026, "N D^2 + D^3 + N^2 D + N^3 per network, of 2000 samples at most", _ZOO, (0, 1),
-            committee,
+            "committee", _OURS, 2026, "N D K + K^3 + N^2 log N + M^2 D + M^3 per network for M = min(N, 2000)", _ZOO,
+            (0, 1), committee,
         ),
         Metric(
             "NCTI", "Wang et al., ICCV", 2023, "N D K + K^3 per network", _ZOO, (-1, 2), ncti
@@ -201,23 +201,23 @@ RIVALS = {
             alpha_req,
         ),
         Metric(
-            "discriminant accuracy", _FISHER, 1936, "N D^2 + D^3", _FEATURES, (0, 1),
+            "discriminant accuracy", _FISHER, 1936, "N D K + K^3 + N K C", _FEATURES, (0, 1),
             discriminant_accuracy,
         ),
         Metric(
-            "discriminant probability", _FISHER, 1936, "N D^2 + D^3", _FEATURES, (0, 1),
+            "discriminant probability", _FISHER, 1936, "N D K + K^3 + N K C", _FEATURES, (0, 1),
             discriminant_probability,
         ),
         Metric(
-            "left-out accuracy", _OURS, 2026, "N D^2 + D^3", _FEATURES, (0, 1),
+            "left-out accuracy", _OURS, 2026, "N D K + K^3 + rounds * N K C", _FEATURES, (0, 1),
             partial(discriminant_accuracy, posterior="leave-one-out"),
         ),
         Metric(
-            "left-out probability", _OURS, 2026, "N D^2 + D^3", _FEATURES, (0, 1),
+            "left-out probability", _OURS, 2026, "N D K + K^3 + rounds * N K C", _FEATURES, (0, 1),
             partial(discriminant_probability, posterior="leave-one-out"),
         ),
         Metric(
-            "left-out log-likelihood", _OURS, 2026, "N D^2 + D^3", _FEATURES, (None, 0),
+            "left-out log-likelihood", _OURS, 2026, "N D K + K^3 + rounds * N K C", _FEATURES, (None, 0),
             partial(discriminant_log_likelihood, posterior="leave-one-out"),
         ),
     )
