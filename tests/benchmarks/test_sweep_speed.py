@@ -44,7 +44,8 @@ def test_sweep(benchmark, quietly, name, n, d, c):
     if max(smaller, default=0) < 1:
         start = time.perf_counter()
         run(*data)
-        rounds = int(np.clip(0.5 / (time.perf_counter() - start), 2, 40))
+        least, spent_on_it = (5, 3) if name == "product" else (2, 0.5)  # all is measured in products
+        rounds = int(np.clip(spent_on_it / (time.perf_counter() - start), least, 80 * spent_on_it))
     benchmark.pedantic(run, data, rounds=rounds)
     spent[name, n, d, c] = benchmark.stats.stats.min
     benchmark.extra_info.update(metric=name, N=n, D=d, C=c)

@@ -98,6 +98,15 @@ STOPS = """
 [...document.querySelectorAll("main pre")].every((box) => box.tabIndex === 0 || box.scrollWidth <= box.clientWidth)
 """
 
+# Boxes that scroll sideways and do not say so.
+UNTOLD = r"""
+() => [...document.querySelectorAll('main figure, main .output.text_html, main mjx-container[display="true"]')]
+  .filter((box) => box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "visible")
+  .filter((box) => ![box.querySelector(":scope > figcaption"), box.parentElement]
+    .some((teller) => teller && getComputedStyle(teller, "::after").content.includes("scrolls sideways")))
+  .map((box) => "scrolls sideways and does not say so: " + box.textContent.trim().slice(0, 60))
+"""
+
 # On a wide screen an equation must be seen whole, without scrolling.
 CUT_EQUATIONS = r"""
 () => [...document.querySelectorAll('mjx-container[display="true"]')]
@@ -288,6 +297,7 @@ def test_page_is_sound(tab, name):
             page.set_viewport_size(width)
             if width == PHONE and scheme == "light":
                 page.wait_for_function(STOPS)
+                problems += page.evaluate(UNTOLD)
             found = page.evaluate(INSPECT, scheme) if width == WIDE else page.evaluate(OVERFLOW)
             problems += [f"{scheme}: {problem}" for problem in found + barriers(page, known, rest=scheme == "light")]
         page.set_viewport_size({"width": 1400, "height": 900})
