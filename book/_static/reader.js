@@ -14,7 +14,7 @@ document.addEventListener("DOMContentLoaded", () => {
   const addStops = () => {
     for (const box of main.querySelectorAll('figure, .output.text_html, mjx-container[display="true"]')) {
       const scrolls = box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "visible";
-      box.classList.toggle("scrolls", scrolls);
+      box.classList.toggle("scrolls", scrolls && box.scrollWidth > box.clientWidth + 8);  // more than a margin
       if (scrolls) {
         box.tabIndex = 0;
       } else {
