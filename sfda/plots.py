@@ -44,13 +44,13 @@ def heatmap(table, *, ax=None, decimals=1, label="place in its column (1 = best)
     """
     ranks = table.rank(ascending=False)
     ax = sns.heatmap(
-        ranks, ax=ax, cmap="cividis_r", xticklabels=True, yticklabels=True,
+        ranks, ax=ax, cmap="Blues_r", xticklabels=True, yticklabels=True,
         annot=table.round(decimals) + 0.0, fmt=f".{decimals}f", annot_kws={"size": 8},  # never -0.0
         cbar_kws={"label": label, "pad": 0.01},
     )  # fmt: skip
-    # The dark cells are those of late places. Seaborn would write white on cells of middling brightness, too.
+    # The dark cells are those of early places. Seaborn would write white on cells of middling brightness, too.
     for text, rank in zip(ax.texts, ranks.to_numpy()[ranks.notna()]):
-        text.set_color("white" if rank > (1 + len(table)) / 2 else "black")
+        text.set_color("white" if rank < 1 + 0.45 * (len(table) - 1) else "black")
     ax.set(xlabel="", ylabel="")
     ax.grid(False)
     ax.set_xticklabels(ax.get_xticklabels(), rotation=45, ha="right")
