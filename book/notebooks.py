@@ -46,9 +46,8 @@ if colab or importlib.util.find_spec("sfda") is None:
 
 
 # Pictures of the README and of the landing page are chapters' figures: name and file.
-PICTURES = {"fig-fisher-steps": BOOK / "_static" / "fisher_space.png",
-            "fig-claims-answer": BOOK / "_static" / "answer.png",
-            "fig-which-bet": BOOK / "_static" / "question.png"}
+PICTURES = {"fig-which-bet": BOOK / "_static" / "question.png",
+            "fig-claims-answer": BOOK / "_static" / "answer.png"}
 
 
 def repository() -> str:

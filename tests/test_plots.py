@@ -36,8 +36,8 @@ def points(ax):
 def test_heatmap_writes_every_number_and_ranks_columns():
     ax = plots.heatmap(TABLE)
     written = {text.get_position(): (text.get_text(), text.get_color()) for text in ax.texts}
-    assert written == {(0.5, 0.5): ("90.0", "black"), (1.5, 0.5): ("0.0", "white"), (0.5, 1.5): ("92.5", "black"),
-                       (1.5, 1.5): ("70.0", "black"), (1.5, 2.5): ("75.0", "black")}  # fmt: skip
+    assert written == {(0.5, 0.5): ("90.0", "black"), (1.5, 0.5): ("0.0", "black"), (0.5, 1.5): ("92.5", "white"),
+                       (1.5, 1.5): ("70.0", "black"), (1.5, 2.5): ("75.0", "white")}  # fmt: skip
     ranks = np.ma.filled(ax.collections[0].get_array().reshape(3, 2), np.nan)
     np.testing.assert_array_equal(ranks, [[2, 3], [1, 2], [np.nan, 1]])
     assert [tick.get_text() for tick in (*ax.get_xticklabels(), *ax.get_yticklabels())] == ["pets", "cars", *"abc"]
