@@ -1,6 +1,6 @@
 """Sphinx extension: what the book takes from elsewhere instead of keeping a copy.
 
-- the public address, from pyproject.toml, for the repository, issue and Colab buttons;
+- the public address and the version, from pyproject.toml, for the buttons and the foot of every page;
 - MathJax, from an installed package, so that equations need no network;
 - memory, which Python need not search for rings of objects so often;
 - docstrings, in which an author's initial must not begin a list, and fields of named tuples;
@@ -25,8 +25,9 @@ MATHJAX = "tex-svg-full.js"
 
 
 def configure(app, config):
-    urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
-    config.html_theme_options["repository_url"] = urls["Repository"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    config.html_theme_options["repository_url"] = project["urls"]["Repository"]
+    config.html_theme_options["extra_footer"] = f"<p>Version {project['version']}</p>"
     config.mathjax_path = f"mathjax/{MATHJAX}"
 
 

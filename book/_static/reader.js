@@ -12,7 +12,7 @@ document.addEventListener("DOMContentLoaded", () => {
   // A box that scrolls (see custom.css) is a stop of the tabulator: there the arrow keys move it.
   const main = document.querySelector("main");
   const addStops = () => {
-    for (const box of main.querySelectorAll('figure, .output.text_html, mjx-container[display="true"]')) {
+    for (const box of main.querySelectorAll('figure, .output.text_html, .pst-scrollable-table-container, mjx-container[display="true"]')) {
       const scrolls = box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "visible";
       box.classList.toggle("scrolls", scrolls && box.scrollWidth > box.clientWidth + 8);  // more than a margin
       if (scrolls) {
