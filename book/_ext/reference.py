@@ -43,8 +43,10 @@ class MetricTable(Directive):
         from sfda.rivals.catalogue import RIVALS
 
         heads = ["metric", "source", "needs", "from", "to", "operations"]
-        rows = [[m.name, f"{m.paper} {m.year}", m.needs, *("" if each is None else str(each) for each in m.bounds), m.cost]
-                for m in RIVALS.values()]  # fmt: skip
+        rows = []
+        for m in RIVALS.values():
+            least, most = ("" if bound is None else str(bound) for bound in m.bounds)
+            rows.append([m.name, f"{m.paper} {m.year}", m.needs, least, most, m.cost])
         group = nodes.tgroup(cols=len(heads))
         group += [nodes.colspec(colwidth=1) for _ in heads]
         for part, lines in ((nodes.thead(), [heads]), (nodes.tbody(), rows)):

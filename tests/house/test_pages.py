@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import unquote, urlsplit
 
@@ -253,6 +254,21 @@ def test_reference_is_that_of_the_package_itself(entry):
     # Built without torch and the like, whose mocks must not show.
     found = re.search("_?[Mm]ock|args</span>.{0,150}kwargs</span>", (BUILT / page_of(entry)).read_text(encoding="utf-8"), flags=re.S)
     assert not found, f"{entry}: {found and found[0]}: see autodoc_mock_imports in _config.yml"
+
+
+def test_reference_has_every_command_and_every_metric():
+    from sfda.__main__ import build_parser
+    from sfda.rivals.catalogue import RIVALS
+
+    help_page, table = ((BUILT / page_of(f"book/{name}")).read_text(encoding="utf-8") for name in ("command_line", "api"))
+    (commands,) = (action.choices for action in build_parser()._actions if action.dest == "command")
+    for name, parser in commands.items():
+        assert f"usage: python -m sfda {name} " in help_page and all(
+            action.option_strings[0] in help_page for action in parser._actions if action.option_strings)  # fmt: skip
+    table = table.partition("<p>operations</p>")[2].partition("</table>")[0]
+    rows = [re.findall(r"<p>(.*?)</p>", row) for row in re.findall(r"<tr.*?</tr>", table, flags=re.S)]
+    costs = {unescape(row[0]): unescape(row[-1]) for row in rows if row}
+    assert costs == {name: metric.cost for name, metric in RIVALS.items()}
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
