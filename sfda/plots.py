@@ -12,6 +12,22 @@ COLOURS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 4, 9, 
 # Shapes say the same as the colours, for readers who see no colours at all.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "*"]
 
+# What people call the networks and the tasks of the pocket benchmark.
+NAMES = {
+    "resnet_10": "ResNet-10", "resnet_18": "ResNet-18", "resnet_26": "ResNet-26", "resnet_34": "ResNet-34",
+    "densenet_26": "DenseNet-26", "densenet_26_wide": "DenseNet-26, wide", "densenet_42": "DenseNet-42",
+    "mobilenet_v2": "MobileNetV2", "mnasnet": "MNASNet", "googlenet": "GoogLeNet", "googlenet_wide": "GoogLeNet, wide",
+    "simclr": "SimCLR", "moco_v1": "MoCo v1", "moco_v2": "MoCo v2", "byol": "BYOL", "swav": "SwAV",
+    "deepcluster": "DeepCluster", "simsiam": "SimSiam", "barlow_twins": "Barlow Twins", "vicreg": "VICReg",
+    "rotation": "rotation", "instance_discrimination": "instance discr.", "infomin": "InfoMin",
+    "vit_tiny": "ViT-tiny", "vit_small": "ViT-small", "vit_small_patch4": "ViT-small/4", "deit_tiny": "DeiT-tiny",
+    "deit_small": "DeiT-small", "dino_small": "DINO", "moco_v3_small": "MoCo v3", "pvt_small": "PVT",
+    "pvt_v2": "PVT v2", "swin_tiny": "Swin",
+    "digits": "digits", "mnist": "MNIST", "usps": "USPS", "kmnist": "KMNIST", "omniglot": "Omniglot",
+    "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "flowers": "flowers", "fractals": "fractals",
+    "textures": "textures", "counting": "counting",
+}  # fmt: skip
+
 
 def use_style():
     """Set the defaults of matplotlib and seaborn for every figure that follows."""
@@ -162,6 +178,70 @@ def intervals(table, *, ax=None, others=(), xlabel="", labels=("metrics", "yards
     ax = plt.gca() if ax is None else ax
     _bars(ax, table, table["mean"], table.index.isin(list(others)).astype(int), labels)
     return _listed(ax, table.index, xlabel)
+
+
+def tau_map(table, *, chance, ax=None):
+    """Agreement of many orders with many others, in hundredths: blue where it is positive, red where it is negative.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Between -1 and 1; NaN cells stay white.
+    chance : float
+        Cells that are no further from 0 are pale.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Of row i and column j the cell is between i and i + 1, j and j + 1.
+    """
+    clear = table.abs() > chance
+    ax = sns.heatmap(
+        table.where(clear, 0.3 * table), ax=ax, cmap="vlag_r", vmin=-1, vmax=1, xticklabels=True, yticklabels=True,
+        annot=(100 * table).round() + 0.0, fmt=".0f", annot_kws={"size": 7.5}, cbar=False, linewidths=1,
+    )  # fmt: skip
+    for text, value, far in zip(ax.texts, table.to_numpy()[table.notna()], clear.to_numpy()[table.notna()]):
+        text.set_color("0.35" if not far else "white" if abs(value) > 0.6 else "black")
+    ax.set(xlabel="", ylabel="")
+    ax.grid(False)
+    ax.tick_params(length=0)
+    return ax
+
+
+def means(table, *, others=(), ours=(), band=None, ax=None, xlabel=""):
+    """Every value of a row as a small dot, their mean as a large one, which also stands to the right as a number.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One line a row; of its values those that are missing are left out.
+    others : collection of row names, optional
+        Drawn in another colour, their means as squares: yardsticks.
+    ours : collection of row names, optional
+        The same with a third colour, and triangles: what is not published elsewhere.
+    band : pair of float, optional
+        What chance reaches, shaded.
+    ax : matplotlib.axes.Axes, optional
+    xlabel : str
+        What the numbers are.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+    """
+    ax = plt.gca() if ax is None else ax
+    if band is not None:
+        ax.axvspan(*band, color="0.9", zorder=0)
+    kinds = np.where(table.index.isin(list(ours)), 2, table.index.isin(list(others)))
+    long = table.rename_axis("row").rename_axis("column", axis=1).stack().rename("value").reset_index()
+    sns.stripplot(long, x="value", y="row", hue="row", order=table.index, hue_order=table.index, jitter=False, size=4,
+                  alpha=0.55, palette=[COLOURS[kind] for kind in kinds], legend=False, ax=ax)  # fmt: skip
+    for row, (kind, mean) in enumerate(zip(kinds, table.mean(axis=1))):
+        ax.plot(mean, row, MARKERS[kind], color=COLOURS[kind], ms=8, mec="white", mew=0.8, zorder=4)
+        ax.text(1.02, row, f"{mean:.2f}", transform=ax.get_yaxis_transform(), va="center", size="small")
+    ax.set(xlabel=xlabel, ylabel="", ylim=(len(table) - 0.5, -0.5))
+    return ax
 
 
 def ranked(table, *, ax=None, xlabel="", title=""):

@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 from scipy.spatial.distance import pdist
 
 from sfda import plots
+from sfda.evidence import verdict
 
 TABLE = pd.DataFrame({"pets": [90.0, 92.5, np.nan], "cars": [-0.04, 70.0, 75.0]}, index=list("abc"))
 
@@ -98,3 +99,32 @@ def test_ranked_tells_the_tied_from_the_others(n, kinds):
     assert found[n - 2] == found[n - 1] and all(len(set(each)) == len(kinds) for each in zip(*found))
     assert words(ax) == (kinds, list("abcd")[:n], "LogME", True) and ax.get_title(loc="left") == "a is first"
     ax.figure.canvas.draw()
+
+
+def test_tau_map_is_written_in_hundredths_and_fade_below_chance():
+    table = pd.DataFrame({"pets": [0.9, -0.7, np.nan], "cars": [0.2, -0.001, 0.5]}, index=list("abc"))
+    ax = plots.tau_map(table, chance=0.3)
+    assert [text.get_text() for text in ax.texts] == ["90", "20", "-70", "0", "50"]
+    shown = np.ma.filled(ax.collections[0].get_array().reshape(3, 2), np.nan)
+    np.testing.assert_allclose(shown, [[0.9, 0.06], [-0.7, -0.0003], [np.nan, 0.5]])
+    assert [text.get_color() for text in ax.texts] == ["white", "0.35", "white", "0.35", "black"]
+    assert ax.collections[0].get_clim() == (-1, 1), "0 is in the middle"
+
+
+def test_means_shows_every_value_and_their_mean():
+    table = pd.DataFrame({"pets": [0.5, 0.1, 0.2], "cars": [0.7, np.nan, 0.2]}, index=list("abc"))
+    ax = plots.means(table, others=["b"], ours=["c"], band=(-0.3, 0.3), xlabel="tau")
+    dots = [each.get_offsets().tolist() for each in ax.collections]
+    assert dots == [[[0.5, 0], [0.7, 0]], [[0.1, 1]], [[0.2, 2], [0.2, 2]]]
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[0.6, 0]], [[0.1, 1]], [[0.2, 2]]]
+    assert len({line.get_marker() for line in ax.lines}) == len({line.get_color() for line in ax.lines}) == 3
+    assert [text.get_text() for text in ax.texts] == ["0.60", "0.10", "0.20"] and ax.yaxis_inverted()
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == list("abc") and ax.get_xlabel() == "tau"
+    (band,) = ax.patches
+    assert (band.get_x(), band.get_width()) == (-0.3, 0.6)
+    assert len(plots.means(table, ax=plt.figure().add_subplot()).patches) == 0
+
+
+def test_every_network_and_task_of_the_pocket_benchmark_has_a_name():
+    assert set(plots.NAMES) == {*verdict.table("models")["model"], *verdict.table("tasks")["name"]}
+    assert len(set(plots.NAMES.values())) == len(plots.NAMES)

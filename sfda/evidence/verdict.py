@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import ttest_1samp
 
 from sfda.files import data_folder, table_of
 from sfda.metric.ranking import FLOAT32, evened, regret, weighted_tau, weighted_taus
@@ -355,7 +356,7 @@ def halves(*, folder=None):
     return {half: list(names) for half, names in rows.groupby("half", sort=False)["name"]}
 
 
-def summary(scores, accuracies, tasks_by_half, **options):
+def summary(scores, accuracies, tasks_by_half, *, level=0.95):
     """One row a metric: how well it ranks, on either half, and what choosing by it costs.
 
     Parameters
@@ -364,24 +365,24 @@ def summary(scores, accuracies, tasks_by_half, **options):
         As in :func:`judge`.
     tasks_by_half : dict
         As :func:`halves` returns it.
-    **options
-        Of :func:`mean_interval`.
+    level : float, default 0.95
+        Of the interval.
 
     Returns
     -------
     pandas.DataFrame
-        ``development`` and ``reporting``, the mean weighted tau on these tasks; ``from`` and ``to``, the interval
-        of the second; ``regret``, by how much the network it prefers falls short of the best one, in percentage
-        points, a mean over the reporting tasks. The best on the reporting tasks first. An undefined tau counts as
-        0, as in :func:`mean_interval`; what has none on any task, as a yardstick that is the same for all
-        networks, is left out.
+        ``development`` and ``reporting``, the mean weighted tau on these tasks; ``from`` and ``to``, the t interval
+        of the second, over its tasks; ``regret``, by how much the network it prefers falls short of the best one,
+        in percentage points, a mean over the reporting tasks. The best on the reporting tasks first. An undefined
+        tau counts as 0, as in :func:`mean_interval`; what has none on any task, as a yardstick that is the same for
+        all networks, is left out.
     """
     each = judge(scores, accuracies).dropna(how="all").fillna(0.0)
     reported = accuracies[accuracies["task"].isin(tasks_by_half["reporting"])]
     halves = ("development", "reporting")
     found = pd.DataFrame({half: each[tasks_by_half[half]].mean(axis=1) for half in halves})
-    interval = mean_interval(scores, reported, **options)
-    found[["from", "to"]] = interval[["low", "high"]]
+    interval = ttest_1samp(each[tasks_by_half["reporting"]], 0, axis=1).confidence_interval(level)
+    found["from"], found["to"] = interval.low, interval.high
     found["regret"] = 100 * judge(scores, reported, regret).mean(axis=1)
     # Metrics that are equal but for rounding keep their order.
     return found.iloc[np.argsort(-evened(found["reporting"]), kind="stable")]

@@ -160,14 +160,17 @@ def test_tables_and_predictions_of_a_folder(tmp_path):
 
 def test_summary():
     scores = score_table(up=lambda i, t: i, flat=lambda i, t: 1, down=lambda i, t: -i)
-    found = verdict.summary(scores, truth(noise=0), {"reporting": ["u", "v"], "development": ["t"]}, resamples=50)
+    found = verdict.summary(scores, truth(noise=0), {"reporting": ["u", "v"], "development": ["t"]})
     assert list(found.index) == ["up", "down"]  # flat says nothing about any task
     assert found["development"].tolist() == pytest.approx([1, -1])
     # Right about u and wrong about v, or the other way round.
     assert found["reporting"].tolist() == pytest.approx([0, 0], abs=1e-12)
     assert found["regret"].tolist() == pytest.approx([15, 15])
     assert list(found) == ["development", "reporting", "from", "to", "regret"]
-    assert (found["from"] <= found["reporting"]).all() and (found["reporting"] <= found["to"]).all()
+    # Of 1 and -1 the standard error is 1, and half of all t of one degree of freedom are within 1.
+    half = verdict.summary(scores, truth(noise=0), {"reporting": ["u", "v"], "development": ["t"]}, level=0.5)
+    assert half["from"].tolist() == pytest.approx([-1, -1]) and half["to"].tolist() == pytest.approx([1, 1])
+    assert found["to"].tolist() == pytest.approx([12.706, 12.706], abs=1e-3)
 
 
 def test_chance():
