@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class SaturationWarning(UserWarning):
-    """The plain score is at its maximum of 1, or can be for any labels."""
+    """The plain score is at its maximum of 1, or of N <= D samples, where a small lambda makes it 1 for any labels."""
 
 
 def sfda_score(
@@ -92,10 +92,14 @@ def sfda_score(
     Warns
     -----
     SaturationWarning
-        The plain score is within 1e-6 of 1, or N <= D, where it may be high for any labels.
+        The plain score is within 1e-6 of 1, or N <= D. See Notes.
 
     Notes
     -----
+    The plain score of N <= D + 1 affinely independent samples goes to 1 as lambda goes to 0, whatever the labels are:
+    the ridge is all there is in the directions in which only class means differ. So it is 1 where large features put
+    lambda at its floor. Features scaled down have a larger lambda, and the score can be far below 1.
+
     The plain score equals the public code's ``SFDA_Score`` on fresh copies of the features (where columns are constant,
     to 1e-5: that code's rounding grows by 1 / lambda, unless they are 0), for two symmetric products and two Cholesky
     factorisations. In the second pass of "leave-one-out" the held-out sample is challenged without its
@@ -256,9 +260,12 @@ def _judged(features, labels, posterior, challenge, shrinkage, strength, dtype=N
 
 
 def warn_of_saturation(value, n, d, *, stacklevel):
-    """Warn where a plain score is at its maximum of 1, or can be for any labels."""
+    """Warn where a plain score is at its maximum of 1, or where a small lambda makes it 1 for any labels."""
     if n <= d:
-        reason = f"cannot be trusted: N = {n} <= D = {d} samples can be separated whatever their labels"
+        reason = (
+            f"cannot be trusted: N = {n} <= D = {d} samples can be separated whatever their labels, "
+            "and are where lambda is near its floor"
+        )
     elif value >= 1 - 1e-6:
         reason = f"has saturated: it is {value:.7f} and cannot tell networks apart"
     else:
@@ -312,7 +319,8 @@ def discriminant_accuracy(features, labels, *, posterior="resubstitution", shrin
     Returns
     -------
     float
-        In [0, 1]; larger is better. By resubstitution it is 1 whenever N is not much larger than D.
+        In [0, 1]; larger is better. By resubstitution it is 1 for any labels where N <= D samples are independent and
+        lambda is small, and near 1 where N is not much larger than D.
 
     Raises
     ------

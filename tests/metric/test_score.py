@@ -274,7 +274,7 @@ def test_warns_once_where_samples_are_too_few_or_the_score_is_one():
         assert sfda_score(gaussian_classes(11, y, 40), y) == pytest.approx(1.0)
     assert [str(w.message) for w in caught] == [
         "the plain SFDA score cannot be trusted: N = 30 <= D = 40 samples can be separated "
-        "whatever their labels; use posterior='leave-one-out', or more samples"
+        "whatever their labels, and are where lambda is near its floor; use posterior='leave-one-out', or more samples"
     ]
     assert caught[0].filename == __file__
     with pytest.warns(SaturationWarning, match=r"^the plain SFDA score has saturated: it is 1\.0000000 and"):
@@ -282,6 +282,15 @@ def test_warns_once_where_samples_are_too_few_or_the_score_is_one():
     # A singleton is legal.
     y = np.repeat([0, 1, 2], [20, 20, 1])
     assert 0 < sfda_score(gaussian_classes(10, y, 4), y) < 1
+
+
+def test_few_samples_have_score_one_for_any_labels_only_where_lambda_is_small():
+    y, rng = np.arange(30) % 3, np.random.default_rng(0)
+    X = gaussian_classes(11, y, 40)
+    for labels in (y, rng.permutation(y)):
+        assert quietly(X, labels, shrinkage=1e-10) == pytest.approx(1, abs=1e-9)
+        assert quietly(X, labels, shrinkage=0.9) < 0.98
+        assert quietly(0.01 * X, labels) < 0.98  # lambda grows as features shrink
 
 
 def test_leave_one_out_saturates_late_does_not_warn_and_never_falls_as_data_get_easier():
