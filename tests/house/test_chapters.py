@@ -10,9 +10,9 @@ import pytest
 import notebooks
 from tree import CHAPTERS, ENTRIES, NUMBERED, ROOT
 
-# What Colab ships, and what the setup cell brings: sfda, and glue.py beside the chapters.
+# What Colab ships, and what the setup cell brings: sfda, and glue.py and explorable.py beside the chapters.
 IMPORTABLE = {"torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "sklearn",
-              "IPython", "sfda", "glue"} | sys.stdlib_module_names  # fmt: skip
+              "IPython", "altair", "sfda", "glue", "explorable"} | sys.stdlib_module_names  # fmt: skip
 
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 
