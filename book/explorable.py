@@ -29,10 +29,11 @@ SHAPES = ["circle", "square", "triangle-up", "diamond"]
 # Paper is the page's, and ink the text's: both follow the reader's theme.
 INK = {"labelColor": "currentColor", "titleColor": "currentColor"}
 CONFIG = {
-    "background": "transparent", "font": FONT, "aria": False,
-    "view": {"stroke": None}, "text": {"color": "currentColor", "fontSize": 12},
+    "background": "transparent", "font": FONT,
+    # The whole picture has a text; of each point of it no screen reader should speak.
+    "mark": {"aria": False}, "view": {"stroke": None}, "text": {"color": "currentColor", "fontSize": 12},
     "title": {"color": "currentColor", "fontSize": 13, "fontWeight": "normal", "anchor": "start"},
-    "axis": INK | {"domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "currentColor",
+    "axis": INK | {"aria": False, "domainColor": "currentColor", "tickColor": "currentColor", "gridColor": "currentColor",
                    "gridOpacity": 0.12, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
 }  # fmt: skip
 ELSEWHERE = """\
@@ -197,7 +198,7 @@ def one_sample(X, y, posteriors, mixed, soft, kept, names):
                                    ("mix", f"{steep} && datum.x {test} datum.ox", there)):  # fmt: skip
             texts.append(one.transform_filter(test_).mark_text(text=text, align=align, dx=dx, **label).encode(**place))
     plane = alt.layer(
-        every.mark_point(filled=True, size=28, opacity=0.35).encode(**here, **look),
+        every.mark_point(filled=True, size=28, opacity=0.5).encode(**here, **look),
         one.mark_rule(strokeDash=[3, 3], color="currentColor").encode(**here, x2="ox:Q", y2="oy:Q"),
         one.mark_rule(strokeWidth=3, color="currentColor").encode(**here, x2="mx:Q", y2="my:Q"),
         one.mark_point(shape="cross", angle=45, filled=True, size=110, color="currentColor", opacity=1).encode(**aim),
@@ -214,7 +215,7 @@ def one_sample(X, y, posteriors, mixed, soft, kept, names):
         share = folded.encode(
             x=alt.X("share:Q", axis=None, scale=alt.Scale(domain=[0, 1.2])), y=alt.Y("whose:N", title=None, sort=names, axis=alt.Axis(
                 domain=False, ticks=False)))  # fmt: skip
-        own = alt.condition("datum.whose === datum.class", alt.value(1), alt.value(0.35))
+        own = alt.condition("datum.whose === datum.class", alt.value(1), alt.value(0.5))
         bars.append(alt.layer(
             share.mark_bar().encode(color=alt.Color("whose:N", scale=colours, legend=None), opacity=own),
             share.mark_text(align="left", dx=4).encode(text="number:N"),
@@ -224,7 +225,7 @@ def one_sample(X, y, posteriors, mixed, soft, kept, names):
                          y=alt.Y("k:Q", title=None, axis=alt.Axis(tickCount=5)))  # fmt: skip
     limit = alt.Chart(pd.DataFrame({"k": [round(1 - np.exp(-1), 3)], "label": ["a sure one: 1 \u2212 1/e"]}))
     curve = alt.layer(
-        share.mark_point(filled=True, size=22, opacity=0.35).encode(**look),
+        share.mark_point(filled=True, size=22, opacity=0.5).encode(**look),
         limit.mark_rule(strokeDash=[5, 4], color="currentColor").encode(y="k:Q"),
         limit.mark_text(align="left", baseline="bottom", dx=5, dy=-3).encode(x=alt.value(0), y="k:Q", text="label:N"),
         share.transform_filter(now).mark_point(filled=True, size=150, opacity=1, stroke="currentColor", strokeWidth=1.5).encode(**look),

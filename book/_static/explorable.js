@@ -14,7 +14,7 @@ for (const box of document.querySelectorAll("[data-explorable]:not([data-drawn])
     for (const param of spec.params) {
       view.addSignalListener(param.name, (_, value) => {
         param.value = value;  // also for when it is drawn again
-        view.runAfter(() => { said.textContent = stage.querySelector(".readout_marks")?.textContent; });
+        view.runAsync().then(() => { said.textContent = stage.querySelector("[class*=readout]").textContent; });
       });
     }
     box.querySelector(".still").hidden = true;
