@@ -47,7 +47,8 @@ def write_vega(app):
     if app.builder.format == "html":
         # A module, which a page that was opened as a file may not load, but for a function around it.
         bundle = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
-        Path(app.outdir, "_static", "vega.js").write_text(f"(() => {{ \"use strict\"; {bundle} }})();", encoding="utf-8")
+        script = f"(() => {{ 'use strict'; {bundle} }})();"
+        Path(app.outdir, "_static", "vega.js").write_text(script, encoding="utf-8")
 
 
 def load_vega(app, pagename, templatename, context, doctree):
