@@ -2,6 +2,7 @@
 
 - the public address and the version, from pyproject.toml, for the buttons and the foot of every page;
 - MathJax, from an installed package, so that equations need no network;
+- Vega, likewise, for the pages with a picture that readers can move (book/explorable.py);
 - memory, which Python need not search for rings of objects so often;
 - docstrings, in which an author's initial must not begin a list, and fields of named tuples;
 - the bibliography, whose entries must be called items where they are in a list.
@@ -15,6 +16,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import vl_convert
 from sphinx.ext import autodoc
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,6 +24,7 @@ sys.path.insert(0, str(ROOT))  # the reference imports the package, which nobody
 # One file with all of TeX's extensions: the smaller tex-svg.js fetches some of
 # them, \boldsymbol among them, from files that lie beside it.
 MATHJAX = "tex-svg-full.js"
+VEGA_LITE = "6.1"
 
 
 def configure(app, config):
@@ -39,6 +42,22 @@ def copy_mathjax(app):
         target = Path(app.outdir, "_static", app.config.mathjax_path)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
+
+
+def write_vega(app):
+    if app.builder.format == "html":
+        # A module, which a page that was opened as a file may not load, but for a function around it.
+        bundle = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
+        script = f"(() => {{ 'use strict'; {bundle} }})();"
+        Path(app.outdir, "_static", "vega.js").write_text(script, encoding="utf-8")
+
+
+def load_vega(app, pagename, templatename, context, doctree):
+    if "data-explorable" in context.get("body", ""):
+        # What an output brings for elsewhere asks the network.
+        context["body"] = re.sub("<script[^>]* data-elsewhere>.*?</script>", "", context["body"], flags=re.S)
+        for script in ("vega.js", "explorable.js"):
+            app.add_js_file(script, loading_method="defer")
 
 
 def keep_initials(app, what, name, obj, options, lines):
@@ -69,5 +88,7 @@ def setup(app):
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("config-inited", configure)
     app.connect("builder-inited", copy_mathjax)
+    app.connect("builder-inited", write_vega)
+    app.connect("html-page-context", load_vega)
     app.connect("html-page-context", name_items)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

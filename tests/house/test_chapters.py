@@ -11,8 +11,9 @@ import notebooks
 from tree import CHAPTERS, ENTRIES, NUMBERED, ROOT
 
 # What Colab ships, and what the setup cell brings: sfda, and what lies beside the chapters.
+BESIDE = {"afternoon", "explorable", "glue"}
 IMPORTABLE = {"torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "sklearn",
-              "IPython", "sfda", "glue", "afternoon"} | sys.stdlib_module_names  # fmt: skip
+              "IPython", "altair", "sfda"} | BESIDE | sys.stdlib_module_names  # fmt: skip
 
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 

@@ -6,7 +6,7 @@ import sys
 
 import nbformat
 import pytest
-from test_chapters import IMPORTABLE
+from test_chapters import BESIDE, IMPORTABLE
 
 from tree import CHAPTERS, PROJECT, ROOT
 
@@ -37,7 +37,7 @@ def test_oldest_are_the_lower_bounds():
 def test_newest_are_not_pinned_and_are_what_chapters_may_import():
     names = set(requirements("newest"))
     assert not [name for name in names if re.search(r"[^\w-]", name)], "tests/colab/newest.txt must pin nothing"
-    wanted = {DISTRIBUTIONS.get(name, name) for name in IMPORTABLE - sys.stdlib_module_names - {"sfda", "glue", "afternoon"}}
+    wanted = {DISTRIBUTIONS.get(name, name) for name in IMPORTABLE - sys.stdlib_module_names - BESIDE - {"sfda"}}
     assert wanted <= names, f"chapters may import {wanted - names}: list it in tests/colab/newest.txt"
 
 

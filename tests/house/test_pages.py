@@ -1,5 +1,6 @@
 """The built pages, as a reader's browser shows them: offline, light and dark, on a telephone, from a keyboard."""
 
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ def page_of(entry):
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+EXPLORABLES = [page_of(entry) for entry in CHAPTERS if "<div data-explorable" in (ROOT / entry).read_text(encoding="utf-8")]
 # Not the one at the top, which only leads on.
 PAGES = [*map(page_of, ENTRIES), "search.html"]
 
@@ -375,6 +377,96 @@ def test_search_finds_a_chapter_offline(tab):
     found = page.evaluate("[...document.querySelectorAll('#search-results a')].map((link) => link.pathname)")
     assert not problems, f"search.html: {problems}"
     assert any(link.endswith("book/03_self_challenging.html") for link in found), f"search.html found {found}"
+
+
+# Which input has the focus, and what its picture shows; the first explorable gets the focus.
+FOCUS = "() => { const box = document.querySelector('[data-explorable]'); box.tabIndex = -1; box.focus(); }"
+INPUT = "() => ({ name: document.activeElement.name, label: document.activeElement.labels?.[0]?.textContent })"
+DRAWN = "document.querySelector('[data-explorable] svg.marks:not(.still *)').outerHTML"
+SAID = "document.querySelector('[data-explorable] [aria-live]').textContent"
+READ = "document.querySelector('[data-explorable] svg.marks:not(.still *) [class*=readout]').textContent"
+SCALE = """
+() => [...document.querySelectorAll("[data-explorable] svg")].filter((svg) => svg.checkVisibility())
+  .map((svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width)
+"""
+
+
+def moved(page):
+    """The inputs of the only explorable of a page by name, each reached with Tab, moved by a key, and seen to move it."""
+    page.wait_for_selector("[data-explorable][data-drawn]")
+    spec = json.loads(page.text_content("[data-explorable] script"))
+    assert len(json.dumps(spec)) < 100_000 and not spec.get("usermeta")
+    page.evaluate(FOCUS)
+    found = []
+    for param in spec["params"]:
+        page.keyboard.press("Tab")
+        found.append(page.evaluate(INPUT))
+        assert param["bind"]["name"].strip() in found[-1]["label"], f"{param['name']}: no label, or not the next stop"
+        before, said = page.evaluate(DRAWN), page.evaluate(SAID)
+        page.keyboard.press("ArrowDown" if param["bind"]["input"] == "select" else "ArrowRight")
+        page.wait_for_function(f"([before, said]) => {DRAWN} !== before && {SAID} !== said", arg=[before, said])
+        assert page.evaluate(f"{READ} === {SAID}"), "a screen reader says something else than the picture"
+    return [each["name"] for each in found]
+
+
+@pytest.mark.parametrize("name", EXPLORABLES)
+def test_explorable_is_moved_from_the_keyboard_and_fits_a_telephone(tab, name):
+    page, problems, _ = tab
+    problems.clear()
+    page.set_viewport_size(WIDE)
+    page.goto((BUILT / name).as_uri())
+    assert page.locator("[data-explorable]").count() == 1, f"{name}: teach this test of several"
+    names = moved(page)
+    values = "names => names.map((name) => document.querySelector(`[data-explorable] [name=${name}]`).value)"
+    before, wide = page.evaluate(values, names), page.evaluate(DRAWN)
+    page.set_viewport_size(PHONE)
+    page.wait_for_function(f"before => {DRAWN} !== before", arg=wide)
+    assert page.evaluate(values, names) == before, "what the reader chose stays when the screen is turned"
+    for media, least in (("print", 0.8), ("screen", 0.95)):
+        page.emulate_media(media=media)
+        (scale,) = page.evaluate(SCALE)
+        assert scale > least, f"{name} ({media}): drawn {scale:.2f} times as large as it is meant on a telephone"
+    assert not problems, f"{name}: {problems}"
+
+
+@pytest.mark.parametrize("name", EXPLORABLES)
+def test_explorable_is_a_picture_where_scripts_are_off(browser, name):
+    with browser.new_context(offline=True, java_script_enabled=False, viewport=PHONE) as context:
+        page = context.new_page()
+        page.goto((BUILT / name).as_uri())
+        picture = page.locator("[data-explorable] svg[role=img]")
+        assert picture.count() == 1 and picture.get_attribute("aria-label")
+        box = picture.bounding_box()
+        assert box["width"] > 250 and box["height"] > 250 and box["x"] + box["width"] <= PHONE["width"]
+        assert page.locator("[data-explorable] :is(input, select)").count() == 0, "an input that does nothing"
+
+
+@pytest.mark.parametrize("name", EXPLORABLES)
+def test_explorable_works_elsewhere(browser, name):
+    """The output alone, as Jupyter and Colab show it, with Vega from the network, where there is one."""
+    notebook = json.loads((ROOT / name).with_suffix(".ipynb").read_text(encoding="utf-8"))
+    (output,) = ["".join(output["data"]["text/html"]) for cell in notebook["cells"] for output in cell.get("outputs", [])
+                 if "data-explorable" in "".join(output.get("data", {}).get("text/html", ""))]  # fmt: skip
+    asked, vega = [], (BUILT / "_static" / "vega.js").read_text(encoding="utf-8")
+
+    def answer(route):
+        asked.append(route.request.url.rpartition("/")[2])
+        route.fulfill(body=vega if "embed" in asked[-1] else "", content_type="text/javascript")
+
+    with browser.new_context() as context:
+        context.route(re.compile("^https://cdn.jsdelivr.net/"), answer)
+        page = context.new_page()
+        page.set_content(f"<!doctype html><body>{output}</body>")
+        moved(page)
+    versions = set(re.findall('VEGA_LITE = "(.*)"', "".join((ROOT / f"book/{at}.py").read_text() for at in ("explorable", "_ext/companion"))))
+    assert len(versions) == 1 and asked == ["vega@6", f"vega-lite@{versions.pop()}", "vega-embed@7"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_loads_vega_only_if_it_has_a_use_for_it(addresses, name):
+    scripts = {link.rpartition("/")[2].partition("?")[0] for link in addresses[BUILT / name].links}
+    assert {"vega.js", "explorable.js"} & scripts == ({"vega.js", "explorable.js"} if name in EXPLORABLES else set())
+    assert "data-elsewhere" not in (BUILT / name).read_text(encoding="utf-8"), "see load_vega in book/_ext/companion.py"
 
 
 @pytest.mark.parametrize("name", PAGES)
