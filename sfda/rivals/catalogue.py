@@ -225,7 +225,7 @@ RIVALS = {
 
 #: The metrics that are called as ``metric(features, labels)``, by name; also ``sfda.METRICS``.
 METRICS: dict[str, Metric] = {name: metric for name, metric in RIVALS.items() if metric.needs == _FEATURES}
-#: Level with the first of the single metrics on the development tasks, and has no ties (chapter 15).
+#: Level with the first of the single metrics on the development tasks, and has no ties (chapter 10).
 METRIC = "left-out probability"
 
 

@@ -175,7 +175,7 @@ SHOWN = {
     "06_pocket_zoo": (r"as a card made it on 2026-11-30: 2 networks, .* for 75 % ", ["digits"], [5.0, 1.0, -1.0, -1.0, 1.0]),
     "12_at_full_scale": (r"on a card \(2026-11-30\), .*batches of 64\. .* 1 of them .* 21 runs of 5,000 .* 11 data sets, would take 1 hours",
                          ["a", "b"], [200.0, 100.0, 320.8, None]),
-    "14_what_it_costs": (r"^a card, 2026-11-30: .* at most 2e-07 off", [(100, 10, 2), (200, 10, 2)], [4.0, 2.0, 3.0]),
+    "13_what_it_costs": (r"^a card, 2026-11-30: .* at most 2e-07 off", [(100, 10, 2), (200, 10, 2)], [4.0, 2.0, 3.0]),
 }  # fmt: skip
 
 
