@@ -20,9 +20,9 @@ def claims(path=None):
     pandas.DataFrame
         One row a statement; texts, and "" where there is nothing. ``statement``; ``who`` states it; ``source``,
         and ``knowledge`` of it, "read" or "second-hand"; ``page``, the chapter that tests it; names of numbers of
-        that chapter: ``ours``, the ends ``low`` and ``high`` of its interval where it has one, and ``against``,
-        what it is compared with; ``published``, the number stated, and the ``tolerance``; the ``rule`` that judges
-        it, "within", "above", "below" or "none"; ``note``.
+        that chapter: ``ours`` and the ends ``low`` and ``high`` of its interval where it has one; ``published``,
+        the number stated, and the ``tolerance``; the ``rule`` that judges it, "within", "above", "below" or "none";
+        ``note``.
 
     Raises
     ------
@@ -47,8 +47,7 @@ def verdict_of(claim, numbers):
     str
         Of the rule "within": "reproduced", or "not reproduced" where ours differs from the published number by
         more than the tolerance. Of "above" (or "below"): "holds" where the whole interval is above (below) 0,
-        "contradicted" where it is below (above), "not shown" where it contains 0; without an interval "holds"
-        where ours is above the number it is compared with, else "not shown". Of "none": "cannot be tested here".
+        "contradicted" where it is below (above), "not shown" where it contains 0. Of "none": "cannot be tested here".
 
     Raises
     ------
@@ -66,9 +65,6 @@ def verdict_of(claim, numbers):
         return "reproduced" if near else "not reproduced"
     if rule not in ("above", "below"):
         raise ValueError(f"rule: expected within, above, below or none, got {rule!r}")
-    if claim["against"]:
-        sign = 1 if rule == "above" else -1
-        return "holds" if sign * (ours - numbers[claim["against"]]) > 0 else "not shown"
     low, high = numbers[claim["low"]], numbers[claim["high"]]
     if rule == "below":
         low, high = -high, -low
