@@ -21,11 +21,6 @@ from scipy.stats import kendalltau
 from sfda import FisherDiscriminant, plots, weighted_tau
 
 # What people call the networks of the published table.
-NAMES = {
-    "resnet152": "ResNet-152", "densenet201": "DenseNet-201", "resnet101": "ResNet-101", "densenet169": "DenseNet-169",
-    "resnet50": "ResNet-50", "densenet121": "DenseNet-121", "resnet34": "ResNet-34", "inception_v3": "Inception v3",
-    "googlenet": "GoogLeNet", "mobilenet_v2": "MobileNetV2", "mnasnet1_0": "MNASNet",
-}  # fmt: skip
 VEGA_LITE = "6.1"  # its version in the static pictures and, by book/_ext/companion.py, in the book
 FONT = "DejaVu Sans, sans-serif"  # comes with matplotlib: static pictures do not differ between machines
 OURS, OTHER, THIRD = plots.COLOURS[:3]
@@ -101,7 +96,7 @@ def moving_network(names, chance):
     taus : pandas.DataFrame
         One move a row: ``network``, its place ``by accuracy``, its place ``by score``, ``weighted tau``, ``Kendall``.
     """
-    names, n = [NAMES.get(name, name) for name in names], len(names)
+    names, n = [plots.NAMES.get(name, name) for name in names], len(names)
     accuracy, rows = -np.arange(n), []
     for i in range(n):
         for k in range(n):

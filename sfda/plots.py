@@ -12,7 +12,7 @@ COLOURS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 4, 9, 
 # Shapes say the same as the colours, for readers who see no colours at all.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "*"]
 
-# What people call the networks and the tasks of the pocket benchmark.
+# What people call the networks and the tasks of the pocket benchmark, and the supervised networks of the paper.
 NAMES = {
     "resnet_10": "ResNet-10", "resnet_18": "ResNet-18", "resnet_26": "ResNet-26", "resnet_34": "ResNet-34",
     "densenet_26": "DenseNet-26", "densenet_26_wide": "DenseNet-26, wide", "densenet_42": "DenseNet-42",
@@ -26,6 +26,9 @@ NAMES = {
     "digits": "digits", "mnist": "MNIST", "usps": "USPS", "kmnist": "KMNIST", "omniglot": "Omniglot",
     "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "flowers": "flowers", "fractals": "fractals",
     "textures": "textures", "counting": "counting",
+    "resnet152": "ResNet-152", "densenet201": "DenseNet-201", "resnet101": "ResNet-101", "densenet169": "DenseNet-169",
+    "resnet50": "ResNet-50", "densenet121": "DenseNet-121", "resnet34": "ResNet-34", "inception_v3": "Inception v3",
+    "mnasnet1_0": "MNASNet",
 }  # fmt: skip
 
 
@@ -69,8 +72,8 @@ def heatmap(table, *, ax=None, decimals=1, label="place in its column (1 = best)
         text.set_color("white" if rank < 1 + 0.45 * (len(table) - 1) else "black")
     ax.set(xlabel="", ylabel="")
     ax.grid(False)
-    ax.set_xticklabels(ax.get_xticklabels(), rotation=45, ha="right")
-    ax.tick_params(axis="y", rotation=0)
+    ax.set_xticklabels(_named(table.columns), rotation=45, ha="right")
+    ax.set_yticklabels(_named(table.index), rotation=0)
     return ax
 
 
@@ -290,9 +293,14 @@ def _points(ax, x, y, kinds, names):
     )  # fmt: skip
 
 
+def _named(codes):
+    """Names that people give to networks and tasks; what has none keeps its own."""
+    return [NAMES.get(code, str(code)) for code in codes]
+
+
 def _listed(ax, names, xlabel):
     """Names of the rows, the first on top, and the legend above."""
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), _named(names))
     ax.yaxis.set_inverted(True)
     ax.set_xlabel(xlabel)
     sns.move_legend(ax, "lower center", bbox_to_anchor=(0.5, 1.0), ncols=5)
