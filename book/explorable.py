@@ -20,7 +20,6 @@ from scipy.stats import kendalltau
 
 from sfda import FisherDiscriminant, plots, weighted_tau
 
-# What people call the networks of the published table.
 VEGA_LITE = "6.1"  # its version in the static pictures and, by book/_ext/companion.py, in the book
 FONT = "DejaVu Sans, sans-serif"  # comes with matplotlib: static pictures do not differ between machines
 OURS, OTHER, THIRD = plots.COLOURS[:3]

@@ -103,9 +103,9 @@ STOPS = """
 
 # Boxes that scroll sideways and do not say so.
 UNTOLD = r"""
-() => [...document.querySelectorAll('main figure, main .output.text_html, main mjx-container[display="true"]')]
+() => [...document.querySelectorAll('main figure, main .output.text_html, main .pst-scrollable-table-container, main mjx-container[display="true"]')]
   .filter((box) => box.scrollWidth > box.clientWidth + 8 && getComputedStyle(box).overflowX !== "visible")
-  .filter((box) => ![box.querySelector(":scope > figcaption"), box.parentElement]
+  .filter((box) => ![box, box.querySelector(":scope > figcaption"), box.parentElement]
     .some((teller) => teller && getComputedStyle(teller, "::after").content.includes("scrolls sideways")))
   .map((box) => "scrolls sideways and does not say so: " + box.textContent.trim().slice(0, 60))
 """
