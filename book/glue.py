@@ -24,6 +24,17 @@ def glue(name, value):
     )
 
 
+def gluer(prefix, decimals=4):
+    """A function that glues its keyword arguments as ``prefix_name``, floats rounded to so many decimals."""
+
+    def put(**numbers):
+        for name, value in numbers.items():
+            value = value.item() if hasattr(value, "item") else value
+            glue(f"{prefix}_{name}", round(value, decimals) if isinstance(value, float) else value)
+
+    return put
+
+
 def glued(chapter):
     """The numbers that a chapter's notebook holds, by name.
 

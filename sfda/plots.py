@@ -12,7 +12,8 @@ COLOURS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 4, 9, 
 # Shapes say the same as the colours, for readers who see no colours at all.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "*"]
 
-# What people call the networks and the tasks of the pocket benchmark, and the supervised networks of the paper.
+# What people call the networks and the tasks of the pocket benchmark, the supervised networks of the paper, and the
+# real networks: fractions are widths, pixels the side of the images that one was trained on, where two differ by it.
 NAMES = {
     "resnet_10": "ResNet-10", "resnet_18": "ResNet-18", "resnet_26": "ResNet-26", "resnet_34": "ResNet-34",
     "densenet_26": "DenseNet-26", "densenet_26_wide": "DenseNet-26, wide", "densenet_42": "DenseNet-42",
@@ -29,14 +30,26 @@ NAMES = {
     "resnet152": "ResNet-152", "densenet201": "DenseNet-201", "resnet101": "ResNet-101", "densenet169": "DenseNet-169",
     "resnet50": "ResNet-50", "densenet121": "DenseNet-121", "resnet34": "ResNet-34", "inception_v3": "Inception v3",
     "mnasnet1_0": "MNASNet",
+    "mobilenetv1_025_r128": "MobileNet V1 ¼", "mobilenetv1_025_r224_keras": "MobileNet V1 ¼, 224 px",
+    "mobilenetv1_025_r96_person": "MobileNet V1 ¼, persons", "mobilenetv1_050_r160": "MobileNet V1 ½, 160 px",
+    "mobilenetv1_050_r224": "MobileNet V1 ½", "mobilenetv1_075_r192": "MobileNet V1 ¾",
+    "mobilenetv1_100_r224": "MobileNet V1", "mobilenetv2_050_r96": "MobileNet V2 ½, 96 px",
+    "mobilenetv2_050_r224": "MobileNet V2 ½", "mobilenetv2_075_r160": "MobileNet V2 ¾",
+    "mobilenetv2_100_r224": "MobileNet V2", "mobilenetv2_100_r160_dogs": "MobileNet V2, dogs",
+    "mobilenetv2_100_r224_inat_bird": "MobileNet V2, birds", "mobilenetv3_large_minimal_r224": "MobileNet V3",
+    "squeezenet1_0_r227": "SqueezeNet", "efficientnet_lite0_r224": "EfficientNet-Lite0",
+    "efficientnet_lite1_r240": "EfficientNet-Lite1", "efficientnet_lite2_r260": "EfficientNet-Lite2",
 }  # fmt: skip
 
 
 def use_style():
-    """Set the defaults of matplotlib and seaborn for every figure that follows."""
+    """Set the defaults of matplotlib and seaborn for every figure that follows.
+
+    A figure of up to 4.8 inches, of 100 pixels each, can be read on a telephone, which shows it at two thirds.
+    """
     # The font is the one that comes with matplotlib: with another the figures would differ between machines.
     sns.set_theme("paper", "ticks", COLOURS, font="DejaVu Sans", font_scale=1.04, rc={
-        "figure.figsize": (7.0, 3.6), "figure.dpi": 100, "figure.constrained_layout.use": True,
+        "figure.figsize": (4.8, 3.2), "figure.dpi": 100, "figure.constrained_layout.use": True,
         "savefig.facecolor": "white", "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
         "grid.alpha": 0.3, "axes.formatter.limits": (-3, 4), "legend.frameon": False, "lines.linewidth": 1.5,
         "lines.markersize": 6,

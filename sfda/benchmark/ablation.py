@@ -23,32 +23,32 @@ _OUT = {"posterior": "leave-one-out"}
 #: Options of :func:`composed_score` by the name of the variant.
 VARIANTS = {
     "SFDA": {},
-    "no challenge": {"challenge": None},
+    "discriminant probability": {"challenge": None},
     "one softmax": {"challenge": "plain"},
     "mean log": {"log": True},
-    "no challenge, mean log": {"challenge": None, "log": True},
+    "discriminant probability, mean log": {"challenge": None, "log": True},
     "lambda: a = 4": {"strength": 4.0},
     "lambda: Algorithm 1": {"shrinkage": "algorithm 1"},
     "lambda: left-out likelihood": {"shrinkage": "leave-one-out"},
-    "no challenge, lambda: left-out likelihood": {"challenge": None, "shrinkage": "leave-one-out"},
+    "discriminant probability, lambda: left-out likelihood": {"challenge": None, "shrinkage": "leave-one-out"},
     "lambda 0.01": {"shrinkage": 0.01},
     "lambda 0.1": {"shrinkage": 0.1},
     "lambda 0.5": {"shrinkage": 0.5},
     "lambda 0.9": {"shrinkage": 0.9},
-    "left out": _OUT,
-    "left out, no challenge": _OUT | {"challenge": None},
-    "left out, one softmax": _OUT | {"challenge": "plain"},
-    "left out, mean log": _OUT | {"log": True},
-    "left out, no challenge, mean log": _OUT | {"challenge": None, "log": True},
-    "left out, lambda 0.01": _OUT | {"shrinkage": 0.01},
-    "left out, lambda 0.1": _OUT | {"shrinkage": 0.1},
-    "left out, lambda 0.5": _OUT | {"shrinkage": 0.5},
-    "left out, lambda 0.9": _OUT | {"shrinkage": 0.9},
+    "left-out SFDA": _OUT,
+    "left-out probability": _OUT | {"challenge": None},
+    "left-out SFDA, one softmax": _OUT | {"challenge": "plain"},
+    "left-out SFDA, mean log": _OUT | {"log": True},
+    "left-out probability, mean log": _OUT | {"challenge": None, "log": True},
+    "left-out SFDA, lambda 0.01": _OUT | {"shrinkage": 0.01},
+    "left-out SFDA, lambda 0.1": _OUT | {"shrinkage": 0.1},
+    "left-out SFDA, lambda 0.5": _OUT | {"shrinkage": 0.5},
+    "left-out SFDA, lambda 0.9": _OUT | {"shrinkage": 0.9},
 }
 #: Which images the variants are computed on: shares of the training part, or all there are.
 IMAGES = {"a quarter": 0.25, "half": 0.5, "training": 1.0, "all": None}
 #: What is computed on other images than the training part.
-FEW = ("SFDA", "no challenge", "left out", "left out, no challenge")
+FEW = ("SFDA", "discriminant probability", "left-out SFDA", "left-out probability")
 
 
 # --- the score, composed ----------------------------------------------------------

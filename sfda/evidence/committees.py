@@ -12,7 +12,7 @@ from sfda.metric.ranking import FLOAT32, evened, weighted_taus
 #: have metrics that compare networks.
 KINDS = {
     "held-out discriminant": (
-        "left-out probability", "left-out accuracy", "left-out log-likelihood", "SFDA leave-one-out"
+        "left-out probability", "left-out accuracy", "left-out log-likelihood", "left-out SFDA"
     ),
     "fitted discriminant": ("SFDA", "discriminant accuracy", "discriminant probability"),
     "linear regression": ("left-out ridge", "linear probe"),

@@ -14,7 +14,7 @@ import pandas as pd
 from sfda.evidence import verdict
 from sfda.files import read_table, replacing
 from sfda.metric.nuclear import best_of
-from sfda.metric.ranking import FLOAT32, evened
+from sfda.metric.ranking import FLOAT32, evened, mean_interval
 
 SIZES = (2, 3, 4, 5)
 EXHAUSTIVE = 3  # larger ensembles are too many to try them all
@@ -338,8 +338,8 @@ def pair_gains(predictions):
     return table
 
 
-def regrets(accuracies, best, *, over=(), versus=None, level=0.95, resamples=1000, seed=0):
-    """How far the chosen ensembles fall short of the best ones, with bootstrap intervals.
+def regrets(accuracies, best, *, over=(), versus=None, level=0.95):
+    """How far the chosen ensembles fall short of the best ones, with t intervals over the tasks.
 
     Parameters
     ----------
@@ -350,13 +350,9 @@ def regrets(accuracies, best, *, over=(), versus=None, level=0.95, resamples=100
     over : collection of str, default ()
         "pool" and "size", or one of them: what the mean is taken over besides the tasks.
     versus : str, optional
-        A method: what is reported is by how much the others' regrets exceed its own, resample by resample; less
-        than 0 is better than it.
+        A method: what is reported is by how much the others' regrets exceed its own, task by task; less than 0 is
+        better than it.
     level : float, default 0.95
-    resamples, seed : int, default 1000 and 0
-        Every resample draws tasks with replacement, and for differences also the seeds of each task; the same for
-        all rows. (The best ensemble is that of the mean of the seeds, so that a regret of one seed alone would say
-        little.)
 
     Returns
     -------
@@ -381,16 +377,7 @@ def regrets(accuracies, best, *, over=(), versus=None, level=0.95, resamples=100
         if len(keys) > 1:
             base = base.reindex(wide.index.droplevel("method"))
         wide = wide - base.to_numpy()
-    tasks = list(dict.fromkeys(wide.columns.get_level_values("task")))
-    values = np.stack([wide[task].to_numpy() for task in tasks])  # tasks, rows, seeds
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(tasks), size=(resamples, len(tasks)))
-    seeds = rng.integers(values.shape[2], size=(resamples, len(tasks), values.shape[2]))
-    if versus is None:
-        seeds[:] = np.arange(values.shape[2])
-    means = np.stack([
-        np.mean([values[t][:, s].mean(1) for t, s in zip(*each)], axis=0) for each in zip(drawn, seeds)
-    ])  # fmt: skip
-    table = pd.DataFrame({"mean": values.mean((0, 2))}, index=wide.index)
-    table["low"], table["high"] = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    values = wide.T.groupby(level="task", sort=False).mean().T  # over the seeds
+    table = values.mean(axis=1).to_frame("mean")
+    table[["low", "high"]] = [mean_interval(row, level=level) for row in values.to_numpy()]
     return table

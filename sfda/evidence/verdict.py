@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import ttest_1samp
 
 from sfda.files import data_folder, table_of
-from sfda.metric.ranking import FLOAT32, evened, regret, weighted_tau, weighted_taus
+from sfda.metric.ranking import FLOAT32, evened, mean_interval, regret, weighted_tau, weighted_taus
 
 
 def table(name, *, folder=None):
@@ -169,109 +168,53 @@ def judge(scores, accuracies, statistic=weighted_tau):
     return pd.DataFrame(rows, index=tasks).T.rename_axis("metric")
 
 
-def mean_interval(scores, accuracies, statistic=weighted_tau, *, versus=None, level=0.95, resamples=1000, seed=0):
-    """Bootstrap interval of each metric's mean over tasks: other tasks, networks and seeds.
-
-    Every resample draws tasks, networks (the same for all tasks and metrics, so that metrics may be compared) and,
-    for each cell, seeds, all with replacement.
-
-    Parameters
-    ----------
-    scores, accuracies, statistic
-        As in :func:`judge`.
-    versus : str, optional
-        A metric: what is reported is by how much the others' means exceed its own, resample by resample. An
-        interval without 0 tells two metrics apart even where their own intervals overlap.
-    level : float, default 0.95
-    resamples : int, default 1000
-    seed : int, default 0
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a metric: ``mean`` over tasks of the table as it is, and ``low`` and ``high``, the ends of the
-        percentile interval.
-
-    Raises
-    ------
-    ValueError
-        `versus` is not among the metrics that have all scores.
-
-    Notes
-    -----
-    Where the statistic is undefined, as tau is for scores that are all equal, it counts as 0: left out, it would
-    reward a metric for not answering. The tasks are drawn as if they were independent, the pre-trained networks
-    are taken as they are, and with two seeds a draw of two has half of their variance: the interval is a rough
-    guide and too narrow. Networks drawn twice are ties, which pull all taus a little towards 0.
-    """
-    pairs = [(scores, accuracies)]
-    return pooled_interval(pairs, statistic, versus=versus, level=level, resamples=resamples, seed=seed)
-
-
-def pooled_interval(contests, statistic=weighted_tau, *, versus=None, level=0.95, resamples=1000, seed=0):
-    """:func:`mean_interval` of the mean over several groups of networks on the same tasks.
-
-    A resample draws the tasks once for all groups, and networks within each.
+def pooled_interval(contests, statistic=weighted_tau, *, versus=None, level=0.95):
+    """Mean of each metric over tasks, and over groups of networks, with its t interval: other tasks like these.
 
     Parameters
     ----------
     contests : list of (scores, accuracies)
         Of each group, as in :func:`judge`. Only metrics count that have all scores in every group.
-    statistic, versus, level, resamples, seed
-        As in :func:`mean_interval`.
+    statistic : callable, default :func:`sfda.metric.ranking.weighted_tau`
+        As in :func:`judge`.
+    versus : str, optional
+        A metric: what is reported is by how much the others exceed it, task by task. An interval without 0 tells two
+        metrics apart even where their own intervals overlap.
+    level : float, default 0.95
 
     Returns
     -------
     pandas.DataFrame
-        As :func:`mean_interval`.
+        One row a metric: ``mean`` over tasks, and ``low`` and ``high``, the ends of
+        :func:`sfda.metric.ranking.mean_interval` over the tasks' means over groups.
 
     Raises
     ------
     ValueError
-        As :func:`mean_interval`; or the groups have not the same tasks.
+        `versus` is not among the metrics that have all scores; or the groups have not the same tasks.
+
+    Notes
+    -----
+    Where the statistic is undefined, as tau is for scores that are all equal, it counts as 0: left out, it would
+    reward a metric for not answering. Networks and seeds are taken as they are. Tasks count as independent, which
+    they are not quite: the interval is a rough guide and too narrow.
     """
-    tasks = by_seed(contests[0][1])[2]
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(tasks), size=(resamples, len(tasks)))
-    draws, means = [], []
-    for scores, accuracies in contests:
-        if set(by_seed(accuracies)[2]) != set(tasks):
-            raise ValueError("contests: expected the same tasks in every group")
-        draws.append(_resampled(scores, accuracies, statistic, tasks, drawn, rng))
-        means.append(judge(scores, accuracies, statistic).fillna(0.0).mean(axis=1))
-    draws = sum(pd.DataFrame(each) for each in draws).dropna(axis=1) / len(contests)
-    found = pd.concat(means, axis=1).dropna().mean(axis=1)
+    tables, tasks = [judge(*contest, statistic).fillna(0.0) for contest in contests], list(by_seed(contests[0][1])[2])
+    if any(set(table) != set(tasks) for table in tables):
+        raise ValueError("contests: expected the same tasks in every group")
+    shared = [metric for metric in tables[0].index if all(metric in table.index for table in tables)]
+    values = sum(table.loc[shared, tasks] for table in tables) / len(tables)
     if versus is not None:
-        if versus not in draws:
-            raise ValueError(f"versus: expected one of {', '.join(draws)}, got {versus!r}")
-        draws, found = draws.sub(draws[versus], axis=0), found - found[versus]
-    table = found.to_frame("mean")
-    for name, quantile in (("low", (1 - level) / 2), ("high", (1 + level) / 2)):
-        table[name] = draws.quantile(quantile)
-    return table
+        if versus not in shared:
+            raise ValueError(f"versus: expected one of {', '.join(shared)}, got {versus!r}")
+        values = values - values.loc[versus]
+    return pd.concat([values.mean(axis=1).rename("mean"), _ends(values, level)], axis=1)
 
 
-def _resampled(scores, accuracies, statistic, tasks, drawn, rng):
-    """Means over the tasks `drawn` (resamples, n_tasks) of the statistic, by metric."""
-    values, models, own = by_seed(accuracies)
-    values = values[:, [own.index(task) for task in tasks]]
-    n, _, s = values.shape
-    resamples = len(drawn)
-    networks = rng.integers(n, size=(resamples, n))
-    # A network or task drawn twice is the same cell, with the same seeds, twice.
-    chosen = rng.integers(s, size=(resamples, *values.shape))
-    truth = _over_seeds(np.take_along_axis(values[None], chosen, axis=3))
-    at = networks[:, None, :], drawn[:, :, None]
-    truth = truth[np.arange(resamples)[:, None, None], *at]
-    draws = {}
-    for metric, found in _complete(scores, models, tasks).items():
-        if statistic is weighted_tau:
-            each = weighted_taus(found[at], truth)
-        else:
-            pairs = zip(found[at].reshape(-1, n), truth.reshape(-1, n))
-            each = np.array([statistic(*pair) for pair in pairs]).reshape(drawn.shape)
-        draws[metric] = np.nan_to_num(each).mean(1)
-    return draws
+def _ends(values, level):
+    """Ends of the t interval over the columns of each row."""
+    ends = [mean_interval(row, level=level) for row in values.to_numpy()]
+    return pd.DataFrame(ends, values.index, ["low", "high"])
 
 
 def yardsticks(models, accuracies):
@@ -341,7 +284,7 @@ def contest(group, *, folder=None):
 def _of_twins(accuracies, folder):
     """What SFDA says of the networks' twins."""
     twins = table("untrained_scores", folder=folder)
-    twins = twins[twins["metric"].isin(["SFDA", "SFDA leave-one-out"])]
+    twins = twins[twins["metric"].isin(["SFDA", "left-out SFDA"])]
     twins = twins.assign(metric=twins["metric"] + " of the twin")
     # One that sees no difference between the images has no score: the least of a probability.
     keys = ["metric", "model", "task"]
@@ -374,15 +317,14 @@ def summary(scores, accuracies, tasks_by_half, *, level=0.95):
         ``development`` and ``reporting``, the mean weighted tau on these tasks; ``from`` and ``to``, the t interval
         of the second, over its tasks; ``regret``, by how much the network it prefers falls short of the best one,
         in percentage points, a mean over the reporting tasks. The best on the reporting tasks first. An undefined
-        tau counts as 0, as in :func:`mean_interval`; what has none on any task, as a yardstick that is the same for
+        tau counts as 0, as in :func:`pooled_interval`; what has none on any task, as a yardstick that is the same for
         all networks, is left out.
     """
     each = judge(scores, accuracies).dropna(how="all").fillna(0.0)
     reported = accuracies[accuracies["task"].isin(tasks_by_half["reporting"])]
     halves = ("development", "reporting")
     found = pd.DataFrame({half: each[tasks_by_half[half]].mean(axis=1) for half in halves})
-    interval = ttest_1samp(each[tasks_by_half["reporting"]], 0, axis=1).confidence_interval(level)
-    found["from"], found["to"] = interval.low, interval.high
+    found[["from", "to"]] = _ends(each[tasks_by_half["reporting"]], level)
     found["regret"] = 100 * judge(scores, reported, regret).mean(axis=1)
     # Metrics that are equal but for rounding keep their order.
     return found.iloc[np.argsort(-evened(found["reporting"]), kind="stable")]

@@ -240,23 +240,19 @@ def ties(scores, tolerance=0.0):
     return [sorted(group.tolist()) for group in groups if group.size > 1]
 
 
-def mean_interval(values, *, level=0.95, resamples=1000, seed=0):
-    """Percentile bootstrap interval of a mean, over data sets.
+def mean_interval(values, *, level=0.95):
+    """Student's t interval of a mean, over data sets.
 
     For one value per data set, for example the weighted tau of a metric on each. The networks stay the same; it
-    answers: how far would the mean move with other data sets like these? To compare two metrics, pass the
-    differences of their values, data set by data set.
+    answers: where may the mean over many more data sets like these be? To compare two metrics, pass the differences
+    of their values, data set by data set.
 
     Parameters
     ----------
     values : array-like of shape (n_datasets,)
         One number per data set, in any unit. Leave out undefined (nan) ones.
     level : float, default=0.95
-        Share of the bootstrap values inside the interval, between 0 and 1.
-    resamples : int, default=1000
-        How often as many data sets as there are are drawn with replacement.
-    seed : int or numpy.random.Generator, default=0
-        Source of the random draws; the same integer gives the same interval.
+        How often such an interval holds the true mean, between 0 and 1.
 
     Returns
     -------
@@ -266,26 +262,28 @@ def mean_interval(values, *, level=0.95, resamples=1000, seed=0):
     Raises
     ------
     ValueError
-        If `values` is not a one-dimensional sequence of at least two finite numbers, `level` is not between 0 and
-        1, or `resamples` is less than 1.
+        If `values` is not a one-dimensional sequence of at least two finite numbers, or `level` is not between 0
+        and 1.
 
     Notes
     -----
-    With few data sets the interval is too narrow: with 11 normal values a nominal 95 % interval holds the true mean
-    in about 90 % of cases. Data sets that resemble each other, such as CIFAR-10 and CIFAR-100, count as
-    independent.
+    Exact where the values are independent and normal. Data sets that resemble each other, such as CIFAR-10 and
+    CIFAR-100, are not independent, and the interval is then too narrow. A percentile bootstrap would be narrower
+    still: of five normal values its 95 % interval holds the mean in about 84 % of cases.
+
+    References
+    ----------
+    Student, "The probable error of a mean", Biometrika 6, 1908.
 
     Examples
     --------
     >>> low, high = mean_interval([0.6, 0.7, 0.5, 0.9])
-    >>> low < 0.675 < high
-    True
+    >>> f"{low:.2f} to {high:.2f}"
+    '0.40 to 0.95'
     """
     values = check_vector(values, "values")
-    level = check_level(level)
-    resamples = check_integer(resamples, "resamples", 1)
-    draws = np.random.default_rng(seed).integers(values.size, size=(resamples, values.size))
-    return Interval(*np.quantile(values[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2]).tolist())
+    half = stats.t.ppf((1 + check_level(level)) / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size)
+    return Interval(float(values.mean() - half), float(values.mean() + half))
 
 
 def chance_level(n, statistic=weighted_tau, *, level=0.95, permutations=10_000, seed=0):

@@ -22,7 +22,7 @@ SLOW = ("NLEEP", "PARC 32 components as published", "linear probe", "left-out ke
 # Metrics that look at so many samples; chosen once, for a choice without each group would be another.
 SAMPLED = {"left-out kernel ridge": KERNEL_SAMPLES}
 # Metrics that choose lambda by left-out likelihood, which is most of their cost.
-LEFT_OUT = ("SFDA leave-one-out", "left-out accuracy", "left-out probability", "left-out log-likelihood")
+LEFT_OUT = ("left-out SFDA", "left-out accuracy", "left-out probability", "left-out log-likelihood")
 # They judge the samples that they were fitted to, and N <= D of these can be separated.
 FITTED = ("SFDA", "discriminant accuracy", "discriminant probability", "ETran discriminant")
 

@@ -93,7 +93,7 @@ RIVALS = {
     for metric in (
         Metric("SFDA", _SHAO, 2022, "N D K + K^3 + N K C", _FEATURES, (0, 1), sfda_score),
         Metric(
-            "SFDA leave-one-out", _OURS, 2026, "N D K + K^3 + rounds * N K C", _FEATURES, (0, 1),
+            "left-out SFDA", _OURS, 2026, "N D K + K^3 + rounds * N K C", _FEATURES, (0, 1),
             partial(sfda_score, posterior="leave-one-out"),
         ),
         Metric(

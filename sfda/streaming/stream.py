@@ -70,7 +70,7 @@ class Streamed:
 #: The metrics of discriminants that :func:`stream_score` computes; and "H-score".
 STREAMED = {
     "SFDA": Streamed("probability", True),
-    "SFDA leave-one-out": Streamed("probability", True, "leave-one-out"),
+    "left-out SFDA": Streamed("probability", True, "leave-one-out"),
     "discriminant accuracy": Streamed("accuracy"),
     "discriminant probability": Streamed("probability"),
     "left-out accuracy": Streamed("accuracy", False, "leave-one-out"),
@@ -92,7 +92,7 @@ def stream_score(
         included, which are read a few thousand rows at a time; labels as there, though a chunk may hold one class
         only. A torch ``DataLoader`` of such pairs serves: ``lambda: loader``.
     metric : str, default "SFDA"
-        In any case of letters: "SFDA", "SFDA leave-one-out", "H-score", "discriminant accuracy", "discriminant
+        In any case of letters: "SFDA", "left-out SFDA", "H-score", "discriminant accuracy", "discriminant
         probability", "left-out accuracy", "left-out probability" or "left-out log-likelihood".
     **options
         Those of the metric's function: for SFDA `posterior`, `shrinkage`, `strength`, `dtype`, `device`

@@ -114,7 +114,7 @@ def test_ablations(weights, tmp_path):
     x, y = training(["googlenet"], weights)
     for chosen, name in ((slice(None), "training"), (share_of(y, 0.5), "half")):
         expected = sfda_score(x["googlenet"][chosen], y[chosen], posterior="leave-one-out")
-        found = table.query("variant == 'left out' and images == @name")["score"].item()
+        found = table.query("variant == 'left-out SFDA' and images == @name")["score"].item()
         assert found == pytest.approx(expected, abs=1e-8)
     assert ablate_zoo(["googlenet"], ["digits"], **options) == 0 and len(lines) == 2
     # The shares are of each class.

@@ -63,7 +63,7 @@ def test_stream_product(benchmark, folder):
     benchmark.pedantic(run, rounds=1, warmup_rounds=1)
 
 
-METRICS = ("SFDA", "SFDA leave-one-out", "left-out probability", "discriminant accuracy", "H-score")
+METRICS = ("SFDA", "left-out SFDA", "left-out probability", "discriminant accuracy", "H-score")
 CASES = [("SFDA", "float32"), *((metric, "float64") for metric in METRICS)]
 
 

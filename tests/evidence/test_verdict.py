@@ -72,42 +72,21 @@ def test_judge_is_the_statistic_of_each_task(statistic):
     assert list(verdict.judge(scores.iloc[:-1], table, statistic).index) == ["up"]
 
 
-def test_mean_interval():
-    scores = score_table(up=lambda i, t: i if t != "v" else -i, wave=lambda i, t: (i * 7) % 4)
-    found = verdict.mean_interval(scores, truth(noise=0.001), resamples=100)
-    # A metric that is right about every task stays so in every resample, except where one network is drawn four
-    # times and there is nothing to rank.
-    assert found.loc["up", ["mean", "high"]].tolist() == pytest.approx([1, 1], abs=1e-12)
-    assert found.loc["up", "low"] > 0.7
-    assert found.loc["wave", "low"] < found.loc["wave", "mean"] < found.loc["wave", "high"]
-    pd.testing.assert_frame_equal(found, verdict.mean_interval(scores, truth(noise=0.001), resamples=100))
-    noisy = verdict.mean_interval(scores, truth(noise=0.3), resamples=100)
-    width, wider = (each.loc["up", "high"] - each.loc["up", "low"] for each in (found, noisy))
-    assert width == pytest.approx(0, abs=1e-12) and wider > 0.1
-    # The difference of two metrics.
-    scores = score_table(up=lambda i, t: i, same=lambda i, t: 2 * i, down=lambda i, t: -i)
-    found = verdict.mean_interval(scores, truth(), resamples=100, versus="up")
-    assert (found.loc[["up", "same"]] == 0).all(axis=None) and found.loc["down", "mean"] == pytest.approx(-2 / 3)
-    with pytest.raises(ValueError, match="^versus: expected one of up, same, down, got 'SFDA'$"):
-        verdict.mean_interval(scores, truth(), versus="SFDA")
-
-
-def test_interval_is_the_bootstrap_one_resample_at_a_time():
-    table, metrics = truth(noise=0.1), {"wave": lambda i, t: (i * 7) % 4, "up": lambda i, t: i // 2}
-    scores, values = score_table(**metrics), verdict.by_seed(table)[0]
-    for statistic in (weighted_tau, lambda x, y: weighted_tau(x, y)):
-        found = verdict.mean_interval(scores, table, statistic, resamples=50, seed=3)
-        rng = np.random.default_rng(3)
-        drawn, networks = rng.integers(3, size=(50, 3)), rng.integers(4, size=(50, 4))
-        chosen = rng.integers(2, size=(50, 4, 3, 2))
-        for name, metric in metrics.items():
-            means = []
-            for tasks, rows, seeds in zip(drawn, networks, chosen):
-                predicted = [metric(i, None) for i in rows]
-                reached = [[values[i, task, seeds[i, task]].mean() for i in rows] for task in tasks]
-                means.append(np.nan_to_num([weighted_tau(predicted, each) for each in reached]).mean())
-            expected = np.quantile(means, [0.025, 0.975])
-            assert found.loc[name, ["low", "high"]].tolist() == pytest.approx(expected.tolist())
+def test_pooled_interval_of_one_group_is_students():
+    scores, table = score_table(up=lambda i, t: i // 2, wave=lambda i, t: (i * 7) % 4), truth(noise=0.1)
+    found, taus = verdict.pooled_interval([(scores, table)], level=0.9), verdict.judge(scores, table)
+    for name, each in taus.iterrows():
+        expected = stats.ttest_1samp(each, 0).confidence_interval(0.9)
+        assert found.loc[name, ["mean", "low", "high"]].tolist() == pytest.approx([each.mean(), *expected])
+    # The difference of two metrics, task by task.
+    gap = stats.ttest_1samp(taus.loc["wave"] - taus.loc["up"], 0).confidence_interval(0.95)
+    found = verdict.pooled_interval([(scores, table)], versus="up")
+    assert found.loc["wave", ["low", "high"]].tolist() == pytest.approx([*gap]) and (found.loc["up"] == 0).all()
+    # What says nothing counts as 0, everywhere.
+    flat = verdict.pooled_interval([(score_table(flat=lambda i, t: 1), table)])
+    assert flat.loc["flat"].tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match="^versus: expected one of up, wave, got 'SFDA'$"):
+        verdict.pooled_interval([(scores, table)], versus="SFDA")
 
 
 @pytest.mark.parametrize("n", [2, 5, 11])
@@ -221,17 +200,19 @@ def test_rounding_does_not_rank():
         verdict.judge(scores.replace({"score": {1 - 1e-5: np.inf}}), truth(noise=0))
 
 
-def test_pooled_interval():
+def test_pooled_interval_of_several_groups():
     metrics = {"up": lambda i, t: i, "wave": lambda i, t: (i * 7) % 4}
-    one = score_table(**metrics), truth(noise=0.1).query("task != 'v'")
-    alone, twice = verdict.mean_interval(*one, level=0.6), verdict.pooled_interval([one, one], level=0.6)
-    assert twice["mean"].tolist() == pytest.approx(alone["mean"].tolist())
-    # Networks are drawn in each group for itself: the mean of two varies less.
-    width = [each["high"] - each["low"] for each in (alone, twice)]
-    assert (width[1] < width[0]).all()
-    exact = one[0], truth(noise=0).query("task != 'v'")
-    other = score_table(up=lambda i, t: -i, few=lambda i, t: i), exact[1]
-    mixed = verdict.pooled_interval([exact, other])
-    assert list(mixed.index) == ["up"] and mixed.loc["up", "mean"] == pytest.approx(0, abs=1e-12)
+    one, other = (score_table(**metrics), truth(noise=0.1)), (score_table(**metrics), truth(noise=0.3))
+    found = verdict.pooled_interval([one, other])
+    means = (verdict.judge(*one) + verdict.judge(*other)[TASKS]) / 2  # over the groups, then over tasks
+    low, high = stats.ttest_1samp(means.loc["wave"], 0).confidence_interval(0.95)
+    assert found.loc["wave"].tolist() == pytest.approx([means.loc["wave"].mean(), low, high])
+    # Tasks may come in another order; what a group lacks is left out.
+    again = other[0], other[1].iloc[::-1]
+    pd.testing.assert_frame_equal(verdict.pooled_interval([one, again]), found)
+    few = score_table(up=lambda i, t: -i, few=lambda i, t: i), truth(noise=0)
+    mixed = verdict.pooled_interval([(one[0], few[1]), few])
+    assert list(mixed.index) == ["up"] and mixed.loc["up"].tolist() == pytest.approx([0, 0, 0], abs=1e-12)
     with pytest.raises(ValueError, match="^contests: expected the same tasks"):
-        verdict.pooled_interval([one, (one[0], truth())])
+        verdict.pooled_interval([one, (one[0], truth().query("task != 'v'"))])
+

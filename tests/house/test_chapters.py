@@ -1,6 +1,7 @@
 """Every chapter is a pair, text and notebook, that readers can trust and Colab can run."""
 
 import ast
+import base64
 import re
 import sys
 
@@ -14,6 +15,9 @@ from tree import CHAPTERS, ENTRIES, NUMBERED, ROOT
 BESIDE = {"afternoon", "explorable", "glue"}
 IMPORTABLE = {"torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "sklearn",
               "IPython", "altair", "sfda"} | BESIDE | sys.stdlib_module_names  # fmt: skip
+
+LINES, WIDTH = 12, 520
+HIDDEN = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
 
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
 
@@ -93,6 +97,27 @@ def test_chapter_has_a_readable_length_and_fits_the_page(chapter):
     assert chapter not in NUMBERED or 8 <= number <= 24, f"{chapter}: {number} code cells, should be 8 to 24"
     for line in "\n".join(cell.source for cell in cells(chapter)).splitlines():
         assert len(line) <= 79, f"{chapter}: {len(line)} characters, at most 79 are seen; break the line\n{line}"
+
+
+@every_chapter
+def test_no_visible_cell_is_long(chapter):
+    for cell in cells(chapter):
+        lines = len(cell.source.splitlines())
+        assert lines <= LINES or HIDDEN & set(tags(cell)), (
+            f"{chapter}: {lines} visible lines, at most {LINES}: hide them (hide-input), or move plumbing to a module of "
+            f"book/, in\n{cell.source}")  # fmt: skip
+
+
+@every_chapter
+def test_figures_can_be_read_on_a_telephone(chapter):
+    for cell, said in pictures(chapter):
+        if "as-is" in str(said.get("image", {}).get("classes", "")):
+            continue  # a photograph
+        for image in (output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})):
+            width = int.from_bytes(base64.b64decode(image)[16:20])
+            assert width <= WIDTH, (
+                f"{chapter}: a figure of {width} pixels, at most {WIDTH} are legible where a column has 330: make it "
+                f"narrow and high, in\n{cell.source}")  # fmt: skip
 
 
 @every_chapter

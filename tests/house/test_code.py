@@ -22,7 +22,7 @@ from tree import ROOT, tracked_files
 
 MODULES = {path.relative_to(ROOT / "sfda").with_suffix("").as_posix(): path for path in sorted((ROOT / "sfda").rglob("*.py"))}
 # The chapters call these by their modules' names, which say of what they are.
-NAMESAKES = {"contest": ["evidence/ensembles", "evidence/verdict"], "mean_interval": ["evidence/verdict", "metric/ranking"],
+NAMESAKES = {"contest": ["evidence/ensembles", "evidence/verdict"],
              "table": ["evidence/published", "evidence/verdict"]}  # fmt: skip
 
 

@@ -187,7 +187,7 @@ TIES = (
 BY_NUMBER = ("PARC as published", "PARC 32 components as published", "linear probe")
 # Of no unit; a constant column tells them nothing.
 WITHOUT_UNIT = (
-    "SFDA leave-one-out", "H-score", "regularised H-score", "PARC", "TransRate normalised", "left-out probability",
+    "left-out SFDA", "H-score", "regularised H-score", "PARC", "TransRate normalised", "left-out probability",
     "left-out log-likelihood", "effective rank", "alpha-ReQ", "directional CDNV",
 )  # fmt: skip
 WITHOUT_CONSTANTS = (
@@ -325,7 +325,7 @@ ALIKE = "^features: expected variation within classes, found every sample equal"
 FAR = np.array([[0.0, -1.3e-101], [1e75, 1.0e-101], [0.0, 3.6e-101], [1e75, 9.5e-101]])  # found by a search
 
 
-@pytest.mark.parametrize("name", ["SFDA", "SFDA leave-one-out", "left-out probability", "left-out accuracy", "ETran discriminant"])
+@pytest.mark.parametrize("name", ["SFDA", "left-out SFDA", "left-out probability", "left-out accuracy", "ETran discriminant"])
 @pytest.mark.parametrize(("x", "y", "message"), [
     *[(np.repeat(0.1 * (1 + Y[:, None]), d, 1), Y, ALIKE) for d in (1, 4, 30)], (FAR, [0, 1, 0, 1], "^features: ")])  # fmt: skip
 def test_samples_that_equal_their_class_mean_and_classes_that_are_infinitely_far_apart(name, x, y, message):

@@ -184,12 +184,19 @@ def test_ties_are_all_groups_of_equal_scores_the_highest_first(zoo):
     assert ties(scores) == [group for group in groups if len(group) > 1]
 
 
-def test_mean_interval_approaches_the_normal_interval():
-    values = np.random.default_rng(0).standard_normal(400)
-    low, high = mean_interval(values, level=0.9, resamples=4000)
-    half = 1.6449 * values.std() / 20
-    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.01)
+@given(values=st.lists(st.floats(-1, 1), min_size=2, max_size=12), level=st.floats(0.1, 0.99))
+def test_mean_interval_is_scipys(values, level):
+    found = mean_interval(values, level=level)
+    sem = float(stats.sem(values))
+    expected = stats.t.interval(level, len(values) - 1, np.mean(values), sem) if sem > 0 else [np.mean(values)] * 2
+    assert found == pytest.approx(tuple(expected), abs=1e-12)
     assert mean_interval([0.5, 0.5, 0.5]) == (0.5, 0.5)
+
+
+def test_mean_interval_holds_the_mean_as_often_as_it_says():
+    draws = np.random.default_rng(0).standard_normal((4000, 5))
+    held = np.mean([low <= 0 <= high for low, high in map(mean_interval, draws)])
+    assert held == pytest.approx(0.95, abs=0.014)  # four standard errors
 
 
 def scipys_tau(scores, accuracies):
@@ -246,7 +253,6 @@ BAD_PAIRS = [
         (lambda: mean_interval([0.5]), "values must hold at least 2 numbers, got 1"),
         (lambda: mean_interval([0.5, math.nan]), "values must be finite, got nan at position 1"),
         (lambda: mean_interval([0.5, 0.6], level=0), "level must be between 0 and 1, both excluded, got 0"),
-        (lambda: mean_interval([0.5, 0.6], resamples=-1), "resamples must be an integer of 1 or more, got -1"),
         (lambda: chance_level(1), "n must be an integer of 2 or more, got 1"),
         (lambda: chance_level(11.0), "n must be an integer of 2 or more, got 11.0"),
         (lambda: chance_level(11, level=95), "level must be between 0 and 1, both excluded, got 95"),

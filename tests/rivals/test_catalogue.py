@@ -112,7 +112,7 @@ ACCURACIES = {
     "linear probe": "shift scale units", "left-out ridge": "rotate shift scale", "left-out kernel ridge": "shift scale units",
 }  # fmt: skip
 UNCHANGED = ACCURACIES | {
-    "SFDA": "rotate shift", "SFDA leave-one-out": "rotate shift scale", "LogME": "rotate",
+    "SFDA": "rotate shift", "left-out SFDA": "rotate shift scale", "LogME": "rotate",
     "H-score": "rotate shift scale units map", "regularised H-score": "rotate shift scale",
     "PARC": "shift scale units", "GBC": "rotate shift scale", "GBC diagonal": "shift scale units",
     "TransRate": "rotate shift", "TransRate normalised": "rotate shift scale", "ETran energy": "",

@@ -78,7 +78,7 @@ def test_any_chunks_give_the_score_of_all_samples(metric, data, rows):
 
 @pytest.mark.parametrize("metric, options", [
     ("SFDA", {"shrinkage": 0.3}), ("SFDA", {"strength": 1.0}), ("SFDA", {"posterior": "leave-one-out"}),
-    ("SFDA", {"posterior": "leave-one-out", "shrinkage": 0.1}), ("SFDA leave-one-out", {"posterior": "resubstitution"}),
+    ("SFDA", {"posterior": "leave-one-out", "shrinkage": 0.1}), ("left-out SFDA", {"posterior": "resubstitution"}),
     ("discriminant accuracy", {"shrinkage": "leave-one-out"}), ("discriminant probability", {"strength": 2}),
     ("left-out probability", {"shrinkage": 0.2}), ("left-out accuracy", {"posterior": "resubstitution"}),
 ])  # fmt: skip
@@ -121,8 +121,8 @@ def test_what_float32_does_not_bear_is_scored_in_float64(X, y, options):
 
 
 @pytest.mark.parametrize("metric, options, passes", [
-    ("H-score", {}, 1), ("discriminant accuracy", {}, 2), ("SFDA", {}, 3), ("SFDA leave-one-out", {"shrinkage": 0.1}, 3),
-    ("left-out probability", {}, 4), ("SFDA leave-one-out", {}, 5),
+    ("H-score", {}, 1), ("discriminant accuracy", {}, 2), ("SFDA", {}, 3), ("left-out SFDA", {"shrinkage": 0.1}, 3),
+    ("left-out probability", {}, 4), ("left-out SFDA", {}, 5),
 ])  # fmt: skip
 def test_number_of_passes(metric, options, passes):
     calls = itertools.count()
@@ -131,7 +131,7 @@ def test_number_of_passes(metric, options, passes):
 
 
 @pytest.mark.parametrize("rows", [97, 1_700, 5_000])
-@pytest.mark.parametrize("metric, least", [("left-out log-likelihood", 4), ("SFDA leave-one-out", 5)])
+@pytest.mark.parametrize("metric, least", [("left-out log-likelihood", 4), ("left-out SFDA", 5)])
 def test_lambda_of_many_samples_is_that_of_all_at_once(metric, least, rows):
     y = np.sort(np.arange(5_000) % 7)  # class by class: some of each are asked first
     X = gaussian_classes(1, y, 30, 0.3)
@@ -190,7 +190,7 @@ def test_saturation_is_said_where_the_score_is_asked_for(separation, n):
 # --- bad input ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", ["SFDA", "SFDA leave-one-out", "left-out accuracy"])
+@pytest.mark.parametrize("metric", ["SFDA", "left-out SFDA", "left-out accuracy"])
 def test_an_iterator_that_is_used_up_or_stands_for_a_function(metric):
     chunks = iter(split(X, Y, [100]))
     with pytest.raises(TypeError, match="make_chunks: expected a function.*iterator"):
@@ -200,7 +200,7 @@ def test_an_iterator_that_is_used_up_or_stands_for_a_function(metric):
 
 
 @pytest.mark.parametrize("metric, at, shrinkage", [
-    ("SFDA", 2, 0.1), ("SFDA", 3, 0.1), ("SFDA leave-one-out", 3, 0.1), ("discriminant accuracy", 2, 0.1),
+    ("SFDA", 2, 0.1), ("SFDA", 3, 0.1), ("left-out SFDA", 3, 0.1), ("discriminant accuracy", 2, 0.1),
     ("left-out probability", 2, None), ("left-out probability", 3, None),  # passes of the search
 ])  # fmt: skip
 def test_a_pass_over_fewer_samples_or_other_classes(metric, at, shrinkage):
