@@ -1,9 +1,12 @@
 """The rivals at a glance: the table of what moves each, against what their formulas say."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 import portraits
+from sfda.metric.score import SaturationWarning
 
 
 @pytest.fixture(scope="module")
@@ -11,7 +14,9 @@ def moved():
     rng = np.random.default_rng(0)
     y = np.repeat(np.arange(3), 30)
     x = rng.standard_normal((90, 70)) * np.linspace(0.1, 1, 70) + rng.standard_normal((3, 70))[y] / 2
-    return portraits.moved_by(x, rng.standard_normal((90, 200)), {"first": x, "second": x[:, :65] ** 2}, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SaturationWarning)
+        return portraits.moved_by(x, rng.standard_normal((90, 200)), {"first": x, "second": x[:, :65] ** 2}, y)
 
 
 @pytest.mark.parametrize(
