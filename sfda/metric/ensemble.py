@@ -269,7 +269,7 @@ def split(log_p):
         &= \\frac1M\\sum_m \\frac1N\\sum_n \\log p_m(y_n) \\\\
         &+ \\frac1N\\sum_n \\Bigl[\\log \\bar p(y_n) - \\frac1M\\sum_m \\log p_m(y_n)\\Bigr],
 
-    the mean of the members' own log-likelihoods plus Jensen's gap, which is never negative, and 0 where all members
+    the mean of the members' own log-likelihoods plus the Jensen gap, which is never negative, and 0 where all members
     give the true class the same. (It needs the labels, unlike the *ambiguity* by which A. Krogh and J. Vedelsby,
     NeurIPS 1994, split squared errors.)
 
@@ -281,7 +281,7 @@ def split(log_p):
     Returns
     -------
     Step
-        In nats a sample; ``complementarity`` is Jensen's gap.
+        In nats a sample; ``complementarity`` is the Jensen gap.
 
     Raises
     ------
