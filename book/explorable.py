@@ -431,7 +431,7 @@ def results(contests, tasks, metrics, start):
     m, t = f"indexof({json.dumps(metrics)}, metric)", f"indexof({json.dumps(called)}, task)"
     one = alt.Chart(alt.NamedData("networks")).transform_filter("datum.group === group").transform_calculate(
         x=f"datum.score[{m}][{t}]", y=f"datum.truth[{t}]", chosen=f"datum.first[{m}][{t}]",
-        top=f"datum.best[{t}]", side=f"datum.side[{m}][{t}]",
+        top=f"datum.best[{t}]", right=f"datum.side[{m}][{t}]",
     ).encode(
         x=alt.X("x:Q", title="score", scale=alt.Scale(zero=False, nice=False, padding=14)).axis(tickCount=4),
         y=alt.Y("y:Q", title="accuracy (%)", scale=alt.Scale(zero=False, padding=22)).axis(tickCount=5),
@@ -444,7 +444,7 @@ def results(contests, tasks, metrics, start):
         ("datum.chosen && !datum.top && datum.firsts === 1", "'chosen: ' + datum.network", 14),
     ):
         rows = counted.transform_filter(where).transform_calculate(label=text).encode(text="label:N")
-        for align, side, dx in (("left", "!datum.side", -6), ("right", "datum.side", 6)):
+        for align, side, dx in (("left", "!datum.right", -6), ("right", "datum.right", 6)):
             names.append(rows.transform_filter(side).mark_text(align=align, dy=dy, dx=dx, fontWeight="bold"))
     tied = one.transform_aggregate(firsts="sum(chosen)").transform_filter("datum.firsts > 1").transform_calculate(
         label="datum.firsts + ' networks share the first place'").encode(
