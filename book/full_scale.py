@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -39,7 +40,8 @@ def networks():
             known = FILES[loader]
             one = "resnet50" if group == "self_supervised" else name  # these are one architecture
             if one not in costs:
-                with torch.device("meta"):  # shapes only, no numbers
+                # Shapes only, no numbers; libraries of transformers miss notebook widgets.
+                with torch.device("meta"), warnings.catch_warnings(action="ignore"):
                     network = known.build() if group == "vit" else _built(one)
                     costs[one] = pocket.multiplications(network, size=224), pocket.parameters(network) / 1e6
             rows[name] = GROUPS[group], known.licence, known.readable, *costs[one]
