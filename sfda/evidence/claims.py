@@ -22,9 +22,9 @@ def claims(path=None):
         One row a statement; texts, and "" where there is nothing. ``statement``; ``who`` states it; ``source``,
         and ``knowledge`` of it, "read" or "second-hand"; ``page``, the chapter that tests it; ``basis`` of our
         numbers, "run" where something was run for them, "table" where they are arithmetic on printed numbers; names
-        of numbers of that chapter: ``ours`` and the ends ``low`` and ``high`` of its interval where it has one; ``published``,
-        the number stated, and the ``tolerance``; the ``rule`` that judges it, "within", "above", "below" or "none";
-        ``note``.
+        of numbers of that chapter: ``ours`` and the ends ``low`` and ``high`` of its interval where it has one;
+        ``published``, the number stated, and the ``tolerance``; the ``rule`` that judges it, "within", "above",
+        "below" or "none"; ``note``.
 
     Raises
     ------
