@@ -111,6 +111,13 @@ UNTOLD = r"""
   .map((box) => "scrolls sideways and does not say so: " + box.textContent.trim().slice(0, 60))
 """
 
+# Pictures are seen whole on a telephone.
+WIDE_FIGURES = r"""
+() => [...document.querySelectorAll("main figure, main figure img")]
+  .filter((box) => box.scrollWidth > box.clientWidth + 8 || box.getBoundingClientRect().right > innerWidth)
+  .map((box) => "a figure wider than a telephone: " + box.outerHTML.slice(0, 100))
+"""
+
 # On a screen that is not narrow an equation must be seen whole, without scrolling.
 CUT_EQUATIONS = r"""
 () => [...document.querySelectorAll('mjx-container[display="true"]')]
@@ -326,7 +333,7 @@ def test_page_is_sound(tab, name):
             page.set_viewport_size(width)
             if width == PHONE and scheme == "light":
                 page.wait_for_function(STOPS)
-                problems += page.evaluate(UNTOLD)
+                problems += page.evaluate(UNTOLD) + page.evaluate(WIDE_FIGURES)
             found = page.evaluate(INSPECT, scheme) if width == WIDE else page.evaluate(OVERFLOW)
             problems += [f"{scheme}: {problem}" for problem in found + barriers(page, known, rest=scheme == "light")]
         page.set_viewport_size(WIDE)
@@ -369,8 +376,8 @@ def test_a_page_opens_in_the_colours_of_the_reader_and_can_be_read_from_the_keyb
     assert page.evaluate("document.activeElement.textContent") == "Skip to main content", "the first stop of all"
     page.wait_for_function("document.activeElement.getBoundingClientRect().top >= 0")  # it slides into sight
     page.keyboard.press("Enter")
-    # On a telephone its figures are wider than the screen, and so are equations.
-    while not {"A", "FIGURE", "MJX-CONTAINER"} <= set(stops):
+    # On a telephone its code is wider than the screen, and so are equations.
+    while not {"A", "PRE", "MJX-CONTAINER"} <= set(stops):
         page.keyboard.press("Tab")
         stop, inside = page.evaluate("[document.activeElement.tagName, document.querySelector('main').contains(document.activeElement)]")
         assert inside, f"{entry}: from the skip link the tabulator reached {stops}"
