@@ -17,7 +17,7 @@ from sphinx.transforms import SphinxTransform
 
 GLOSSARY = "book/symbols"
 # Words that most often mean no more than they say.
-EVERYDAY = {"bootstrap", "calibration", "cell", "challenge", "confidence", "contest", "ensemble", "features", "grid",
+EVERYDAY = {"calibration", "cell", "challenge", "confidence", "contest", "ensemble", "features", "grid",
             "interval", "left-out", "probe", "published score", "ridge", "seed", "source", "tie", "truth", "twin",
             "width", "zoo"}  # fmt: skip
 APART = (nodes.title, nodes.reference, nodes.literal, nodes.table, nodes.figure, addnodes.pending_xref)
