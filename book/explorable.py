@@ -22,7 +22,7 @@ from sfda import FisherDiscriminant, plots, weighted_tau
 from sfda.evidence import verdict
 from sfda.metric import ranking
 
-VEGA_LITE = "6.1"  # its version in the static pictures and, by book/_ext/companion.py, in the book
+VEGA_LITE = "6.1"  # its version: in the static pictures, elsewhere, and in the book, whose companion.py reads this line
 FONT = "DejaVu Sans, sans-serif"  # comes with matplotlib: static pictures do not differ between machines
 OURS, OTHER, THIRD = plots.COLOURS[:3]
 SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down"]
@@ -36,14 +36,14 @@ CONFIG = {
         "aria": False, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "gridOpacity": 0.12,
     } | dict.fromkeys(("labelColor", "titleColor", "domainColor", "tickColor", "gridColor"), "currentColor"),
 }  # fmt: skip
-ELSEWHERE = """\
+ELSEWHERE = f"""\
 <script type="module" data-elsewhere>
-for (const name of ["vega@6", "vega-lite@6.1", "vega-embed@7"]) {
+for (const name of ["vega@6", "vega-lite@{VEGA_LITE}", "vega-embed@7"]) {{
   if (window.vegaEmbed) break;
   const script = document.createElement("script");
-  script.src = `https://cdn.jsdelivr.net/npm/${name}`;
-  await new Promise((done) => { script.onload = script.onerror = done; document.head.append(script); });
-}
+  script.src = `https://cdn.jsdelivr.net/npm/${{name}}`;
+  await new Promise((done) => {{ script.onload = script.onerror = done; document.head.append(script); }});
+}}
 %s</script>
 """
 

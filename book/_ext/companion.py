@@ -24,7 +24,8 @@ sys.path.insert(0, str(ROOT))  # the reference imports the package, which nobody
 # One file with all of TeX's extensions: the smaller tex-svg.js fetches some of
 # them, \boldsymbol among them, from files that lie beside it.
 MATHJAX = "tex-svg-full.js"
-VEGA_LITE = "6.1"
+# The version that the pictures are written for; the module itself imports what `make book` does not install.
+VEGA_LITE = re.search('\nVEGA_LITE = "(.*?)"', (ROOT / "book" / "explorable.py").read_text(encoding="utf-8"))[1]
 
 
 def configure(app, config):

@@ -20,8 +20,10 @@ NAMES = ("ours", "low", "high")
     ("below", -1, -2, -0.1, "holds"), ("below", 1, 0.1, 2, "contradicted"), ("below", 1, -1, 2, "not shown"),
 ])  # fmt: skip
 def test_verdicts(rule, ours, low, high, verdict):
-    claim = {"rule": rule, "ours": "x", "low": "lo", "high": "hi", "published": "1", "tolerance": "0.5"}
+    claim = {"rule": rule, "ours": "x", "low": "lo", "high": "hi", "published": "1", "tolerance": "0.5", "basis": "run"}
     assert verdict_of(claim, {"x": ours, "lo": low, "hi": high}) == verdict and verdict in VERDICTS
+    of_table = {"reproduced": "recomputed from their table", "holds": "recomputed from their table"}.get(verdict, verdict)
+    assert verdict_of(claim | {"basis": "table"}, {"x": ours, "lo": low, "hi": high}) == of_table and of_table in VERDICTS
     with pytest.raises(ValueError, match="rule: expected within, above, below or none, got 'beside'"):
         verdict_of(claim | {"rule": "beside"}, {"x": 1})
 
@@ -32,11 +34,13 @@ def test_rows_are_complete_and_their_numbers_stand_on_the_page_that_is_named(cla
     assert claim["knowledge"] in ("read", "second-hand")
     assert f"book/{claim['page']}.ipynb" in CHAPTERS
     if claim["rule"] == "none":
-        assert not any(claim[name] for name in NAMES)
+        assert not any(claim[name] for name in ("basis", *NAMES))
     elif claim["rule"] == "within":
         assert float(claim["tolerance"]) > 0 and claim["published"]
     else:
         assert claim["low"] and claim["high"]
+    # The chapter of the published numbers runs no network.
+    assert claim["rule"] == "none" or claim["basis"] == ("table" if claim["page"] == "05_published_numbers" else "run")
     text = (ROOT / "book" / f"{claim['page']}.md").read_text(encoding="utf-8")
     numbers = glued(claim["page"])
     for name in filter(None, (claim[column] for column in NAMES)):

@@ -53,14 +53,60 @@ def test_the_command_and_how_it_is_called(capsys):
         assert f"argument {message}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("page", ["12_at_full_scale.md", "cluster.md"])
-def test_commands_that_a_page_names_are_understood(page):
-    text = (ROOT / "book" / page).read_text(encoding="utf-8")
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.S | re.M)
-    lines = [line for block in blocks for line in block.replace("\\\n", "").splitlines() if line.startswith("python -m sfda ")]
-    assert len(lines) >= 2
-    for line in lines:
-        assert callable(build_parser().parse_args(shlex.split(line)[3:]).run)
+def named_commands(text):
+    """The commands that a text names, as words after `sfda`: in a block, in a line, and in short, as `paper check`."""
+    text = text.replace("\\\n", " ")
+    lines = re.findall(r"^ *python -m sfda( .*)$", text, flags=re.M)
+    lines += re.findall(r"(?:`|<code>)python -m sfda( [^`<]*)(?:`|</code>)", text)
+    short = "|".join(COMMANDS)
+    lines += re.findall(rf"`((?:{short}) [^`]*)`", text)
+    return [words for line in lines if (words := [word for word in shlex.split(line, comments=True) if word != "..."])]
+
+
+(COMMANDS,) = (action.choices for action in build_parser()._actions if action.dest == "command")
+PAGES = {str(path.relative_to(ROOT)): words for path in [*ROOT.glob("*.md"), *ROOT.glob("book/*.md"), *ROOT.glob("data/**/*.md"), ROOT / "data" / "claims.csv"]
+         if (words := named_commands(path.read_text(encoding="utf-8")))}  # fmt: skip
+
+
+def misunderstood(words, capsys):
+    """What is wrong with a command; nothing, if all that is wrong is that it is named in short, without its arguments."""
+    words = [word.replace("=ACCURACY", "=0.5") for word in words]
+    parser, rest = build_parser(), words[:]
+    while rest and (steps := [action.choices for action in parser._actions if isinstance(action.choices, dict)]):
+        if rest[0] not in steps[0]:
+            break
+        parser = steps[0][rest.pop(0)]
+    options = {option for action in parser._actions for option in action.option_strings}
+    if unknown := [word for word in rest if word.startswith("-") and word not in options]:
+        return f"{parser.prog} has no {unknown[0]}"
+    try:
+        read = vars(build_parser().parse_args(words))
+    except SystemExit as end:
+        said = capsys.readouterr().err
+        short = re.search("arguments are required|expected (?:one|at least one) argument", said)
+        return "" if short or end.code == 0 else said
+    grid = read.get("grid", "pocket")
+    return "" if re.fullmatch(r"pocket|paper|[A-Z]+|\$\w+", grid) or (ROOT / grid).is_file() else f"no grid {grid}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_that_a_page_names_are_understood(page, capsys):
+    wrong = [(shlex.join(words), found) for words in PAGES[page] if (found := misunderstood(words, capsys))]
+    assert not wrong
+
+
+def test_wrong_commands_are_found(capsys):
+    text = """Say `python -m sfda score --grid paper`, <code>python -m sfda rank FOLDER --colour</code>, `paper look` or
+        `benchmark data/none.toml`; but `python -m sfda rank ... --shuffle`, `rank --help` and `record add FILE TASK ...`:
+
+    python -m sfda rnk PHOTOGRAPHS \\
+        --models a  # a slip
+    python -m sfda rank PHOTOGRAPHS --models a --top-k 3
+    """
+    found = {shlex.join(words): misunderstood(words, capsys) for words in named_commands(text)}
+    assert len(found) == 9 and {words.split()[-1] for words, wrong in found.items() if not wrong} == {"--shuffle", "--help", "TASK"}
+    # Where commands stand in blocks of their own, all of a block are read.
+    assert len(PAGES["book/12_at_full_scale.md"]) >= 5 and len(PAGES["book/cluster.md"]) >= 3
 
 
 def test_benchmark(calls, tmp_path, capsys):

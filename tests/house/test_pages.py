@@ -13,6 +13,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Error, sync_playwright
 
+from explorable import VEGA_LITE
 from sfda import plots
 from sfda.evidence import verdict
 from sfda.metric import ranking
@@ -113,11 +114,28 @@ UNTOLD = r"""
   .map((box) => "scrolls sideways and does not say so: " + box.textContent.trim().slice(0, 60))
 """
 
+# Pictures are seen whole on a telephone.
+WIDE_FIGURES = r"""
+() => [...document.querySelectorAll("main figure, main figure img")]
+  .filter((box) => box.scrollWidth > box.clientWidth + 8 || box.getBoundingClientRect().right > innerWidth)
+  .map((box) => "a figure wider than a telephone: " + box.outerHTML.slice(0, 100))
+"""
+
 # On a screen that is not narrow an equation must be seen whole, without scrolling.
 CUT_EQUATIONS = r"""
 () => [...document.querySelectorAll('mjx-container[display="true"]')]
   .filter((box) => box.scrollWidth > box.clientWidth + 1)
   .map((box) => `equation ${box.scrollWidth} pixels wide in ${box.clientWidth}; break it: ` + box.textContent.slice(0, 60))
+"""
+
+
+# What a sheet of paper cuts off: code, tables, figures and equations that are wider than their place.
+ON_PAPER = r"""
+() => [...document.querySelectorAll('main article :is(pre, table, figure, img, mjx-container[display="true"])')]
+  .filter((box) => box.checkVisibility() && getComputedStyle(box).overflowX !== "visible" && box.scrollWidth > box.clientWidth + 1
+                   || box.getBoundingClientRect().right > innerWidth + 1)
+  .map((box) => `${box.tagName} cut off at ${innerWidth}: ${Math.round(box.getBoundingClientRect().right)}, ${box.scrollWidth}: `
+                + box.textContent.trim().slice(0, 60))
 """
 
 
@@ -318,7 +336,7 @@ def test_page_is_sound(tab, name):
             page.set_viewport_size(width)
             if width == PHONE and scheme == "light":
                 page.wait_for_function(STOPS)
-                problems += page.evaluate(UNTOLD)
+                problems += page.evaluate(UNTOLD) + page.evaluate(WIDE_FIGURES)
             found = page.evaluate(INSPECT, scheme) if width == WIDE else page.evaluate(OVERFLOW)
             problems += [f"{scheme}: {problem}" for problem in found + barriers(page, known, rest=scheme == "light")]
         page.set_viewport_size(WIDE)
@@ -361,8 +379,8 @@ def test_a_page_opens_in_the_colours_of_the_reader_and_can_be_read_from_the_keyb
     assert page.evaluate("document.activeElement.textContent") == "Skip to main content", "the first stop of all"
     page.wait_for_function("document.activeElement.getBoundingClientRect().top >= 0")  # it slides into sight
     page.keyboard.press("Enter")
-    # On a telephone its figures are wider than the screen, and so are equations.
-    while not {"A", "FIGURE", "MJX-CONTAINER"} <= set(stops):
+    # On a telephone its code is wider than the screen, and so are equations.
+    while not {"A", "PRE", "MJX-CONTAINER"} <= set(stops):
         page.keyboard.press("Tab")
         stop, inside = page.evaluate("[document.activeElement.tagName, document.querySelector('main').contains(document.activeElement)]")
         assert inside, f"{entry}: from the skip link the tabulator reached {stops}"
@@ -479,8 +497,104 @@ def test_explorable_works_elsewhere(browser, name):
         page = context.new_page()
         page.set_content(f"<!doctype html><body>{output}</body>")
         moved(page)
-    versions = set(re.findall('VEGA_LITE = "(.*)"', "".join((ROOT / f"book/{at}.py").read_text() for at in ("explorable", "_ext/companion"))))
-    assert len(versions) == 1 and asked == ["vega@6", f"vega-lite@{versions.pop()}", "vega-embed@7"]
+    assert asked == ["vega@6", f"vega-lite@{VEGA_LITE}", "vega-embed@7"]
+
+
+# The tip that is shown, what it says in words, and whether it is whole on the screen.
+TIP = """
+() => {
+  const tip = document.getElementById("tip"), box = tip?.getBoundingClientRect();
+  return tip && { text: tip.textContent, svg: tip.querySelectorAll("mjx-container svg").length, image: tip.querySelector("img")?.naturalWidth,
+    inside: box.left >= 0 && box.top >= 0 && box.right <= innerWidth && box.bottom <= innerHeight,
+    for: document.querySelector("[aria-describedby=tip]")?.textContent };
+}
+"""
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "telephone"])
+def test_words_letters_and_references_say_what_they_are(tab, size):
+    page, problems, known = tab
+    problems.clear()
+    page.set_viewport_size(size)
+    page.goto((BUILT / page_of(NUMBERED[2])).as_uri())
+    page.wait_for_function("MathJax.startup.promise")
+    page.evaluate("() => MathJax.startup.promise")
+
+    def tip_of(selector, containing, act):
+        place = page.locator(selector).first
+        place.scroll_into_view_if_needed()
+        act(place)
+        page.wait_for_function(f"text => ({TIP})()?.text.includes(text)", arg=containing, timeout=5_000)
+        found = page.evaluate(TIP)
+        assert found["inside"], f"{selector}: its tip is not whole on the screen"
+        return found
+
+    def hover(place):
+        place.hover()
+
+    def focus(place):
+        place.evaluate("(e) => { e.setAttribute('tabindex', 0); e.focus({ focusVisible: true }); }")
+
+    for act in (hover, focus):
+        said = tip_of("a[href$='#term-ConfMix']", "a sample becomes a weighted mean", act)
+        assert said["for"] == "ConfMix" and not barriers(page, known)
+        page.keyboard.press("Escape")
+        assert page.evaluate(TIP) is None
+        page.mouse.move(0, 0)
+        tip_of("[data-tip='symbol \\\\(\\\\lambda\\\\)']", "strength of the shrinkage", act)
+        page.keyboard.press("Escape")
+        page.mouse.move(0, 0)
+        # An equation of another chapter, which is typeset, and a figure.
+        tip_of("a[href^='02_fisher_discriminant.html#equation-']", "", act)
+        page.wait_for_function(f"() => ({TIP})()?.svg > 0")
+        page.keyboard.press("Escape")
+        page.mouse.move(0, 0)
+        tip_of("main a.internal[href*='#fig-']", " ", act)
+        page.wait_for_function(f"() => ({TIP})()?.image > 0")
+        assert page.evaluate(TIP)["inside"]
+        page.keyboard.press("Escape")
+        page.mouse.move(0, 0)
+    # It stays while the pointer is on it, and goes when that leaves.
+    tip_of("a[href$='#ch-pocket']", "A zoo in your pocket", hover)
+    page.locator("#tip").hover()
+    page.wait_for_timeout(400)
+    assert page.evaluate(TIP)
+    page.mouse.move(0, 0)
+    page.wait_for_function("() => !document.getElementById('tip')")
+    assert not problems, problems
+
+
+def test_every_term_of_the_glossary_has_a_tip_and_all_of_them_weigh_little():
+    text = (BUILT / "_static" / "tips_data.js").read_text(encoding="utf-8")
+    tips = json.loads(text.removeprefix("window.TIPS = ").removesuffix(";\n"))
+    named = {f"book/symbols.html#{each}" for each in re.findall('<dt id="(term-.*?)"', (BUILT / "book" / "symbols.html").read_text(encoding="utf-8"))}
+    assert len(named) > 50 and named <= set(tips)
+    assert len(text) < 150_000 and not re.search("<script|<a |onload=", text)
+    for chapter in NUMBERED:
+        page = (BUILT / page_of(chapter)).read_text(encoding="utf-8")
+        assert {unescape(key) for key in re.findall('data-tip="(.*?)"', page)} <= set(tips)
+        assert page.count("std-term") >= 3, f"{chapter}: hardly a term of the glossary in it"
+
+
+@pytest.mark.parametrize("entry", [NUMBERED[0], NUMBERED[2], "book/claims.ipynb"])
+def test_a_page_is_whole_on_paper(browser, entry):
+    page = browser.new_page(offline=True, viewport=WIDE)
+    page.goto((BUILT / page_of(entry)).as_uri())
+    page.evaluate("() => window.MathJax?.startup?.promise")
+    page.emulate_media(media="print")
+    # As wide as A4 is between the margins, in the pixels of a style sheet.
+    page.set_viewport_size({"width": 718, "height": 1000})
+    assert page.evaluate(ON_PAPER) == []
+    # Without their numbers and equations, which are no text of theirs.
+    headings = page.evaluate("""[...document.querySelectorAll("main article :is(h1, h2, h3)")].flatMap((heading) =>
+      [...heading.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.data))""")
+    made = page.pdf(format="A4", margin=dict.fromkeys(("top", "bottom", "left", "right"), "1cm"))
+    page.close()
+    assert made.startswith(b"%PDF") and len(re.findall(rb"/Type\s*/Page\b", made)) >= 2
+    if shutil.which("pdftotext"):
+        text = subprocess.run(["pdftotext", "-", "-"], input=made, capture_output=True, check=True).stdout.decode()
+        lost = [heading for heading in headings if "".join(heading.split()) not in "".join(text.split())]
+        assert len(headings) > 3 and not lost, f"{entry}: not in the PDF: {lost}"
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -503,6 +617,10 @@ def test_page_weighs_little_and_its_links_within_the_book_lead_somewhere(address
             assert unquote(parts.fragment) in addresses[target].anchors, f"{name}: {link} leads to no place in that page"
     images = {path: path.stat().st_size / 1e6 for link in addresses[page].images
               if not urlsplit(link).scheme and (path := (page.parent / unquote(link)).resolve()).is_file()}  # fmt: skip
+    named = sum(text.count("{download}`") for path in (page.relative_to(BUILT).with_suffix(".md"),) if (ROOT / path).is_file()
+                for text in [(ROOT / path).read_text(encoding="utf-8")])  # fmt: skip
+    fetched = [link for link in addresses[page].links if "_downloads/" in link]
+    assert len(fetched) == named, f"{name}: {named} files to download are named, {len(fetched)} linked"
     weight = page.stat().st_size / 1e6 + sum(images.values())
     heaviest = ", ".join(f"{path.name} {size:.2f}" for path, size in sorted(images.items(), key=lambda item: -item[1])[:3])
     assert weight < HEAVIEST, f"{name}: {weight:.2f} MB with its pictures, at most {HEAVIEST}; lower the dpi of {heaviest}"
