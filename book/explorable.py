@@ -161,8 +161,46 @@ def moving_network(names, chance):
     return alt.concat(slopes, curves.properties(width=270, height=230), columns=2).add_params(network, place), taus
 
 
+def aligned(features, y, held, strengths):
+    """Fisher space of each network from the strongest regularisation to the weakest, turned so that the eye can follow.
+
+    The origin is the centre of the class means of the fitted samples, and the unit their distance from it (the root of
+    the mean of squares). Each space is turned to the one before: orthogonal Procrustes, of the class means.
+
+    Parameters
+    ----------
+    features : dict of str to ndarray of shape (N, D)
+    y : integer array of shape (N,)
+    held : boolean array of shape (N,)
+        Which samples are held out.
+    strengths : sequence of float
+
+    Yields
+    ------
+    network : str
+    lam : float
+    fitted : sfda.FisherDiscriminant
+    Z : ndarray of shape (N, C - 1)
+        All samples.
+    means : ndarray of shape (C, C - 1)
+        Of the fitted ones.
+    """
+    reference = None
+    for network, X in features.items():
+        for lam in sorted(strengths, reverse=True):
+            fitted = FisherDiscriminant(lam).fit(X[~held], y[~held])
+            Z = fitted.transform(X)
+            means = np.array([Z[~held & (y == c)].mean(axis=0) for c in range(y.max() + 1)])
+            centre = means.mean(axis=0)
+            unit = np.sqrt(((means - centre) ** 2).sum(axis=1).mean())
+            Z, means = (Z - centre) / unit, (means - centre) / unit
+            turn = np.eye(Z.shape[1]) if reference is None else orthogonal_procrustes(means, reference)[0]
+            reference = means @ turn
+            yield network, lam, fitted, Z @ turn, reference
+
+
 def fisher_space(features, y, held, names, strengths):
-    """Fitted and held-out samples in Fisher space as regularisation grows, aligned so that the eye can follow.
+    """Fitted and held-out samples in Fisher space, :func:`aligned`, as regularisation grows.
 
     Parameters
     ----------
@@ -185,26 +223,15 @@ def fisher_space(features, y, held, names, strengths):
         centre (the root of the mean of squares).
     """
     names, shown = list(map(str, names)), held | (np.cumsum(~held) % 2 == 0)  # every second fitted one
-    rows, places, reference = [], {}, None
-    for number, (network, X) in enumerate(features.items()):
-        steps = []
-        for lam in sorted(
-            strengths, reverse=True
-        ):  # from the far end, where all is calm, each is turned to the one before
-            fitted = FisherDiscriminant(lam).fit(X[~held], y[~held])
-            Z = fitted.transform(X)
-            means = np.array([Z[~held & (y == c)].mean(axis=0) for c in range(len(names))])
-            centre = means.mean(axis=0)
-            unit = np.sqrt(((means - centre) ** 2).sum(axis=1).mean())
-            Z, means = (Z - centre) / unit, (means - centre) / unit
-            turn = np.eye(Z.shape[1]) if reference is None else orthogonal_procrustes(means, reference)[0]
-            reference = means @ turn
-            far = np.sqrt(((Z - means[y]) ** 2).sum(axis=1))
-            fitted_far, held_far = (np.sqrt((far[which] ** 2).mean()) for which in (~held, held))
-            rows.append([network, f"{lam:g}", fitted_far, held_far, fitted.score(X[held], y[held])])
-            steps.append((Z @ turn)[shown, :2])
+    rows, steps, places = [], {}, {}
+    for network, lam, fitted, Z, means in aligned(features, y, held, strengths):
+        far = ((Z - means[y]) ** 2).sum(axis=1)
+        fitted_far, held_far = (np.sqrt(far[which].mean()) for which in (~held, held))
+        rows.append([network, f"{lam:g}", fitted_far, held_far, fitted.score(features[network][held], y[held])])
+        steps.setdefault(network, []).insert(0, Z[shown, :2])
+    for number, found in enumerate(steps.values()):
         for axis, letter in enumerate("xy"):
-            places[f"{letter}{number}"] = np.array(steps)[::-1, :, axis].T.round(2).tolist()
+            places[f"{letter}{number}"] = np.array(found)[:, :, axis].T.round(2).tolist()
     spread = pd.DataFrame(rows, columns=["network", "lam", "fitted", "held out", "accuracy"])
     spread["step"] = spread.groupby("network").cumcount(ascending=False) + 1
 
