@@ -429,6 +429,20 @@ def test_explorable_is_moved_from_the_keyboard_and_fits_a_telephone(tab, name):
     assert not problems, f"{name}: {problems}"
 
 
+def test_plain_score_stays_at_one_when_labels_are_shuffled(tab):
+    page, _, _ = tab
+    page.goto((BUILT / "book/03_self_challenging.html").as_uri())
+    page.wait_for_selector("[data-explorable][data-drawn]")
+    features = page.evaluate("[...document.querySelector('[name=features]').options].map((option) => option.text)")
+    page.select_option("[name=features]", features[-1])
+    for labels in ("true", "shuffled"):
+        page.select_option("[name=labels]", labels)
+        page.wait_for_function(f"{READ}.includes('{labels} labels')")
+        assert page.evaluate(READ).endswith("SFDA 1.00")
+    page.select_option("[name=features]", features[0])
+    page.wait_for_function(f"!{READ}.endsWith('SFDA 1.00')")
+
+
 @pytest.mark.parametrize("name", EXPLORABLES)
 def test_explorable_is_a_picture_where_scripts_are_off(browser, name):
     with browser.new_context(offline=True, java_script_enabled=False, viewport=PHONE) as context:
