@@ -398,17 +398,18 @@ def one_sample(features, labels, names):
         ).properties(width=105, height=75, title=name))  # fmt: skip
 
     found = alt.Chart(scores.round(3)).transform_filter("datum.features === features").encode(
-        x=alt.X("value:Q", axis=None, scale=alt.Scale(domain=[0, 1.2])),
-        y=alt.Y("score:N", title=None, sort=SCORES).axis(domain=False, ticks=False, labelLimit=200),
+        x=alt.X("value:Q", axis=None, scale=alt.Scale(domain=[-1.1, 1.2])),
+        y=alt.Y("score:N", axis=None, sort=SCORES),
     )  # fmt: skip
     chosen = found.transform_filter("datum.labels === labels")
     guess = alt.Chart(pd.DataFrame({"value": [round(1 / len(names), 3)], "label": ["guessing"]}))
     judged = alt.layer(
         chosen.mark_bar(color=plots.COLOURS[3]),
+        chosen.mark_text(align="left").encode(x=alt.value(0), text="score:N"),
         chosen.mark_text(align="left", dx=4).encode(text=alt.Text("value:Q", format=".2f")),
         guess.mark_rule(strokeDash=[5, 4], color="currentColor").encode(x="value:Q"),
         guess.mark_text(baseline="top", dy=5, fontSize=11).encode(x="value:Q", y=alt.value(75), text="label:N"),
-    ).properties(width=130, height=75, title="the scores of all samples")  # fmt: skip
+    ).properties(width=270, height=75, title="the scores of all samples")  # fmt: skip
 
     plain = scores.loc[scores["score"] == SCORES[0], "value"].round(3).tolist()  # one a way
     share = shares.encode(

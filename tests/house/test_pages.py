@@ -431,6 +431,7 @@ def test_explorable_is_moved_from_the_keyboard_and_fits_a_telephone(tab, name):
 
 def test_plain_score_stays_at_one_when_labels_are_shuffled(tab):
     page, _, _ = tab
+    page.emulate_media(media="screen")
     page.goto((BUILT / "book/03_self_challenging.html").as_uri())
     page.wait_for_selector("[data-explorable][data-drawn]")
     features = page.evaluate("[...document.querySelector('[name=features]').options].map((option) => option.text)")
