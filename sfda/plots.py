@@ -227,7 +227,7 @@ def tau_map(table, *, chance, ax=None):
     return ax
 
 
-def means(table, *, others=(), ours=(), band=None, ax=None, xlabel=""):
+def means(table, *, others=(), ours=(), hollow=(), band=None, ends=None, ax=None, xlabel=""):
     """Every value of a row as a small dot, their mean as a large one, which also stands to the right as a number.
 
     Parameters
@@ -238,8 +238,13 @@ def means(table, *, others=(), ours=(), band=None, ax=None, xlabel=""):
         Drawn in another colour, their means as squares: yardsticks.
     ours : collection of row names, optional
         The same with a third colour, and triangles: what is not published elsewhere.
+    hollow : collection of row names, optional
+        The mean of these is an outline: what was chosen after the values had been seen.
     band : pair of float, optional
         What chance reaches, shaded.
+    ends : pandas.DataFrame, optional
+        The same rows with the ends ``low`` and ``high`` of the means' intervals: lines, thick where they do not contain
+        0, which gets a line, too.
     ax : matplotlib.axes.Axes, optional
     xlabel : str
         What the numbers are.
@@ -256,8 +261,14 @@ def means(table, *, others=(), ours=(), band=None, ax=None, xlabel=""):
     sns.stripplot(long, x="value", y="row", hue="row", order=table.index, hue_order=table.index, jitter=False, size=4,
                   alpha=0.55, palette=[COLOURS[kind] for kind in kinds], legend=False, ax=ax)  # fmt: skip
     for row, (kind, mean) in enumerate(zip(kinds, table.mean(axis=1))):
-        ax.plot(mean, row, MARKERS[kind], color=COLOURS[kind], ms=8, mec="white", mew=0.8, zorder=4)
+        outline = table.index[row] in hollow
+        ax.plot(mean, row, MARKERS[kind], color="white" if outline else COLOURS[kind], ms=8, zorder=4,
+                mec=COLOURS[kind] if outline else "white", mew=1.5 if outline else 0.8)  # fmt: skip
         ax.text(1.02, row, f"{mean:.2f}", transform=ax.get_yaxis_transform(), va="center", size="small")
+    if ends is not None:
+        for row, (low, high) in enumerate(ends.loc[table.index, ["low", "high"]].to_numpy()):
+            ax.plot([low, high], [row, row], "|-", color="black", ms=7, lw=1 if low < 0 < high else 2.5, zorder=3)
+        ax.axvline(0, color="0.3", lw=1, ls=":", zorder=1)
     ax.set(xlabel=xlabel, ylabel="", ylim=(len(table) - 0.5, -0.5))
     return ax
 

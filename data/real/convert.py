@@ -113,9 +113,9 @@ def convert(unpacked, weights):
                 "normalisation": {"mean": [0.0 if of_unit else 0.5] * 3, "std": [1.0 if of_unit else 0.5] * 3},
                 "pretraining": training, "sha256": hashlib.sha256(place.read_bytes()).hexdigest(),
             }]  # fmt: skip
+            with replacing(path) as part:  # each as it is made: the next may lack what it is read with
+                part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
             found.append(name)
-    with replacing(path) as part:
-        part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return found
 
 

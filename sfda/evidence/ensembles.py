@@ -338,8 +338,8 @@ def pair_gains(predictions):
     return table
 
 
-def regrets(accuracies, best, *, over=(), versus=None, level=0.95):
-    """How far the chosen ensembles fall short of the best ones, with t intervals over the tasks.
+def points_lost(accuracies, best, *, over=(), versus=None):
+    """How far the chosen ensembles fall short of the best ones, task by task.
 
     Parameters
     ----------
@@ -348,17 +348,14 @@ def regrets(accuracies, best, *, over=(), versus=None, level=0.95):
     best : pandas.DataFrame
         Columns ``pool``, ``task``, ``size`` and ``best``, as :func:`limits` returns it.
     over : collection of str, default ()
-        "pool" and "size", or one of them: what the mean is taken over besides the tasks.
+        "pool" and "size", or one of them: what the mean is taken over besides the seeds.
     versus : str, optional
-        A method: what is reported is by how much the others' regrets exceed its own, task by task; less than 0 is
-        better than it.
-    level : float, default 0.95
+        A method: what is reported is by how much the others lose more than it; less than 0 is better than it.
 
     Returns
     -------
     pandas.DataFrame
-        One row a method, pool and size, less those of `over`: ``mean``, ``low`` and ``high``, in points. Five
-        tasks make a rough guide, and too narrow a one.
+        One row a method, pool and size, less those of `over`; one column a task; in points of accuracy.
 
     Raises
     ------
@@ -377,7 +374,30 @@ def regrets(accuracies, best, *, over=(), versus=None, level=0.95):
         if len(keys) > 1:
             base = base.reindex(wide.index.droplevel("method"))
         wide = wide - base.to_numpy()
-    values = wide.T.groupby(level="task", sort=False).mean().T  # over the seeds
+    return wide.T.groupby(level="task", sort=False).mean().T
+
+
+def regrets(accuracies, best, *, over=(), versus=None, level=0.95):
+    """Means of :func:`points_lost` over the tasks, with t intervals.
+
+    Parameters
+    ----------
+    accuracies, best, over, versus
+        As in :func:`points_lost`.
+    level : float, default 0.95
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a method, pool and size, less those of `over`: ``mean``, ``low`` and ``high``, in points. Five
+        tasks make a rough guide, and too narrow a one.
+
+    Raises
+    ------
+    ValueError
+        As :func:`points_lost`.
+    """
+    values = points_lost(accuracies, best, over=over, versus=versus)
     table = values.mean(axis=1).to_frame("mean")
     table[["low", "high"]] = [mean_interval(row, level=level) for row in values.to_numpy()]
     return table

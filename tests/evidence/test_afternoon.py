@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 import afternoon
-from sfda import Record
+from sfda import Record, plots
 from tree import ROOT
 
 
@@ -15,15 +15,15 @@ def known():
 
 def test_known_is_what_the_tables_hold(known):
     scores, runs = (pd.read_csv(ROOT / "data" / "real" / f"{name}.csv") for name in ("scores", "accuracy"))
-    assert [*known.index] == [*afternoon.NAMES.values()] and known.notna().all(axis=None)
-    for name, title in afternoon.NAMES.items():
+    assert [*known.index] == [plots.NAMES[name] for name in afternoon.SIX] and known.notna().all(axis=None)
+    for name in afternoon.SIX:
         (held,) = scores.query("model == @name and task == 'flowers' and metric == 'left-out probability'")["score"]
-        assert known.loc[title, "left-out probability"] == pytest.approx(held, abs=5e-4)  # three digits
+        assert known.loc[plots.NAMES[name], "left-out probability"] == pytest.approx(held, abs=5e-4)  # three digits
         tuned = runs.query("model == @name and task == 'flowers'")["accuracy"]
-        assert known.loc[title, "fine-tuned"] == pytest.approx(tuned.mean(), abs=1e-12)
+        assert known.loc[plots.NAMES[name], "fine-tuned"] == pytest.approx(tuned.mean(), abs=1e-12)
     # The record knows nothing of the flowers.
     past = runs[runs["task"] != "flowers"].pivot_table(index="model", columns="task", values="accuracy")
-    alone = Record(past).forecast([*afternoon.NAMES])["forecast"].rename(afternoon.NAMES)
+    alone = Record(past).forecast(afternoon.SIX)["forecast"].rename(plots.NAMES)
     assert known["record"].rank().equals(alone[known.index].rank())
 
 

@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from sfda.evidence import ensembles, verdict
-from sfda.evidence.ensembles import Predictions, evaluate, first_of, limits, pair_gains, regrets, write_limits
+from sfda.evidence.ensembles import (
+    Predictions,
+    evaluate,
+    first_of,
+    limits,
+    pair_gains,
+    points_lost,
+    regrets,
+    write_limits,
+)
 
 NAMES = ["ada", "bob", "cyd", "dan", "eve", "fay"]
 POOLS = {"all": NAMES, "few": NAMES[:5]}
@@ -134,6 +143,7 @@ def test_regrets_by_hand():
     # The tasks' means over the seeds are 10 and 10: nothing varies but the seeds.
     assert regrets(accuracies, best).loc["m", "all", 2].tolist() == pytest.approx([10, 10, 10])
     accuracies["accuracy"] -= (accuracies["task"] == "two") * 0.1
+    assert points_lost(accuracies, best).loc["m", "all", 2].to_dict() == pytest.approx({"one": 10, "two": 20})
     half = 12.706 * 5  # Student's t of one degree of freedom, and the standard error of 10 and 20
     assert regrets(accuracies, best).loc["m", "all", 2].tolist() == pytest.approx([15, 15 - half, 15 + half], abs=0.01)
     equal = regrets(accuracies.assign(accuracy=0.6), best.assign(best=0.65))

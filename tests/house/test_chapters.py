@@ -12,7 +12,7 @@ import notebooks
 from tree import CHAPTERS, ENTRIES, NUMBERED, ROOT
 
 # What Colab ships, and what the setup cell brings: sfda, and what lies beside the chapters.
-BESIDE = {"afternoon", "explorable", "glue"}
+BESIDE = {"afternoon", "explorable", "glue", "portraits"}
 IMPORTABLE = {"torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "sklearn",
               "IPython", "altair", "sfda"} | BESIDE | sys.stdlib_module_names  # fmt: skip
 

@@ -13,6 +13,9 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Error, sync_playwright
 
+from sfda import plots
+from sfda.evidence import verdict
+from sfda.metric import ranking
 from tree import ADDRESS, BUILT, CHAPTERS, COLAB, ENTRIES, NUMBERED, ROOT, tracked_files
 
 
@@ -442,6 +445,24 @@ def test_plain_score_stays_at_one_when_labels_are_shuffled(tab):
         assert page.evaluate(READ).endswith("SFDA 1.00")
     page.select_option("[name=features]", features[0])
     page.wait_for_function(f"!{READ}.endsWith('SFDA 1.00')")
+
+
+def test_results_that_are_chosen_are_those_of_the_tables(tab):
+    page, problems, _ = tab
+    problems.clear()
+    page.set_viewport_size(PHONE)
+    page.goto((BUILT / page_of("book/07_who_wins.ipynb")).as_uri())
+    page.wait_for_selector("[data-explorable][data-drawn]")
+    for group, metric, task in (("self-supervised", "LogME", "usps"), ("transformers", "NLEEP", "kmnist")):
+        for name, choice in {"group": group, "metric": metric, "task": plots.NAMES[task]}.items():
+            page.select_option(f"[data-explorable] [name={name}]", choice)
+        scores, runs, _ = verdict.contest(group.removesuffix("s"))
+        tau, lost = (verdict.judge(scores, runs, how).loc[metric, task] for how in (ranking.weighted_tau, ranking.regret))
+        said = f"weighted tau {tau:.2f}, {100 * lost:.1f} points lost".replace("-", "\N{MINUS SIGN}")
+        page.wait_for_function(f"said => {SAID} === said", arg=said)
+        best = plots.NAMES[runs[runs["task"] == task].groupby("model")["accuracy"].mean().idxmax()]
+        assert f"best: {best}" in page.evaluate(DRAWN)
+    assert not problems, problems
 
 
 @pytest.mark.parametrize("name", EXPLORABLES)
