@@ -18,13 +18,16 @@ from IPython.display import display
 from scipy.linalg import orthogonal_procrustes
 from scipy.stats import kendalltau
 
-from sfda import FisherDiscriminant, plots, weighted_tau
+from sfda import FisherDiscriminant, plots, sfda_score, weighted_tau
 from sfda.evidence import verdict
 from sfda.metric import ranking
+from sfda.metric.challenge import confidence_of
+from sfda.metric.score import discriminant_probability
 
 VEGA_LITE = "6.1"  # its version: in the static pictures, elsewhere, and in the book, whose companion.py reads this line
 FONT = "DejaVu Sans, sans-serif"  # comes with matplotlib: static pictures do not differ between machines
 OURS, OTHER, THIRD = plots.COLOURS[:3]
+SCORES = ["SFDA", "left-out SFDA", "left-out probability"]
 SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down"]
 # Paper is the page's, and ink the text's: both follow the reader's theme.
 CONFIG = {
@@ -163,8 +166,46 @@ def moving_network(names, chance):
     return alt.concat(slopes, curves.properties(width=270, height=230), columns=2).add_params(network, place), taus
 
 
+def aligned(features, y, held, strengths):
+    """Fisher space of each network from the strongest regularisation to the weakest, turned so that the eye can follow.
+
+    The origin is the centre of the class means of the fitted samples, and the unit their distance from it (the root of
+    the mean of squares). Each space is turned to the one before: orthogonal Procrustes, of the class means.
+
+    Parameters
+    ----------
+    features : dict of str to ndarray of shape (N, D)
+    y : integer array of shape (N,)
+    held : boolean array of shape (N,)
+        Which samples are held out.
+    strengths : sequence of float
+
+    Yields
+    ------
+    network : str
+    lam : float
+    fitted : sfda.FisherDiscriminant
+    Z : ndarray of shape (N, C - 1)
+        All samples.
+    means : ndarray of shape (C, C - 1)
+        Of the fitted ones.
+    """
+    reference = None
+    for network, X in features.items():
+        for lam in sorted(strengths, reverse=True):
+            fitted = FisherDiscriminant(lam).fit(X[~held], y[~held])
+            Z = fitted.transform(X)
+            means = np.array([Z[~held & (y == c)].mean(axis=0) for c in range(y.max() + 1)])
+            centre = means.mean(axis=0)
+            unit = np.sqrt(((means - centre) ** 2).sum(axis=1).mean())
+            Z, means = (Z - centre) / unit, (means - centre) / unit
+            turn = np.eye(Z.shape[1]) if reference is None else orthogonal_procrustes(means, reference)[0]
+            reference = means @ turn
+            yield network, lam, fitted, Z @ turn, reference
+
+
 def fisher_space(features, y, held, names, strengths):
-    """Fitted and held-out samples in Fisher space as regularisation grows, aligned so that the eye can follow.
+    """Fitted and held-out samples in Fisher space, :func:`aligned`, as regularisation grows.
 
     Parameters
     ----------
@@ -187,26 +228,15 @@ def fisher_space(features, y, held, names, strengths):
         centre (the root of the mean of squares).
     """
     names, shown = list(map(str, names)), held | (np.cumsum(~held) % 2 == 0)  # every second fitted one
-    rows, places, reference = [], {}, None
-    for number, (network, X) in enumerate(features.items()):
-        steps = []
-        for lam in sorted(
-            strengths, reverse=True
-        ):  # from the far end, where all is calm, each is turned to the one before
-            fitted = FisherDiscriminant(lam).fit(X[~held], y[~held])
-            Z = fitted.transform(X)
-            means = np.array([Z[~held & (y == c)].mean(axis=0) for c in range(len(names))])
-            centre = means.mean(axis=0)
-            unit = np.sqrt(((means - centre) ** 2).sum(axis=1).mean())
-            Z, means = (Z - centre) / unit, (means - centre) / unit
-            turn = np.eye(Z.shape[1]) if reference is None else orthogonal_procrustes(means, reference)[0]
-            reference = means @ turn
-            far = np.sqrt(((Z - means[y]) ** 2).sum(axis=1))
-            fitted_far, held_far = (np.sqrt((far[which] ** 2).mean()) for which in (~held, held))
-            rows.append([network, f"{lam:g}", fitted_far, held_far, fitted.score(X[held], y[held])])
-            steps.append((Z @ turn)[shown, :2])
+    rows, steps, places = [], {}, {}
+    for network, lam, fitted, Z, means in aligned(features, y, held, strengths):
+        far = ((Z - means[y]) ** 2).sum(axis=1)
+        fitted_far, held_far = (np.sqrt(far[which].mean()) for which in (~held, held))
+        rows.append([network, f"{lam:g}", fitted_far, held_far, fitted.score(features[network][held], y[held])])
+        steps.setdefault(network, []).insert(0, Z[shown, :2])
+    for number, found in enumerate(steps.values()):
         for axis, letter in enumerate("xy"):
-            places[f"{letter}{number}"] = np.array(steps)[::-1, :, axis].T.round(2).tolist()
+            places[f"{letter}{number}"] = np.array(found)[:, :, axis].T.round(2).tolist()
     spread = pd.DataFrame(rows, columns=["network", "lam", "fitted", "held out", "accuracy"])
     spread["step"] = spread.groupby("network").cumcount(ascending=False) + 1
 
@@ -257,54 +287,72 @@ def fisher_space(features, y, held, names, strengths):
     return chart, spread
 
 
-def one_sample(X, y, posteriors, mixed, soft, kept, names):
-    """What ConfMix does to one sample in a plane, from the one that is doubted most to the surest.
+def one_sample(features, labels, names):
+    """What ConfMix does to one sample in a plane, from the one that is doubted most to the surest; and the scores.
 
     Parameters
     ----------
-    X, mixed : ndarray of shape (N, 2)
-        The samples, and after ConfMix.
-    y : integer array of shape (N,)
-    posteriors, soft : ndarray of shape (N, C)
-        After the first and after the second softmax.
-    kept : ndarray of shape (N,)
-        The share of the class offset that is left, relative to the noise.
+    features : dict of str to ndarray of shape (N, D)
+        Of the same samples, by what people call them. The plane is that of the first two columns, which they share.
+    labels : dict of str to integer array of shape (N,)
+        By what people call them.
     names : sequence of str
         The classes.
 
     Returns
     -------
-    altair.Chart
+    chart : altair.Chart
+    scores : pandas.DataFrame
+        One score a row: ``features``, ``labels``, ``score``, ``value``.
+    samples : dict of (str, str) to pandas.DataFrame
+        Of features and labels: the ``posterior`` of each sample's class, and the share ``k`` of its offset left.
     """
-    own, names = (np.arange(len(y)), y), list(names)
-    means = np.array([X[y == c].mean(axis=0) for c in range(len(names))])
-    others = (means.sum(axis=0) - means) / (len(names) - 1)
-    table = pd.DataFrame(
-        {
-            "sample": np.argsort(np.argsort(posteriors[own], kind="stable")) + 1,
-            "class": np.array(names)[y],
-            "x": X[:, 0],
-            "y": X[:, 1],
-            "mx": mixed[:, 0],
-            "my": mixed[:, 1],
-            "ox": others[y, 0],
-            "oy": others[y, 1],
-            "p": posteriors[own],
-            "k": kept,
-        }
-        | {f"p{c}": column for c, column in enumerate(posteriors.T)}
-        | {f"s{c}": column for c, column in enumerate(soft.T)}
-    )
-    sample = alt.param("sample", value=len(y) // 10, bind=alt.binding_range(
-        min=1, max=len(y), step=1, name="Sample, from the most doubted to the surest "))  # fmt: skip
+    names, ways = list(names), [(f, kind) for f in features for kind in labels]
+    rows, aims, samples, columns = [], [], {}, {"r": []} | {f"p{c}": [] for c in range(len(names))}
+    for f, kind in ways:
+        X, y = features[f], labels[kind]
+        p = FisherDiscriminant().fit(X, y).predict_proba(X)
+        s, own = confidence_of(p, y), p[np.arange(len(y)), y]
+        samples[f, kind] = pd.DataFrame({"posterior": own, "k": 1 - (1 - s) / (s * (len(names) - 1))})
+        means = np.array([X[y == c, :2].mean(axis=0) for c in range(len(names))])
+        aims.append(((means.sum(axis=0) - means) / (len(names) - 1)).round(3).tolist())
+        columns["r"].append(np.argsort(np.argsort(own.round(4), kind="stable")) + 1)
+        for c in range(len(names)):
+            columns[f"p{c}"].append(p[:, c].round(3))
+        values = sfda_score(X, y), *(
+            score(X, y, posterior="leave-one-out") for score in (sfda_score, discriminant_probability)
+        )
+        rows += [(f, kind, name, value) for name, value in zip(SCORES, values)]
+    scores = pd.DataFrame(rows, columns=["features", "labels", "score", "value"])
+    X = next(iter(features.values()))[:, :2]
+    table = pd.DataFrame({"x": X[:, 0].round(2), "y": X[:, 1].round(2), "c": np.transpose([*labels.values()]).tolist()}
+                         | {name: np.transpose(column).tolist() for name, column in columns.items()})  # fmt: skip
 
-    every, now = alt.Chart(table.round(3)), "datum.sample === sample"
-    one = every.transform_filter(now)
+    sample = alt.param("sample", value=len(X) // 10, bind=alt.binding_range(
+        min=1, max=len(X), step=1, name="Sample, from the most doubted to the surest "))  # fmt: skip
+    number, label = (
+        alt.param(name, value=next(iter(kinds)), bind=alt.binding_select(options=list(kinds), name=f"{title} "))
+        for name, kinds, title in (("features", features, "Features"), ("labels", labels, "Labels"))
+    )
+    kind = f"indexof({json.dumps(list(labels))}, labels)"
+    way = f"indexof({json.dumps(list(features))}, features) * {len(labels)} + {kind}"
+    posterior = [f"datum.p{c}[{way}]" for c in range(len(names))]
+    total = "(" + " + ".join(f"exp({each})" for each in posterior) + ")"
+    of = {"p": f"[{', '.join(posterior)}][datum.which]", "s": f"exp(datum.p) / {total}",
+          "k": f"1 - (1 - datum.s) / (datum.s * {len(names) - 1})"}  # fmt: skip
+    to = {"ox": f"{json.dumps(aims)}[{way}][datum.which][0]", "oy": f"{json.dumps(aims)}[{way}][datum.which][1]"}
+    mix = {f"m{x}": f"datum.s * datum.{x} + (1 - datum.s) * datum.o{x}" for x in "xy"}
+    every = alt.Chart(table).transform_calculate(which=f"datum.c[{kind}]", rank=f"datum.r[{way}]").transform_calculate(
+        **{"class": f"{json.dumps(names)}[datum.which]"}, p=of["p"])  # fmt: skip
+    shares = every.transform_calculate(s=of["s"]).transform_calculate(k=of["k"])
+    now = "datum.rank === sample"
+    one = shares.transform_filter(now).transform_calculate(**to).transform_calculate(**mix)
+
     middle, half = (X.max(axis=0) + X.min(axis=0)) / 2, 0.53 * np.ptp(X, axis=0).max()
     x_scale, y_scale = (alt.Scale(domain=[round(m - half, 2), round(m + half, 2)], nice=False) for m in middle)
     here, there, aim = (
-        {"x": alt.X(f"{kind}x:Q", axis=None, scale=x_scale), "y": alt.Y(f"{kind}y:Q", axis=None, scale=y_scale)}
-        for kind in ("", "m", "o")
+        {"x": alt.X(f"{at}x:Q", axis=None, scale=x_scale), "y": alt.Y(f"{at}y:Q", axis=None, scale=y_scale)}
+        for at in ("", "m", "o")
     )
     colours = alt.Scale(domain=names, range=plots.COLOURS[: len(names)])
     shapes = alt.Scale(domain=names, range=SHAPES[: len(names)])
@@ -315,17 +363,15 @@ def one_sample(X, y, posteriors, mixed, soft, kept, names):
     # Names stand outside, the sample's and that of the mean it moves to; that of the mix where the arrow is not.
     large = {"filled": True, "size": 150, "opacity": 1, "stroke": "currentColor", "strokeWidth": 1.5}
     steep = "abs(datum.x - datum.ox) < abs(datum.y - datum.oy)"
-    label = {"fontSize": 12, "baseline": "middle"}
-    texts = [one.transform_filter(f"!({steep})").mark_text(text="mix", dy=-16, **label).encode(**there)]
+    text = {"fontSize": 12, "baseline": "middle"}
+    texts = [one.transform_filter(f"!({steep})").mark_text(text="mix", dy=-16, **text).encode(**there)]
     for align, dx, test in (("right", -11, "<"), ("left", 11, ">=")):
-        for text, where, place in (
+        for said, where, place in (
             ("sample", f"datum.x {test} datum.ox", here),
             ("other classes", f"datum.ox {test} datum.x", aim),
             ("mix", f"{steep} && datum.x {test} datum.ox", there),
         ):
-            texts.append(
-                one.transform_filter(where).mark_text(text=text, align=align, dx=dx, **label).encode(**place)
-            )
+            texts.append(one.transform_filter(where).mark_text(text=said, align=align, dx=dx, **text).encode(**place))
     plane = alt.layer(
         every.mark_point(filled=True, size=28, opacity=0.6).encode(**here, **look),
         one.mark_rule(strokeDash=[3, 3], color="currentColor").encode(**here, x2="ox:Q", y2="oy:Q"),
@@ -336,14 +382,13 @@ def one_sample(X, y, posteriors, mixed, soft, kept, names):
         *texts,
     ).properties(width=270, height=270)  # fmt: skip
 
-    softmaxes = {"posterior": "p", "second softmax": "s"}
     bars = []
-    for name, letter in softmaxes.items():
-        folded = one.transform_fold(
-            [f"{letter}{c}" for c in range(len(names))], as_=["key", "share"]
+    for name, values in {"posterior": posterior, "second softmax": [f"exp({p}) / {total}" for p in posterior]}.items():
+        folded = one.transform_calculate(**{f"v{c}": value for c, value in enumerate(values)}).transform_fold(
+            [f"v{c}" for c in range(len(names))], as_=["key", "share"]
         ).transform_calculate(
             whose=f"{json.dumps(names)}[toNumber(slice(datum.key, 1))]", number="format(datum.share, '.2f')"
-        )
+        )  # fmt: skip
         share = folded.encode(
             x=alt.X("share:Q", axis=None, scale=alt.Scale(domain=[0, 1.2])),
             y=alt.Y("whose:N", title=None, sort=names).axis(domain=False, ticks=False),
@@ -354,9 +399,24 @@ def one_sample(X, y, posteriors, mixed, soft, kept, names):
             share.mark_text(align="left", dx=4).encode(text="number:N"),
         ).properties(width=105, height=75, title=name))  # fmt: skip
 
-    share = every.encode(
+    found = alt.Chart(scores.round(3)).transform_filter("datum.features === features").encode(
+        x=alt.X("value:Q", axis=None, scale=alt.Scale(domain=[-1.1, 1.2])),
+        y=alt.Y("score:N", axis=None, sort=SCORES),
+    )  # fmt: skip
+    chosen = found.transform_filter("datum.labels === labels")
+    guess = alt.Chart(pd.DataFrame({"value": [round(1 / len(names), 3)], "label": ["guessing"]}))
+    judged = alt.layer(
+        chosen.mark_bar(color=plots.COLOURS[3]),
+        chosen.mark_text(align="left").encode(x=alt.value(0), text="score:N"),
+        chosen.mark_text(align="left", dx=4).encode(text=alt.Text("value:Q", format=".2f")),
+        guess.mark_rule(strokeDash=[5, 4], color="currentColor").encode(x="value:Q"),
+        guess.mark_text(baseline="top", dy=5, fontSize=11).encode(x="value:Q", y=alt.value(75), text="label:N"),
+    ).properties(width=270, height=75, title="the scores of all samples")  # fmt: skip
+
+    plain = scores.loc[scores["score"] == SCORES[0], "value"].round(3).tolist()  # one a way
+    share = shares.encode(
         x=alt.X("p:Q", title="posterior of its class", scale=alt.Scale(domain=[0, 1])).axis(tickCount=5),
-        y=alt.Y("k:Q", title=None).axis(tickCount=5),
+        y=alt.Y("k:Q", title=None, scale=alt.Scale(domain=[1.05 * (1 - np.e) / (len(names) - 1), 1])).axis(tickCount=5),
     )
     limit = alt.Chart(pd.DataFrame({"k": [round(1 - np.exp(-1), 3)], "label": ["a sure one: 1 \u2212 1/e"]}))
     curve = alt.layer(
@@ -364,10 +424,11 @@ def one_sample(X, y, posteriors, mixed, soft, kept, names):
         limit.mark_rule(strokeDash=[5, 4], color="currentColor").encode(y="k:Q"),
         limit.mark_text(align="left", baseline="bottom", dx=5, dy=-3).encode(x=alt.value(0), y="k:Q", text="label:N"),
         share.transform_filter(now).mark_point(**large).encode(**look),
-        _readout(one.transform_calculate(label="'k = ' + format(datum.k, '.2f') + ' of its class offset is left'")),
-    ).properties(width=262, height=125)  # fmt: skip
-    right = alt.vconcat(alt.hconcat(*bars).resolve_scale(color="shared"), curve)
-    return alt.concat(plane, right, columns=2).add_params(sample)
+        _readout(one.transform_calculate(plain=f"{json.dumps(plain)}[{way}]").transform_calculate(
+            label="'k = ' + format(datum.k, '.2f') + ';  ' + labels + ' labels: SFDA ' + format(datum.plain, '.2f')")),
+    ).properties(width=262, height=165)  # fmt: skip
+    left, right = alt.vconcat(plane, judged), alt.vconcat(alt.hconcat(*bars).resolve_scale(color="shared"), curve)
+    return alt.concat(left, right, columns=2).add_params(sample, number, label), scores, samples
 
 
 def _readout(rows):

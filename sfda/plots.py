@@ -27,6 +27,8 @@ NAMES = {
     "digits": "digits", "mnist": "MNIST", "usps": "USPS", "kmnist": "KMNIST", "omniglot": "Omniglot",
     "cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "flowers": "flowers", "fractals": "fractals",
     "textures": "textures", "counting": "counting",
+    "caltech101": "Caltech 101", "dtd": "DTD", "sun397": "SUN397", "voc2007": "VOC 2007", "cars": "cars",
+    "aircraft": "aircraft", "food": "food", "pets": "pets",
     "resnet152": "ResNet-152", "densenet201": "DenseNet-201", "resnet101": "ResNet-101", "densenet169": "DenseNet-169",
     "resnet50": "ResNet-50", "densenet121": "DenseNet-121", "resnet34": "ResNet-34", "inception_v3": "Inception v3",
     "mnasnet1_0": "MNASNet",

@@ -450,6 +450,21 @@ def test_explorable_is_moved_from_the_keyboard_and_fits_a_telephone(tab, name):
     assert not problems, f"{name}: {problems}"
 
 
+def test_plain_score_stays_at_one_when_labels_are_shuffled(tab):
+    page, _, _ = tab
+    page.emulate_media(media="screen")
+    page.goto((BUILT / "book/03_self_challenging.html").as_uri())
+    page.wait_for_selector("[data-explorable][data-drawn]")
+    features = page.evaluate("[...document.querySelector('[name=features]').options].map((option) => option.text)")
+    page.select_option("[name=features]", features[-1])
+    for labels in ("true", "shuffled"):
+        page.select_option("[name=labels]", labels)
+        page.wait_for_function(f"{READ}.includes('{labels} labels')")
+        assert page.evaluate(READ).endswith("SFDA 1.00")
+    page.select_option("[name=features]", features[0])
+    page.wait_for_function(f"!{READ}.endsWith('SFDA 1.00')")
+
+
 def test_results_that_are_chosen_are_those_of_the_tables(tab):
     page, problems, _ = tab
     problems.clear()
