@@ -421,14 +421,15 @@ def record_grows(contests, most=5):
         x = alt.X("n:Q", title=below, scale=alt.Scale(domain=[0.7, most + 0.3], nice=False)).axis(tickCount=most)
         y = alt.Y(f"{value}:Q", title=title, scale=scale).axis(tickCount=5)
         mean = each.transform_aggregate(groupby=["n"], **{value: f"mean({value})"}).encode(x=x, y=y)
+        now = mean.transform_joinaggregate(last="max(n)").transform_filter("datum.n === min(past, datum.last)")
         panels.append([
-            each.mark_point(filled=True, size=16, opacity=0.35, color=OURS, clip=True).encode(x=x, y=y),
+            each.mark_point(filled=True, size=18, opacity=0.55, color=OURS, clip=True).encode(x=x, y=y),
             score.mark_rule(color=OTHER, strokeDash=[5, 4], strokeWidth=2).encode(y=y),
             score.mark_text(
                 text="score alone", align="right", baseline=side, dy=3 if side == "top" else -3, **small
             ).encode(x=alt.value(232), y=y),
             mean.mark_line(color=OURS, strokeWidth=2.5),
-            mean.transform_filter("datum.n === past").mark_point(filled=True, size=130, opacity=1, color=OURS),
+            now.mark_point(filled=True, size=130, opacity=1, color=OURS),
         ])  # fmt: skip
     panels[0] = [
         limit.mark_rect(color="#999999", opacity=0.25).encode(y2="floor:Q", x=alt.value(0), x2=alt.value(235)),
@@ -439,8 +440,8 @@ def record_grows(contests, most=5):
             own=f"datum.task === {json.dumps(shown)}[table][task - 1] ? datum.l : 0",
         ).transform_aggregate(n="max(n)", t="mean(t)", l="mean(l)", own="sum(own)").transform_calculate(
             label=f"({both} ? 'record and score, ' : way === 'record' ? 'record, ' : 'no scores here; record, ')"
-                  " + datum.n + (datum.n > 1 ? ' past tasks:\\n' : ' past task:\\n') + 'mean tau '"
-                  " + format(datum.t, '.2f') + ', ' + format(datum.l, '.1f') + ' points lost;\\n'"
+                  " + datum.n + (datum.n > 1 ? ' past tasks: \\n' : ' past task: \\n') + 'mean tau '"
+                  " + format(datum.t, '.2f') + ', ' + format(datum.l, '.1f') + ' points lost; \\n'"
                   f" + {json.dumps(shown)}[table][task - 1] + ': ' + format(datum.own, '.1f') + ' points lost'"),
             lines=3),
     ]  # fmt: skip
@@ -449,19 +450,21 @@ def record_grows(contests, most=5):
     rows = alt.Chart(forecasts.drop(columns="task")).transform_filter("datum.table === table && datum.k === task")
     rows = rows.transform_calculate(
         f=f"({both} ? datum.f2 : datum.f1)", h=f"({both} ? datum.h2 : datum.h1)", i="min(past, length(datum.f)) - 1",
-        at="datum.f[datum.i] / 100", low="datum.at - datum.h[datum.i] / 100", high="datum.at + datum.h[datum.i] / 100",
-        came="datum.z / 100",
-    ).transform_window(place="row_number()", sort=[alt.SortField("at", order="descending")])  # fmt: skip
+        said="datum.f[datum.i]",
+    ).transform_window(place="row_number()", sort=[alt.SortField("said", order="descending")]).transform_calculate(
+        **{end: f"clamp(({far}) / 100, -3.3, 3.3)" for end, far in (
+            ("at", "datum.said"), ("low", "datum.said - datum.h[datum.i]"), ("high", "datum.said + datum.h[datum.i]"),
+            ("came", "datum.z"))})  # far away is at the edge
     y = alt.Y("place:O", axis=None)
     x = {"title": "standardised logit of the accuracy", "axis": alt.Axis(values=[-3, 0, 3], titleAnchor="end"),
-         "scale": alt.Scale(domain=[-3, 3], range=[145, 255])}  # fmt: skip
+         "scale": alt.Scale(domain=[-3.3, 3.3], range=[148, 255], nice=False)}  # fmt: skip
     key = alt.Chart(pd.DataFrame({"label": ["\u25cf forecast, 80 % interval   \u25c6 what came"]}))
     right = alt.layer(
-        rows.mark_rule(color=OURS, strokeWidth=2, opacity=0.6, clip=True).encode(
+        rows.mark_rule(color=OURS, strokeWidth=2, opacity=0.8).encode(
             x=alt.X("low:Q", **x), x2="high:Q", y=y),
-        rows.mark_point(filled=True, size=45, color=OURS, opacity=1, clip=True).encode(
+        rows.mark_point(filled=True, size=45, color=OURS, opacity=1).encode(
             x=alt.X("at:Q", **x), y=y),
-        rows.mark_point(filled=True, size=50, shape="diamond", color=OTHER, opacity=1, clip=True).encode(
+        rows.mark_point(filled=True, size=50, shape="diamond", color=OTHER, opacity=1).encode(
             x=alt.X("came:Q", **x), y=y),
         rows.mark_text(align="left", baseline="middle", **small).encode(x=alt.value(0), y=y, text="network:N"),
         key.mark_text(align="left", **small).encode(x=alt.value(0), y=alt.value(-10), text="label:N"),
