@@ -447,13 +447,14 @@ def record_grows(contests, most=5):
     ]  # fmt: skip
     left = alt.vconcat(*(alt.layer(*layers).properties(width=235, height=130) for layers in panels))
 
-    rows = alt.Chart(forecasts.drop(columns="task")).transform_filter("datum.table === table && datum.k === task")
+    rows = alt.Chart(forecasts.drop(columns="task").assign(table=forecasts["table"].map(names.index)))
+    rows = rows.transform_filter(f"datum.table === indexof({json.dumps(names)}, table) && datum.k === task")
     rows = rows.transform_calculate(
-        f=f"({both} ? datum.f2 : datum.f1)", h=f"({both} ? datum.h2 : datum.h1)", i="min(past, length(datum.f)) - 1",
-        said="datum.f[datum.i]",
+        f=f"split({both} ? datum.f2 : datum.f1, ' ')", h=f"split({both} ? datum.h2 : datum.h1, ' ')",
+        i="min(past, length(datum.f)) - 1", said="toNumber(datum.f[datum.i])", reach="toNumber(datum.h[datum.i])",
     ).transform_window(place="row_number()", sort=[alt.SortField("said", order="descending")]).transform_calculate(
         **{end: f"clamp(({far}) / 100, -3.3, 3.3)" for end, far in (
-            ("at", "datum.said"), ("low", "datum.said - datum.h[datum.i]"), ("high", "datum.said + datum.h[datum.i]"),
+            ("at", "datum.said"), ("low", "datum.said - datum.reach"), ("high", "datum.said + datum.reach"),
             ("came", "datum.z"))})  # far away is at the edge
     y = alt.Y("place:O", axis=None)
     x = {"title": "standardised logit of the accuracy", "axis": alt.Axis(values=[-3, 0, 3], titleAnchor="end"),
@@ -475,8 +476,8 @@ def record_grows(contests, most=5):
 def _grown(contests, most):
     """The table of :func:`record_grows`; and, of three new tasks a contest, forecasts by network, in hundredths.
 
-    The second has lists, an item a number of past tasks: ``f1`` and ``h1``, forecast and half of the interval by the
-    record, ``f2`` and ``h2`` by both; and ``z``, what came.
+    The second has texts of numbers, one for each number of past tasks: ``f1`` and ``h1``, forecast and half of its
+    interval by the record, ``f2`` and ``h2`` by both; and ``z``, what came.
     """
     rows, networks = [], []
     for table, contest in contests.items():
@@ -495,7 +496,7 @@ def _grown(contests, most):
                 continue
             every = pd.concat(said).assign(h=lambda each: (each["high"] - each["low"]) / 2)
             for network, own in every.groupby("network", sort=False):
-                lists = [np.rint(100 * own.loc[own["by"] == by, column]).astype(int).tolist()
+                lists = [" ".join(f"{100 * value:.0f}" for value in own.loc[own["by"] == by, column])
                          for by in ("record", "both") for column in ("forecast", "h")]  # fmt: skip
                 z = int(np.rint(100 * own["z"].iloc[0]))
                 networks.append([table, task, shown.index(task) + 1, plots.NAMES.get(network, network), z, *lists])
