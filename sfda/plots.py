@@ -12,8 +12,9 @@ COLOURS = [sns.color_palette("colorblind").as_hex()[i] for i in (0, 3, 2, 4, 9, 
 # Shapes say the same as the colours, for readers who see no colours at all.
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "<", ">", "*"]
 
-# What people call the networks and the tasks of the pocket benchmark, the supervised networks of the paper, and the
-# real networks: fractions are widths, pixels the side of the images that one was trained on, where two differ by it.
+# What people call the networks and the tasks of the pocket benchmark, the supervised networks of the paper, the real
+# networks, and those of the records that chapter 10 draws: fractions are widths, pixels the side of the images that one
+# was trained on, where two differ by it.
 NAMES = {
     "resnet_10": "ResNet-10", "resnet_18": "ResNet-18", "resnet_26": "ResNet-26", "resnet_34": "ResNet-34",
     "densenet_26": "DenseNet-26", "densenet_26_wide": "DenseNet-26, wide", "densenet_42": "DenseNet-42",
@@ -41,6 +42,13 @@ NAMES = {
     "mobilenetv2_100_r224_inat_bird": "MobileNet V2, birds", "mobilenetv3_large_minimal_r224": "MobileNet V3",
     "squeezenet1_0_r227": "SqueezeNet", "efficientnet_lite0_r224": "EfficientNet-Lite0",
     "efficientnet_lite1_r240": "EfficientNet-Lite1", "efficientnet_lite2_r260": "EfficientNet-Lite2",
+    "resnet18": "ResNet-18", "densenet161": "DenseNet-161", "efficientnet_b0": "EfficientNet-B0",
+    "mobilenetv2_050": "MobileNetV2 ½", "mobilenetv2_100": "MobileNetV2", "vit_small_patch16_224": "ViT-small",
+    "efficientnetb0": "EfficientNet-B0", "efficientnetb1": "EfficientNet-B1", "efficientnetb2": "EfficientNet-B2",
+    "efficientnetb3": "EfficientNet-B3", "mobilenet": "MobileNet", "mobilenetv2": "MobileNetV2",
+    "mobilenetv3": "MobileNetV3", "nasnetmobile": "NASNet-Mobile", "resnet50v2": "ResNet-50 v2",
+    "resnet101v2": "ResNet-101 v2", "resnet152v2": "ResNet-152 v2", "vgg16": "VGG-16", "vgg19": "VGG-19",
+    "xception": "Xception",
 }  # fmt: skip
 
 

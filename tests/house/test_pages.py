@@ -483,6 +483,24 @@ def test_results_that_are_chosen_are_those_of_the_tables(tab):
     assert not problems, problems
 
 
+def test_a_record_grows_by_the_slider_and_says_where_it_has_no_scores(tab):
+    page, problems, _ = tab
+    problems.clear()
+    page.set_viewport_size(WIDE)
+    page.goto((BUILT / page_of("book/10_past_results.ipynb")).as_uri())
+    page.wait_for_selector("[data-explorable][data-drawn]")
+    said = []
+    for name, value, told in [("past", "1", "record, 1 past task:"), ("past", "5", "record, 5 past tasks:"),
+                              ("task", "3", "record, 5"), ("way", "record and score", "record and score, 5"),
+                              ("table", "vtab 1000", "no scores here; record, 5")]:  # fmt: skip
+        chosen = page.locator(f"[data-explorable] [name={name}]")
+        chosen.select_option(value) if name in ("way", "table") else chosen.fill(value)
+        page.wait_for_function(f"told => {READ}.startsWith(told) && {READ} === {SAID}", arg=told)
+        said.append(page.evaluate(READ).partition(":")[2])
+    assert len(set(said)) == len(said), "the same numbers whatever the reader chooses"
+    assert not problems, f"10_past_results: {problems}"
+
+
 @pytest.mark.parametrize("name", EXPLORABLES)
 def test_explorable_is_a_picture_where_scripts_are_off(browser, name):
     with browser.new_context(offline=True, java_script_enabled=False, viewport=PHONE) as context:
