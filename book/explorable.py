@@ -602,8 +602,8 @@ def record_grows(contests, most=5):
             own=f"datum.task === {json.dumps(shown)}[table][task - 1] ? datum.l : 0",
         ).transform_aggregate(n="max(n)", t="mean(t)", l="mean(l)", own="sum(own)").transform_calculate(
             label=f"({both} ? 'record and score, ' : way === 'record' ? 'record, ' : 'no scores here; record, ')"
-                  " + datum.n + (datum.n > 1 ? ' past tasks: \\n' : ' past task: \\n') + 'mean tau '"
-                  " + format(datum.t, '.2f') + ', ' + format(datum.l, '.1f') + ' points lost; \\n'"
+                  " + datum.n + (datum.n > 1 ? ' past tasks:\\n' : ' past task:\\n') + 'mean tau '"
+                  " + format(datum.t, '.2f') + ', ' + format(datum.l, '.1f') + ' points lost;\\n'"
                   f" + {json.dumps(shown)}[table][task - 1] + ': ' + format(datum.own, '.1f') + ' points lost'"),
             lines=3),
     ]  # fmt: skip

@@ -130,13 +130,14 @@ def test_means_shows_every_value_and_their_mean():
     assert [line.get_linewidth() for line in ax.lines[3:6]] == [2.5, 1, 2.5]
 
 
-def test_every_network_and_task_of_the_benchmarks_and_of_the_papers_first_table_has_a_name():
+def test_every_network_and_task_of_the_benchmarks_and_of_the_tables_that_are_drawn_has_a_name():
     pocket = {*verdict.table("models")["model"], *verdict.table("tasks")["name"]}
     table = published.accuracy_table("supervised")
     paper = {*table.index, *table.columns}
     real = {*verdict.table("models", folder=data_folder("real"))["model"]}
-    assert set(plots.NAMES) == pocket | paper | real
-    for those in (pocket, paper, real):  # of one figure
+    others = [{*published.record(name)[0].index} for name in ("tmlr", "stable-transfer")]
+    assert set(plots.NAMES) == set().union(pocket, paper, real, *others)
+    for those in (pocket, paper, real, *others):  # of one figure
         assert len({plots.NAMES[code] for code in those}) == len(those)
     ax = plots.heatmap(pd.DataFrame({"cifar10": [0.5, 0.6], "eurosat": [0.1, 0.2]}, index=["mnasnet1_0", "unknown"]))
     assert [tick.get_text() for tick in (*ax.get_xticklabels(), *ax.get_yticklabels())] == ["CIFAR-10", "eurosat", "MNASNet", "unknown"]
