@@ -199,7 +199,7 @@ def aligned(features, y, held, strengths):
             centre = means.mean(axis=0)
             unit = np.sqrt(((means - centre) ** 2).sum(axis=1).mean())
             Z, means = (Z - centre) / unit, (means - centre) / unit
-            if reference is None:  # the sign of an axis is arbitrary: its farthest class shall be on the right, or above
+            if reference is None:  # an axis has no sign: its farthest class shall be right, or above
                 turn = np.diag(np.sign(means[abs(means).argmax(axis=0), np.arange(Z.shape[1])]))
             else:
                 turn = orthogonal_procrustes(means, reference)[0]
