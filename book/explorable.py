@@ -199,7 +199,10 @@ def aligned(features, y, held, strengths):
             centre = means.mean(axis=0)
             unit = np.sqrt(((means - centre) ** 2).sum(axis=1).mean())
             Z, means = (Z - centre) / unit, (means - centre) / unit
-            turn = np.eye(Z.shape[1]) if reference is None else orthogonal_procrustes(means, reference)[0]
+            if reference is None:  # an axis has no sign: its farthest class shall be right, or above
+                turn = np.diag(np.sign(means[abs(means).argmax(axis=0), np.arange(Z.shape[1])]))
+            else:
+                turn = orthogonal_procrustes(means, reference)[0]
             reference = means @ turn
             yield network, lam, fitted, Z @ turn, reference
 
@@ -365,9 +368,13 @@ def one_sample(features, labels, names):
     steep = "abs(datum.x - datum.ox) < abs(datum.y - datum.oy)"
     text = {"fontSize": 12, "baseline": "middle"}
     texts = [one.transform_filter(f"!({steep})").mark_text(text="mix", dy=-16, **text).encode(**there)]
+    near = {"<": f"datum.x < {middle[0] - 0.6 * half:.2f}", ">=": f"datum.x > {middle[0] + 0.6 * half:.2f}"}  # an edge
     for align, dx, test in (("right", -11, "<"), ("left", 11, ">=")):
+        inward = one.transform_filter(near[test]).mark_text(
+            text="sample", align="left" if align == "right" else "right", dx=dx, dy=-16, **text)  # fmt: skip
+        texts.append(inward.encode(**here))
         for said, where, place in (
-            ("sample", f"datum.x {test} datum.ox", here),
+            ("sample", f"datum.x {test} datum.ox && !({near[test]})", here),
             ("other classes", f"datum.ox {test} datum.x", aim),
             ("mix", f"{steep} && datum.x {test} datum.ox", there),
         ):

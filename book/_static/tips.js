@@ -57,9 +57,17 @@ document.addEventListener("DOMContentLoaded", () => {
   };
   main.addEventListener("pointerover", (event) => event.pointerType !== "touch" && consider(event));
   main.addEventListener("pointerleave", () => { clearTimeout(timer); timer = setTimeout(hide, 250); });
+  // A finger cannot hover: its first tap on a term or an equation shows the tip, the second follows the link.
+  let touch = false;
+  main.addEventListener("pointerdown", (event) => { touch = event.pointerType === "touch"; });
   main.addEventListener("click", (event) => {
     const letter = event.target.closest("[data-tip]");
-    if (letter) show(letter, told(letter));
+    const link = touch && event.target.closest("a.internal:is([href*='#term-'], [href*='#equation-'])");
+    const element = letter || link, text = element && element !== owner && told(element);
+    if (text) {
+      event.preventDefault();
+      show(element, text);
+    } else if (touch && !element && !tip.contains(event.target)) hide();
   });
   main.addEventListener("focusin", (event) => {
     const element = event.target.closest("a.internal[href], [data-tip]");

@@ -594,6 +594,19 @@ def test_words_letters_and_references_say_what_they_are(tab, size):
     assert page.evaluate(TIP)
     page.mouse.move(0, 0)
     page.wait_for_function("() => !document.getElementById('tip')")
+
+    def tap(place):
+        place.dispatch_event("pointerdown", {"pointerType": "touch", "bubbles": True})
+        place.dispatch_event("click")
+
+    # A finger's first tap shows what a word means, its second follows the link.
+    word = "a[href$='#term-ConfMix']"
+    tip_of(word, "a sample becomes a weighted mean", tap)
+    tap(page.locator("article h1"))
+    assert page.evaluate(TIP) is None and "#term-" not in page.url
+    tip_of(word, "a sample becomes a weighted mean", tap)
+    tap(page.locator(word).first)
+    page.wait_for_url("**/symbols.html#term-ConfMix")
     assert not problems, problems
 
 
