@@ -277,7 +277,8 @@ def moved_by(x, wide, zoo, y):
     Returns
     -------
     table : pandas.DataFrame
-        A row a metric; 1 yes, 0 no, NaN no answer. Columns: ``rises with noise``, with columns of noise; ``shuffled
+        A row a metric; 1 yes, 0 no, NaN no answer. Columns: ``rises with noise``, with columns of noise, of which what
+        has the largest value there is without them says nothing; ``shuffled
         labels``, `wide` with these is given as much as `x` with the real ones; ``saturates``, and even the largest
         value there is; ``reads the unit``, the factor ten moves it by more than 1 %; ``reads the axes``, a rotation
         moves it; ``sees no labels``, shuffling them does not; ``needs more``, source classifier or other networks.
@@ -308,6 +309,8 @@ def moved_by(x, wide, zoo, y):
         if metric.needs == "features":  # of a zoo nothing is compared across two sets of labels
             fooled, most = metric(wide, shuffled), metric.bounds[1]
             most = eval(most, {"C": y.max() + 1, "N": len(y)}) if isinstance(most, str) else most
+            if most is not None and most - plain < 1e-6 and not rows[name]["rises with noise"]:
+                rows[name]["rises with noise"] = np.nan
             rows[name] |= {"shuffled labels": plain - fooled < MORE * abs(plain),
                            "saturates": most is not None and most - fooled < 1e-6}  # fmt: skip
     columns = ["rises with noise", "shuffled labels", "saturates", "reads the unit", "reads the axes", "sees no labels",

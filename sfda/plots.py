@@ -225,7 +225,7 @@ def tau_map(table, *, chance, ax=None):
     clear = table.abs() > chance
     ax = sns.heatmap(
         table.where(clear, 0.3 * table), ax=ax, cmap="vlag_r", vmin=-1, vmax=1, xticklabels=True, yticklabels=True,
-        annot=(100 * table).round() + 0.0, fmt=".0f", annot_kws={"size": 7.5}, cbar=False, linewidths=1,
+        annot=(100 * table).round() + 0.0, fmt=".0f", annot_kws={"size": 8}, cbar=False, linewidths=1,
     )  # fmt: skip
     for text, value, far in zip(ax.texts, table.to_numpy()[table.notna()], clear.to_numpy()[table.notna()]):
         text.set_color("0.35" if not far else "white" if abs(value) > 0.6 else "black")

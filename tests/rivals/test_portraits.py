@@ -43,6 +43,17 @@ def test_what_has_no_features_or_no_score_of_its_own_has_no_answer(moved):
     assert "effective rank" in moved[1] and "nearest neighbour" not in moved[1]
 
 
+def test_what_is_at_its_largest_value_cannot_rise_and_has_no_answer():
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(3), 30)
+    x = 5 * rng.standard_normal((3, 70))[y] + 0.1 * rng.standard_normal((90, 70))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = portraits.moved_by(x, rng.standard_normal((90, 200)), {"first": x, "second": x[:, :65] ** 2}, y)[0]
+    assert np.isnan(table.loc["SFDA", "rises with noise"]) and np.isnan(table.loc["linear probe", "rises with noise"])
+    assert table.loc["effective rank", "rises with noise"] == 1
+
+
 def test_rows_with_fewest_marks_come_first_and_costs_are_there(moved):
     ax = portraits.matrix(moved[0])
     names = [label.get_text() for label in ax.get_yticklabels()]
