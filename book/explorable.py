@@ -653,6 +653,7 @@ def _grown(contests, most):
         rng = np.random.default_rng(0)
         shown = [contest.tasks[i] for i in np.linspace(0, len(contest.tasks) - 1, 3).astype(int)]
         for task in contest.tasks:
+            called = plots.NAMES.get(task, task)
             past = list(rng.permutation([name for name in contest.record.accuracies if name != task]))
             one, numbers = contest._replace(tasks=[task]), range(1, min(most, len(past)) + 1)
             said = {n: hindsight.forecasts(one, past[:n]) for n in numbers}
@@ -660,7 +661,7 @@ def _grown(contests, most):
                 tau = hindsight.taus(each)[task]
                 for by, own in each.groupby("by", sort=False):
                     lost = 100 * (own["accuracy"].max() - own.loc[own["forecast"].idxmax(), "accuracy"])
-                    rows.append([table, task, by, n, tau[by], lost])
+                    rows.append([table, called, by, n, tau[by], lost])
             if task not in shown:
                 continue
             every = pd.concat(said).assign(h=lambda each: (each["high"] - each["low"]) / 2)
@@ -668,7 +669,7 @@ def _grown(contests, most):
                 lists = [" ".join(f"{100 * value:.0f}" for value in own.loc[own["by"] == by, column])
                          for by in ("record", "both") for column in ("forecast", "h")]  # fmt: skip
                 z = int(np.rint(100 * own["z"].iloc[0]))
-                networks.append([table, task, shown.index(task) + 1, plots.NAMES.get(network, network), z, *lists])
+                networks.append([table, called, shown.index(task) + 1, plots.NAMES.get(network, network), z, *lists])
     return (
         pd.DataFrame(rows, columns=["table", "task", "by", "past", "tau", "lost"]),
         pd.DataFrame(networks, columns=["table", "task", "k", "network", "z", "f1", "h1", "f2", "h2"]),

@@ -312,11 +312,12 @@ def halving(name):
     rows = []
     for contest, networks in _groups(name).items():
         for task in accuracies.index.unique("task"):
-            left, cost = networks, 0.0
+            own = accuracies.loc[task]
+            own = own[[network for network in networks if network in own]]  # those that are listed and measured
+            left, cost = list(own.index), 0.0
             for loss in losses:
                 cost += len(left) / len(losses)
                 left = list(curves.loc[task].loc[left, loss].sort_values(kind="stable").index[: max(1, len(left) // 2)])
-            own = accuracies.loc[task].loc[networks]
             rows.append((contest, task, 100 * (own.max() - own[left[0]]), cost))
     return pd.DataFrame(rows, columns=["contest", "task", "lost", "budget"])
 
