@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 
 import portraits
 from sfda.metric.score import SaturationWarning
@@ -59,3 +60,4 @@ def test_rows_with_fewest_marks_come_first_and_costs_are_there(moved):
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names[-2:] == ["NCE", "LEEP"] and names.index("nearest neighbour") < names.index("TransRate")
     assert "nan" not in [text.get_text() for text in ax.texts]
+    plt.close(ax.figure)  # or it is the one that the next test finds
