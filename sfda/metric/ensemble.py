@@ -83,12 +83,15 @@ def select_ensemble(
         Whether the left-out posteriors are those of self-challenged features, as in
         :func:`sfda.metric.score.log_posterior`. ("nuclear" has some with shrinkage="leave-one-out" only.) On the
         pocket benchmark's development tasks "held-out" lost more accuracy with the challenge.
-    shrinkage, strength, device
-        As in :func:`sfda.sfda_score`. `strength` is that of "nuclear", which also takes shrinkage="leave-one-out":
-        lambda by left-out likelihood in the Fisher features, and left-out probabilities as scores by default. On
-        the pocket benchmark's development tasks this lost 1.2 points to the best ensembles instead of 3.5, as much
-        as "held-out"; on the reporting tasks no difference is shown. It may prefer twins to experts for half the
-        classes.
+    shrinkage
+        As in :func:`sfda.sfda_score`. "nuclear" also takes "leave-one-out": lambda by left-out likelihood in the
+        Fisher features, and left-out probabilities as scores by default. On the pocket benchmark's development tasks
+        this lost 1.2 points to the best ensembles instead of 3.5, as much as "held-out"; on the reporting tasks no
+        difference is shown. It may prefer twins to experts for half the classes.
+    strength
+        As in :func:`sfda.sfda_score`; of "nuclear" alone.
+    device
+        As in :func:`sfda.sfda_score`.
 
     Returns
     -------
