@@ -3,6 +3,7 @@
 import contextlib
 import tempfile
 import warnings
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -40,13 +41,20 @@ def networks():
             known = FILES[loader]
             one = "resnet50" if group == "self_supervised" else name  # these are one architecture
             if one not in costs:
-                # Shapes only, no numbers; libraries of transformers miss notebook widgets.
-                with torch.device("meta"), warnings.catch_warnings(action="ignore"):
-                    network = known.build() if group == "vit" else _built(one)
-                    costs[one] = pocket.multiplications(network, size=224), pocket.parameters(network) / 1e6
+                costs[one] = _costs(known.build if group == "vit" else partial(_built, one))
             rows[name] = GROUPS[group], known.licence, known.readable, *costs[one]
     columns = ["group", "licence", "readable", "multiplications", "parameters"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def _costs(build):
+    """Multiplications and parameters of a network, in millions."""
+    for device in ("meta", "cpu"):  # shapes suffice, but older releases of timm ask for numbers
+        # Libraries of transformers miss notebook widgets.
+        with contextlib.suppress(RuntimeError), torch.device(device), warnings.catch_warnings(action="ignore"):
+            network = build()
+            return pocket.multiplications(network, size=224), pocket.parameters(network) / 1e6
+    raise RuntimeError("no network can be built")
 
 
 def _built(name):
