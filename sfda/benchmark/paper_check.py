@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from sfda.benchmark import paper
 from sfda.benchmark.cell_files import cell_path, read_cell
 from sfda.benchmark.jobs import settings_in
@@ -319,14 +317,14 @@ def _wrong(path, least):
 def _least(loader):
     """Bytes that a network's weights take, without what else is in its file."""
     kind, _, rest = loader.partition(":")
-    with torch.device("meta"), contextlib.suppress(KeyError):  # shapes only
+    with contextlib.suppress(KeyError):
         if kind == "torchvision":
             from torchvision.models import get_model_weights
 
             architecture, _, weights = rest.partition(":")
             return 4 * get_model_weights(architecture)[weights].meta["num_params"]
         zoo = checkpoints.SELF_SUPERVISED if kind == "self-supervised" else checkpoints.TRANSFORMERS
-        return 4 * pocket.parameters(zoo[rest].build())
+        return 4 * pocket.parameters(checkpoints.shapes_of(zoo[rest].build))
     return 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import nn
 
 from sfda.networks import pocket
@@ -90,6 +91,27 @@ def _resnet50():
     network = zoo.resnet50(weights=None)
     network.fc = nn.Identity()
     return network
+
+
+def shapes_of(build):
+    """The network that `build` makes, for its shapes alone.
+
+    Parameters
+    ----------
+    build : callable
+        Without arguments, returns a torch.nn.Module.
+
+    Returns
+    -------
+    torch.nn.Module
+        On torch's meta device, without numbers. On the CPU where a library asks for numbers while it builds, as
+        older releases of timm do for transformers.
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except RuntimeError:
+        return build()
 
 
 def timm_network(name, **options):

@@ -16,7 +16,7 @@ import torchvision
 from small_networks import Squares, as_images, equal, file_of, numbered, old_densenet, untrained
 
 from sfda.networks.backbones import load
-from sfda.networks.checkpoints import SELF_SUPERVISED, SUPERVISED, TRANSFORMERS, renamed_simclr_v2
+from sfda.networks.checkpoints import SELF_SUPERVISED, SUPERVISED, TRANSFORMERS, renamed_simclr_v2, shapes_of
 from sfda.networks.extract import checksum, extract
 from sfda.networks.weights import set_layer
 
@@ -339,3 +339,12 @@ def test_bad_downloads_leave_nothing(name, file, error, message, published, tmp_
     with pytest.raises(error, match=message) as refused:
         load(name, folder=tmp_path / "here")
     assert "\n" not in str(refused.value) and list((tmp_path / "here").glob("*")) == []
+
+
+def test_shapes_need_no_numbers_but_where_a_library_asks_for_them():
+    def asks():  # as timm's older transformers do
+        return torch.nn.Linear(2, int(torch.linspace(0, 3, 4)[-1].item()))
+
+    assert next(shapes_of(lambda: torch.nn.Linear(2, 3)).parameters()).is_meta
+    network = shapes_of(asks)
+    assert network.weight.shape == (3, 2) and network.weight.device.type == "cpu"
