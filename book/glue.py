@@ -4,6 +4,8 @@ import ast
 import json
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+from IPython import get_ipython
 from IPython.display import display
 
 
@@ -22,6 +24,14 @@ def glue(name, value):
         raw=True,
         metadata={"scrapbook": {"name": name, "mime_prefix": mime}},
     )
+
+
+def card(name, fig):
+    """Store a figure under `name`, for ``{glue:figure}`` in the card that opens the same chapter."""
+    # Unlike a number it is shown as well: Colab has no other place for it. A book's page has it in its card only.
+    data, metadata = get_ipython().display_formatter.format(fig)
+    display(data, raw=True, metadata=metadata | {"scrapbook": {"name": name, "mime_prefix": ""}})
+    plt.close(fig)
 
 
 def gluer(prefix, decimals=4):

@@ -42,6 +42,11 @@ def pictures(chapter):
             and any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {}))]  # fmt: skip
 
 
+def width(output):
+    """Of a picture, in pixels; 0 of anything else."""
+    return int.from_bytes(base64.b64decode(output.get("data", {}).get("image/png", ""))[16:20])
+
+
 def test_contents_and_chapters_agree():
     for entry in ENTRIES:
         path = ROOT / (entry if entry.endswith(".ipynb") else f"{entry}.md")
@@ -113,11 +118,25 @@ def test_figures_can_be_read_on_a_telephone(chapter):
     for cell, said in pictures(chapter):
         if "as-is" in str(said.get("image", {}).get("classes", "")):
             continue  # a photograph
-        for image in (output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})):
-            width = int.from_bytes(base64.b64decode(image)[16:20])
-            assert width <= WIDTH, (
-                f"{chapter}: a figure of {width} pixels, at most {WIDTH} are legible where a column has 330: make it "
-                f"narrow and high, in\n{cell.source}")  # fmt: skip
+        pixels = max(width(output) for output in cell.outputs)
+        assert pixels <= WIDTH, (
+            f"{chapter}: a figure of {pixels} pixels, at most {WIDTH} are legible where a column has 330: make it "
+            f"narrow and high, in\n{cell.source}")  # fmt: skip
+
+
+@pytest.mark.parametrize("chapter", NUMBERED)
+def test_a_card_opens_the_chapter(chapter):
+    text = "\n".join(cell.source for cell in cells(chapter, "markdown"))
+    card = re.search(r"^::::\{admonition\} (.*)\n:class: in-short\n((?s:.*?))^::::$", text, flags=re.M)
+    assert card, f"{chapter}: no card: `::::{{admonition}} QUESTION`, then `:class: in-short`"
+    assert card[1].endswith("?"), f"{chapter}: the card's title is no question: {card[1]}"
+    picture = re.search(r"\{glue:figure\} (\S+)\n:alt: .{40}", card[2])
+    assert picture, f"{chapter}: the card has no `{{glue:figure}}` with a text for those who cannot see it"
+    drawn = [output for cell in cells(chapter) for output in cell.outputs
+             if output.get("metadata", {}).get("scrapbook", {}).get("name") == picture[1]]  # fmt: skip
+    assert drawn and 0 < width(drawn[0]) <= WIDTH, f"{chapter}: draw the card's picture, at most {WIDTH} pixels wide"
+    for part in ("**How sure?**", "**What to do now:**"):
+        assert part in card[2], f"{chapter}: the card does not say {part}"
 
 
 @every_chapter
@@ -148,5 +167,5 @@ def test_every_glued_number_is_read(chapter):
     glued = {output.metadata["scrapbook"]["name"] for cell in cells(chapter) for output in cell.outputs
              if "scrapbook" in output.get("metadata", {})}  # fmt: skip
     text = "\n".join(cell.source for cell in cells(chapter, "markdown"))
-    named = set(re.findall(r"\{glue:\w*\}`([^`:]+)", text))
+    named = set(re.findall(r"\{glue:\w*\}(?:`| )([^`:\s]+)", text))
     assert glued == named, f"{chapter}: glue what is read, read what is glued; one without the other: {glued ^ named}"
