@@ -420,12 +420,14 @@ def climb(places):
     -------
     matplotlib.figure.Figure
     """
-    fig, ax = plt.subplots(figsize=(4.8, 0.3 * len(places) + 0.6))
+    fig, ax = plt.subplots(figsize=(4.8, 0.28 * len(places) + 0.75))
     for row, (before, after) in enumerate(places.values()):
         colour = WRONG if after < before else plots.COLOURS[0]
         ax.plot(before, row, "o", color=FAINT, ms=8)
         ax.annotate("", (after, row), (before, row), arrowprops={"arrowstyle": "-|>", "lw": 2.2, "color": colour})
     ax.set_yticks(range(len(places)), places)
     ax.set_xticks(range(6, 0, -1), ["last", *"5432", "first"])
-    ax.set(xlim=(6.4, 0.6), ylim=(len(places) - 0.5, -0.5), xlabel="place of the smallest of six networks, with noise")
+    for place, word in zip(next(iter(places.values())), ("without noise", "with noise")):
+        ax.text(place, -0.3, word, ha="center", va="bottom", size="small")
+    ax.set(xlim=(6.6, 0.6), ylim=(len(places) - 0.5, -1), xlabel="place of the smallest of six networks")
     return fig
