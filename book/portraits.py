@@ -427,7 +427,8 @@ def climb(places):
         ax.annotate("", (after, row), (before, row), arrowprops={"arrowstyle": "-|>", "lw": 2.2, "color": colour})
     ax.set_yticks(range(len(places)), places)
     ax.set_xticks(range(6, 0, -1), ["last", *"5432", "first"])
-    for place, word in zip(next(iter(places.values())), ("without noise", "with noise")):
-        ax.text(place, -0.3, word, ha="center", va="bottom", size="small")
+    before, after = next(iter(places.values()))
+    ax.text(before + 0.15, -0.3, "without noise", va="bottom", size="small")
+    ax.text(after, -0.3, "with noise", ha="center", va="bottom", size="small")
     ax.set(xlim=(6.6, 0.6), ylim=(len(places) - 0.5, -1), xlabel="place of the smallest of six networks")
     return fig
