@@ -19,7 +19,8 @@ def forecast(*metrics):
     """What the four other tasks say of the six, and these metrics of the flowers: as :meth:`sfda.Record.forecast`."""
     _, scores, runs = _tables()
     past = runs.pivot_table(index="model", columns="task", values="accuracy").drop(columns="flowers")
-    each = {name: scores[scores["metric"] == name].pivot(index="model", columns="task", values="score") for name in metrics}
+    scores = scores.pivot(index="model", columns=["metric", "task"], values="score")
+    each = {name: scores[name] for name in metrics}
     record = Record(past, {name: table[past.columns] for name, table in each.items()})
     found = record.forecast(SIX, scores={name: table["flowers"] for name, table in each.items()})
     return found.rename(index=plots.NAMES).rename_axis(None)
