@@ -420,7 +420,7 @@ def climb(places):
     -------
     matplotlib.figure.Figure
     """
-    fig, ax = plt.subplots(figsize=(4.8, 0.28 * len(places) + 0.75))
+    fig, ax = plt.subplots(figsize=(4, 0.28 * len(places) + 0.75))
     for row, (before, after) in enumerate(places.values()):
         colour = WRONG if after < before else plots.COLOURS[0]
         ax.plot(before, row, "o", color=FAINT, ms=8)

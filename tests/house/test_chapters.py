@@ -16,7 +16,7 @@ BESIDE = {"afternoon", "explorable", "full_scale", "glue", "portraits"}
 IMPORTABLE = {"torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "sklearn",
               "IPython", "altair", "sfda"} | BESIDE | sys.stdlib_module_names  # fmt: skip
 
-LINES, WIDTH = 12, 520
+LINES, WIDTH, CARD = 12, 520, 420
 HIDDEN = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
 
 every_chapter = pytest.mark.parametrize("chapter", CHAPTERS)
@@ -134,7 +134,7 @@ def test_a_card_opens_the_chapter(chapter):
     assert picture, f"{chapter}: the card has no `{{glue:figure}}` with a text for those who cannot see it"
     drawn = [output for cell in cells(chapter) for output in cell.outputs
              if output.get("metadata", {}).get("scrapbook", {}).get("name") == picture[1]]  # fmt: skip
-    assert drawn and 0 < width(drawn[0]) <= WIDTH, f"{chapter}: draw the card's picture, at most {WIDTH} pixels wide"
+    assert drawn and 0 < width(drawn[0]) <= CARD, f"{chapter}: draw the card's picture, at most {CARD} pixels wide"
     for part in ("**How sure?**", "**What to do now:**"):
         assert part in card[2], f"{chapter}: the card does not say {part}"
 
