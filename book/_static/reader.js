@@ -13,6 +13,10 @@ document.addEventListener("DOMContentLoaded", () => {
   const main = document.querySelector("main");
   const addStops = () => {
     for (const box of main.querySelectorAll('figure, .output.text_html, .pst-scrollable-table-container, mjx-container[display="true"]')) {
+      box.classList.remove("upright");
+      if (box.querySelector("table.dataframe") && box.scrollWidth > box.clientWidth) {
+        box.classList.add("upright");  // its heads, and it may fit
+      }
       const scrolls = box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "visible";
       box.classList.toggle("scrolls", scrolls && box.scrollWidth > box.clientWidth + 8);  // more than a margin
       if (scrolls) {

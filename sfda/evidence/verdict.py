@@ -270,8 +270,16 @@ def contest(group, *, folder=None):
         As in :func:`by_seed`.
     yards : list of str
         Which of the metrics are yardsticks.
+
+    Raises
+    ------
+    ValueError
+        The table of accuracies has no such group.
     """
-    accuracies = table("accuracy", folder=folder).query("group == @group")
+    accuracies = table("accuracy", folder=folder)
+    if group not in set(accuracies["group"]):
+        raise ValueError(f"group: expected one of {sorted(set(accuracies['group']))}, found {group!r}")
+    accuracies = accuracies[accuracies["group"] == group]
     models = table("models", folder=folder)
     yards = yardsticks(models, accuracies)
     if (Path(folder or data_folder("pocket")) / "untrained_scores.csv").is_file():

@@ -181,6 +181,8 @@ def test_contest(tmp_path):
     assert not found.duplicated(["metric", "model", "task"]).any()
     twins = found.query("metric == 'SFDA of the twin'")["score"]
     assert len(twins) == 12 and (twins == 0).sum() == 1
+    with pytest.raises(ValueError, match=r"^group: expected one of \['supervised'.*found 'transformers'$"):
+        verdict.contest("transformers", folder=tmp_path)
 
 
 def test_rounding_does_not_rank():
