@@ -26,6 +26,15 @@ document.addEventListener("DOMContentLoaded", () => {
       }
     }
   };
+  // Numbers stand below each other at their right end, columns of words at their left (see custom.css).
+  for (const table of main?.querySelectorAll("table.dataframe") ?? []) {
+    const rows = [...table.tBodies[0].rows].map((row) => [...row.cells].reverse());  // heads of rows may span some
+    rows[0]?.forEach((_, i) => {
+      const column = rows.map((row) => row[i]).filter((cell) => cell?.tagName === "TD");
+      column.forEach((cell) => cell.classList.toggle("words", column.some((each) => /\p{L}{4}/u.test(each.textContent))));
+    });
+  }
+
   // The page grows when its equations are typeset, and shrinks with the window.
   if (main) {
     new ResizeObserver(addStops).observe(main);
