@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Error, sync_playwright
 
-from explorable import VEGA_LITE
+from explorable.show import VEGA_LITE
 from sfda import plots
 from sfda.evidence import verdict
 from sfda.metric import ranking
