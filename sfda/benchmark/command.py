@@ -109,7 +109,9 @@ def add_parsers(commands):
 
 
 def _add_group(parser):
-    parser.add_argument("--group", choices=["supervised", "self_supervised", "vit"],
+    once = {"self_supervised": "self-supervised", "vit": "transformers"}  # as the published files call them
+    parser.add_argument("--group", type=lambda name: once.get(name, name),
+                        choices=["supervised", "self-supervised", "transformers"],
                         help="networks of one of the paper's tables")  # fmt: skip
 
 
