@@ -208,13 +208,28 @@ def pooled_interval(contests, statistic=weighted_tau, *, versus=None, level=0.95
         if versus not in shared:
             raise ValueError(f"versus: expected one of {', '.join(shared)}, got {versus!r}")
         values = values - values.loc[versus]
-    return pd.concat([values.mean(axis=1).rename("mean"), _ends(values, level)], axis=1)
+    return over_tasks(values, level=level)
 
 
-def _ends(values, level):
-    """Ends of the t interval over the columns of each row."""
+def over_tasks(values, *, level=0.95):
+    """Mean of each row over its columns, the tasks, with its t interval.
+
+    Parameters
+    ----------
+    values : pandas.DataFrame
+        One column a task, two at least; no NaN.
+    level : float, default 0.95
+
+    Returns
+    -------
+    pandas.DataFrame
+        With the rows of `values`: ``mean``, and ``low`` and ``high``, the ends of
+        :func:`sfda.metric.ranking.mean_interval`, which raises errors.
+    """
     ends = [mean_interval(row, level=level) for row in values.to_numpy()]
-    return pd.DataFrame(ends, values.index, ["low", "high"])
+    table = pd.DataFrame(ends, values.index, ["low", "high"])
+    table.insert(0, "mean", values.mean(axis=1))
+    return table
 
 
 def yardsticks(models, accuracies):
@@ -324,7 +339,7 @@ def summary(scores, accuracies, tasks_by_half, *, level=0.95):
     reported = accuracies[accuracies["task"].isin(tasks_by_half["reporting"])]
     halves = ("development", "reporting")
     found = pd.DataFrame({half: each[tasks_by_half[half]].mean(axis=1) for half in halves})
-    found[["from", "to"]] = _ends(each[tasks_by_half["reporting"]], level)
+    found[["from", "to"]] = over_tasks(each[tasks_by_half["reporting"]], level=level)[["low", "high"]]
     found["regret"] = 100 * judge(scores, reported, regret).mean(axis=1)
     # Metrics that are equal but for rounding keep their order.
     return found.iloc[np.argsort(-evened(found["reporting"]), kind="stable")]
