@@ -105,7 +105,7 @@ def accuracy_table(group):
     return table("finetune_accuracy", group).pivot(index="model", columns="dataset", values="accuracy")
 
 
-#: What :func:`record` has: the group of ``finetune_accuracy`` or the table behind each name.
+#: The names that :func:`record` takes.
 RECORDS = (
     "supervised", "self-supervised", "transformers", "tmlr", "logme", "stable-transfer", "stable-transfer frozen",
     "vtab", "vtab 1000", "transfergraph", "shift", "parc", "imagenet",

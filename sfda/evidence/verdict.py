@@ -224,7 +224,12 @@ def over_tasks(values, *, level=0.95):
     -------
     pandas.DataFrame
         With the rows of `values`: ``mean``, and ``low`` and ``high``, the ends of
-        :func:`sfda.metric.ranking.mean_interval`, which raises errors.
+        :func:`sfda.metric.ranking.mean_interval`, in the unit of `values`.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two columns, NaN, or a `level` that is not between 0 and 1.
     """
     ends = [mean_interval(row, level=level) for row in values.to_numpy()]
     table = pd.DataFrame(ends, values.index, ["low", "high"])
@@ -357,7 +362,10 @@ def chance(*accuracies, level=0.95, orders=5000, seed=0):
         As in :func:`by_seed`. Of several groups of networks each has an order of its own, and it is the mean over
         the groups that is looked at.
     level : float, default 0.95
-    orders, seed : int, default 5000 and 0
+    orders : int, default 5000
+        How many are drawn.
+    seed : int, default 0
+        Of the random orders.
 
     Returns
     -------
