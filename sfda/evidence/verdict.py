@@ -276,7 +276,7 @@ def contest(group, *, folder=None):
     Parameters
     ----------
     group : str
-        "supervised", "self-supervised" or "transformer".
+        "supervised", "self-supervised" or "transformers"; also "transformer", as the tables have it.
     folder : path, optional
         As in :func:`table`.
 
@@ -290,8 +290,18 @@ def contest(group, *, folder=None):
         As in :func:`by_seed`.
     yards : list of str
         Which of the metrics are yardsticks.
+
+    Raises
+    ------
+    ValueError
+        No network of the tables is of that group: the message lists those that are there.
+    FileNotFoundError
+        As in :func:`table`.
     """
-    accuracies = table("accuracy", folder=folder).query("group == @group")
+    everything = table("accuracy", folder=folder)
+    accuracies = everything[everything["group"] == ("transformer" if group == "transformers" else group)]
+    if accuracies.empty:
+        raise ValueError(f"group: expected one of {', '.join(everything['group'].unique())}, got {group!r}")
     models = table("models", folder=folder)
     yards = yardsticks(models, accuracies)
     if (Path(folder or data_folder("pocket")) / "untrained_scores.csv").is_file():

@@ -176,6 +176,10 @@ def test_contest(tmp_path):
           untrained_scores=scores.iloc[1:])  # fmt: skip
     found, accuracies, yards = verdict.contest("supervised", folder=tmp_path)
     assert set(accuracies["model"]) == set(found["model"]) == set(MODELS)
+    for name in ("transformer", "transformers"):
+        assert set(verdict.contest(name, folder=tmp_path)[1]["model"]) == {"e"}
+    with pytest.raises(ValueError, match="^group: expected one of supervised, transformer, got 'vit'$"):
+        verdict.contest("vit", folder=tmp_path)
     assert yards == ["parameters", "features", "source accuracy", "rank on other tasks", "SFDA of the twin"]
     assert set(found["metric"]) == {"SFDA", "LogME", *yards}
     assert not found.duplicated(["metric", "model", "task"]).any()

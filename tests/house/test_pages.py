@@ -479,7 +479,7 @@ def test_results_that_are_chosen_are_those_of_the_tables(tab):
     for group, metric, task in (("self-supervised", "LogME", "usps"), ("transformers", "NLEEP", "kmnist")):
         for name, choice in {"group": group, "metric": metric, "task": plots.NAMES[task]}.items():
             page.select_option(f"[data-explorable] [name={name}]", choice)
-        scores, runs, _ = verdict.contest(group.removesuffix("s"))
+        scores, runs, _ = verdict.contest(group)
         tau, lost = (verdict.judge(scores, runs, how).loc[metric, task] for how in (ranking.weighted_tau, ranking.regret))
         said = f"weighted tau {tau:.2f}, {100 * lost:.1f} points lost".replace("-", "\N{MINUS SIGN}")
         page.wait_for_function(f"said => {SAID} === said", arg=said)
