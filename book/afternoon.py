@@ -11,6 +11,21 @@ SIX = ["mobilenetv1_025_r128", "mobilenetv1_050_r224", "mobilenetv1_100_r224", "
 METRICS = ["SFDA", "left-out SFDA", "left-out probability"]
 
 
+def _tables():
+    return (verdict.table(name, folder=data_folder("real")) for name in ("models", "scores", "accuracy"))
+
+
+def forecast(*metrics):
+    """What the four other tasks say of the six, and these metrics of the flowers: as :meth:`sfda.Record.forecast`."""
+    _, scores, runs = _tables()
+    past = runs.pivot_table(index="model", columns="task", values="accuracy").drop(columns="flowers")
+    scores = scores.pivot(index="model", columns=["metric", "task"], values="score")
+    each = {name: scores[name] for name in metrics}
+    record = Record(past, {name: table[past.columns] for name, table in each.items()})
+    found = record.forecast(SIX, scores={name: table["flowers"] for name, table in each.items()})
+    return found.rename(index=plots.NAMES).rename_axis(None)
+
+
 def known(*more):
     """What can be known of the six before any is fine-tuned on the flowers, larger is better, and then the accuracy.
 
@@ -18,21 +33,17 @@ def known(*more):
     training images, ``record`` (forecast from the four other tasks), ``both`` (of record and left-out probability),
     ``fine-tuned`` (accuracy on the test images, mean of two seeds). `more` metrics have columns if they are asked for.
     """
-    folder = data_folder("real")
-    models = verdict.table("models", folder=folder).set_index("model").loc[SIX]
-    scores, runs = (verdict.table(name, folder=folder) for name in ("scores", "accuracy"))
+    models, scores, runs = _tables()
+    models = models.set_index("model").loc[SIX]
     found = pd.DataFrame({"parameters": models["parameters"] / 1e6, "ImageNet": models["source_accuracy"]})
     for name in (*METRICS, *more):
         rows = scores[(scores["metric"] == name) & (scores["task"] == "flowers")]
         found[name] = rows.set_index("model")["score"].loc[SIX].round(3)  # further digits of a 1 mean nothing
-    accuracies = runs.pivot_table(index="model", columns="task", values="accuracy")
-    held = scores[scores["metric"] == "left-out probability"].pivot(index="model", columns="task", values="score")
-    past = accuracies.drop(columns="flowers")
-    record = Record(past, {"left-out probability": held[past.columns]})
-    found["record"] = record.forecast(SIX)["forecast"]
-    found["both"] = record.forecast(SIX, scores={"left-out probability": held["flowers"]})["forecast"]
-    found["fine-tuned"] = accuracies.loc[SIX, "flowers"]
-    return found.rename(index=plots.NAMES).rename_axis(None)
+    found = found.rename(index=plots.NAMES).rename_axis(None)
+    found["record"] = forecast()["forecast"]
+    found["both"] = forecast("left-out probability")["forecast"]
+    tuned = runs[runs["task"] == "flowers"].groupby("model")["accuracy"].mean()
+    return found.assign(**{"fine-tuned": tuned.rename(plots.NAMES)})
 
 
 def so_far(*ways):

@@ -56,6 +56,6 @@ def glued(chapter):
     found = {}
     for output in outputs:
         about = output.get("metadata", {}).get("scrapbook")
-        if about:
+        if about and about["mime_prefix"]:  # a card's picture has none
             found[about["name"]] = ast.literal_eval("".join(*output["data"].values()))
     return found

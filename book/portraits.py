@@ -1,10 +1,12 @@
 """The rivals at a glance: a small picture of what each looks at, and a table of what each is moved by."""
 
+from itertools import groupby
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.patches import Ellipse
+from matplotlib.patches import Ellipse, Rectangle
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
 from sklearn.decomposition import PCA
@@ -326,13 +328,14 @@ def _scores(metric, zoo, y, *variants):
     return [found[f"variant {i}"] for i in range(len(variants))]
 
 
-def matrix(table):
+def matrix(table, *, ax=None):
     """Heat map of what moves each metric, and of what it costs, the least moved and cheapest on top.
 
     Parameters
     ----------
     table : pandas.DataFrame
         As :func:`moved_by` makes it; the seconds are added from ``data/timings/rivals.csv``.
+    ax : matplotlib.axes.Axes, optional
 
     Returns
     -------
@@ -350,7 +353,7 @@ def matrix(table):
     shades = 0.62 * table.assign(**{"cost, SFDA = 1": 0.0})
     words = table.map(lambda value: "●" if value == 1 else "")
     words["cost, SFDA = 1"] = [f"{value:.0f}" if value >= 9.5 else f"{value:.1f}" for value in cost]
-    ax = plt.subplots(figsize=(4.8, 0.2 * len(table) + 1.3))[1]
+    ax = plt.subplots(figsize=(4.8, 0.2 * len(table) + 1.3))[1] if ax is None else ax
     sns.heatmap(shades, annot=words, fmt="", cmap=sns.light_palette(plots.COLOURS[1], as_cmap=True), vmin=0, vmax=1,
                 cbar=False, linewidths=1, annot_kws={"size": 8, "color": "0.1"}, ax=ax)  # fmt: skip
     names = [name.replace("as published", "(publ.)").replace("standardised", "(std.)") for name in table.index]
@@ -361,3 +364,71 @@ def matrix(table):
     ax.grid(False)
     ax.set(xlabel="", ylabel="")
     return ax
+
+
+def frame(blocks, ax):
+    """A line round every block of a square map's diagonal.
+
+    Parameters
+    ----------
+    blocks : pandas.Series
+        Of each row, in the order of the map, the number of its block; one that stands alone gets no line.
+    ax : matplotlib.axes.Axes
+    """
+    start = 0
+    for _, run in groupby(blocks):
+        size = len(list(run))
+        if size > 1:
+            ax.add_patch(Rectangle((start, start), size, size, fc="none", ec="black", lw=1.8, clip_on=False))
+        start += size
+
+
+def everything(agreement, blocks, moved):
+    """The agreement of all scores, in blocks, above the matrix of what moves them.
+
+    Parameters
+    ----------
+    agreement : pandas.DataFrame
+        Square, in the order of a clustering.
+    blocks : pandas.Series
+        As :func:`frame` takes them.
+    moved : pandas.DataFrame
+        As :func:`moved_by` makes it.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    fig, axes = plt.subplots(2, 1, figsize=(4.8, 14.4), height_ratios=[len(agreement), 1.3 * len(moved)])
+    sns.heatmap(agreement, cmap="vlag_r", vmin=-1, vmax=1, cbar=False, xticklabels=True, yticklabels=True, ax=axes[0])
+    axes[0].tick_params(length=0, labelsize=7.5)
+    axes[0].grid(False)
+    frame(blocks, axes[0])
+    matrix(moved, ax=axes[1])
+    return fig
+
+
+def climb(places):
+    """An arrow for every score, from the place of a network without noise to that with it, the best place on the right.
+
+    Parameters
+    ----------
+    places : mapping of str to pair of int
+        Among six networks.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    fig, ax = plt.subplots(figsize=(4.8, 0.28 * len(places) + 0.75))
+    for row, (before, after) in enumerate(places.values()):
+        colour = WRONG if after < before else plots.COLOURS[0]
+        ax.plot(before, row, "o", color=FAINT, ms=8)
+        ax.annotate("", (after, row), (before, row), arrowprops={"arrowstyle": "-|>", "lw": 2.2, "color": colour})
+    ax.set_yticks(range(len(places)), places)
+    ax.set_xticks(range(6, 0, -1), ["last", *"5432", "first"])
+    before, after = next(iter(places.values()))
+    ax.text(before + 0.15, -0.3, "without noise", va="bottom", size="small")
+    ax.text(after, -0.3, "with noise", ha="center", va="bottom", size="small")
+    ax.set(xlim=(6.6, 0.6), ylim=(len(places) - 0.5, -1), xlabel="place of the smallest of six networks")
+    return fig

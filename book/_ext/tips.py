@@ -21,12 +21,15 @@ EVERYDAY = {"calibration", "cell", "challenge", "confidence", "contest", "ensemb
             "interval", "left-out", "probe", "published score", "ridge", "seed", "source", "tie", "truth", "twin",
             "width", "zoo"}  # fmt: skip
 APART = (nodes.title, nodes.reference, nodes.literal, nodes.table, nodes.figure, addnodes.pending_xref)
-# Of a page: equations, figures, citations.
+# Of a page: equations, figures, citations, and the card that opens it (question, first sentences).
 EQUATION = re.compile(r'<div class="math[^"]*" id="(equation-.*?)">.*?</a></span>(.*?)</div>', flags=re.S)
 FIGURE = re.compile(
     r'<figure[^>]* id="(.*?)">.*?(<img .*?>).*?<span class="caption-text">(.*?)</span><a', flags=re.S
 )
 CITATION = re.compile(r'<div class="citation" id="(.*?)".*?<p>(.*?)</p>', flags=re.S)
+CARD = re.compile(
+    r'(?:"in-short admonition">\s*<p class="admonition-title">(.*?)</p>.*?|>In short</p>\s*)<p>(.*?)</p>', flags=re.S
+)
 MATH = r'<span class="math notranslate nohighlight">(\\\(.*?\\\))</span>'
 
 
@@ -108,8 +111,9 @@ def said_on(name, page):
         yield f"{name}#{each}", f"<p>{text}</p>"
     if label := re.search(r'id="((?:ch|page)-[\w-]+)"', page):
         title = re.search("<h1>(.*?)<", page)[1]
-        short = re.search(r">In short</p>\s*<p>(.*?)</p>", page, flags=re.S)
-        yield f"{name}#{label[1]}", f"<p><strong>{title}</strong></p>" + (f"<p>{short[1]}</p>" if short else "")
+        said = CARD.search(page)
+        texts = [f"<strong>{title}</strong>", *filter(None, said.groups() if said else ())]
+        yield f"{name}#{label[1]}", "".join(f"<p>{text}</p>" for text in texts)
 
 
 def marked(name, page, letters, tips):

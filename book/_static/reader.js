@@ -9,10 +9,14 @@ document.addEventListener("DOMContentLoaded", () => {
   // The theme gives the focus to the field of a closed dialog.
   document.querySelector(".bd-search-container input[type=search]")?.focus();
 
-  // A box that scrolls (see custom.css) is a stop of the tabulator: there the arrow keys move it.
+  // A table is made to fit if it can be. A box that scrolls all the same (see custom.css) is a stop of the tabulator: there the arrow keys move it.
   const main = document.querySelector("main");
   const addStops = () => {
     for (const box of main.querySelectorAll('figure, .output.text_html, .pst-scrollable-table-container, mjx-container[display="true"]')) {
+      box.classList.remove("tight", "upright");
+      for (const remedy of box.querySelector("table.dataframe") ? ["tight", "upright"] : []) {
+        box.classList.toggle(remedy, box.scrollWidth > box.clientWidth);
+      }
       const scrolls = box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX !== "visible";
       box.classList.toggle("scrolls", scrolls && box.scrollWidth > box.clientWidth + 8);  // more than a margin
       if (scrolls) {

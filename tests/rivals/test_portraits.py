@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
@@ -61,3 +62,18 @@ def test_rows_with_fewest_marks_come_first_and_costs_are_there(moved):
     assert names[-2:] == ["NCE", "LEEP"] and names.index("nearest neighbour") < names.index("TransRate")
     assert "nan" not in [text.get_text() for text in ax.texts]
     plt.close(ax.figure)  # or it is the one that the next test finds
+
+
+def test_a_frame_goes_round_blocks_of_more_than_one():
+    ax = plt.subplots()[1]
+    portraits.frame(pd.Series([4, 4, 2, 3, 3, 3]), ax)
+    assert [(patch.get_xy(), patch.get_width()) for patch in ax.patches] == [((0, 0), 2), ((3, 3), 3)]
+    plt.close(ax.figure)
+
+
+def test_an_arrow_points_to_the_place_with_noise():
+    ax = portraits.climb({"fooled": (6, 2), "not fooled": (5, 6)}).axes[0]
+    arrows = [text for text in ax.texts if getattr(text, "arrow_patch", None)]
+    assert [(*arrow.xyann, *arrow.xy) for arrow in arrows] == [(6, 0, 2, 0), (5, 1, 6, 1)]
+    assert ax.get_xlim()[0] > ax.get_xlim()[1]  # the best place is on the right
+    plt.close(ax.figure)
