@@ -22,7 +22,6 @@ FILES = checkpoints.SUPERVISED | {
     for kind, files in (("self-supervised", checkpoints.SELF_SUPERVISED), ("transformer", checkpoints.TRANSFORMERS))
     for name, file in files.items()
 }
-GROUPS = {"supervised": "supervised", "self_supervised": "self-supervised", "vit": "transformers"}
 
 
 def networks():
@@ -39,10 +38,10 @@ def networks():
         costs = {}
         for name, loader in loaders.items():
             known = FILES[loader]
-            one = "resnet50" if group == "self_supervised" else name  # these are one architecture
+            one = "resnet50" if group == "self-supervised" else name  # these are one architecture
             if one not in costs:
-                costs[one] = _costs(known.build if group == "vit" else partial(_built, one))
-            rows[name] = GROUPS[group], known.licence, known.readable, *costs[one]
+                costs[one] = _costs(known.build if group == "transformers" else partial(_built, one))
+            rows[name] = group, known.licence, known.readable, *costs[one]
     columns = ["group", "licence", "readable", "multiplications", "parameters"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 

@@ -13,7 +13,7 @@ def build_parser():
     parser = argparse.ArgumentParser(
         prog="python -m sfda", description="Rank networks for your images; and the benchmarks of the SFDA companion."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     sfda.rank.command.add_parser(commands)
     sfda.evidence.command.add_record_parser(commands)
     sfda.benchmark.command.add_parsers(commands)

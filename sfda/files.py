@@ -76,7 +76,19 @@ def read_table(path, columns=()):
 
 
 def table_of(folder, name, remedy=""):
-    """One of the tables of a folder, by its name without ``.csv``.
+    """One of the tables of a folder.
+
+    Parameters
+    ----------
+    folder : path
+    name : str
+        Of the file, without ``.csv``.
+    remedy : str, default ""
+        What to do where it is missing, for the message.
+
+    Returns
+    -------
+    pandas.DataFrame
 
     Raises
     ------

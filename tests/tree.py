@@ -1,9 +1,13 @@
 """What lies where in this repository, for the tests that check it as a whole."""
 
+import importlib.util
+import shutil
 import subprocess
 import tomllib
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
+from types import ModuleType
 
 import yaml
 
@@ -40,3 +44,20 @@ def text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return ""
+
+
+def copy_tracked(folder: Path, wanted: Callable[[Path], bool]) -> None:
+    """Copy these files to where they are in another folder; `wanted` is asked of their paths in the repository."""
+    for path in tracked_files():
+        name = path.relative_to(ROOT)
+        if wanted(name):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / name)
+
+
+def module_at(path: Path) -> ModuleType:
+    """A Python file that is no part of the package, as a module; by its place, since others have such names, too."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

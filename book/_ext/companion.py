@@ -2,7 +2,7 @@
 
 - the public address and the version, from pyproject.toml, for the buttons and the foot of every page;
 - MathJax, from an installed package, so that equations need no network;
-- Vega, likewise, for the pages with a picture that readers can move (book/explorable.py);
+- Vega, likewise, for the pages with a picture that readers can move (book/explorable/);
 - memory, which Python need not search for rings of objects so often;
 - docstrings, in which an author's initial must not begin a list, and fields of named tuples;
 - the bibliography, whose entries must be called items where they are in a list.
@@ -24,8 +24,8 @@ sys.path.insert(0, str(ROOT))  # the reference imports the package, which nobody
 # One file with all of TeX's extensions: the smaller tex-svg.js fetches some of
 # them, \boldsymbol among them, from files that lie beside it.
 MATHJAX = "tex-svg-full.js"
-# The version that the pictures are written for; the module itself imports what `make book` does not install.
-VEGA_LITE = re.search('\nVEGA_LITE = "(.*?)"', (ROOT / "book" / "explorable.py").read_text(encoding="utf-8"))[1]
+# The version that the pictures are written for; that module itself imports what `make book` does not install.
+VEGA_LITE = re.search('\nVEGA_LITE = "(.*?)"', Path(ROOT, "book/explorable/show.py").read_text(encoding="utf-8"))[1]
 
 
 def configure(app, config):

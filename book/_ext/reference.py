@@ -42,20 +42,33 @@ class MetricTable(Directive):
     def run(self):
         from sfda.rivals.catalogue import RIVALS
 
-        heads = ["metric", "source", "needs", "from", "to", "operations"]
+        heads = ["metric", "values", "operations"]
         rows = []
         for m in RIVALS.values():
-            least, most = ("" if bound is None else str(bound) for bound in m.bounds)
-            rows.append([m.name, f"{m.paper} {m.year}", m.needs, least, most, m.cost])
+            takes = {"features": "", "zoo": "; takes the features of all networks"}.get(m.needs, f"; takes {m.needs}")
+            rows.append([[m.name, f"{m.paper} {m.year}{takes}"], [_values(*m.bounds)], [m.cost]])
         group = nodes.tgroup(cols=len(heads))
         group += [nodes.colspec(colwidth=1) for _ in heads]
-        for part, lines in ((nodes.thead(), [heads]), (nodes.tbody(), rows)):
+        for part, lines in ((nodes.thead(), [[[head] for head in heads]]), (nodes.tbody(), rows)):
             for line in lines:
                 row = nodes.row()
-                row += [nodes.entry("", nodes.paragraph(text=text)) for text in line]
+                row += [nodes.entry("", *(nodes.paragraph(text=text) for text in texts)) for texts in line]
                 part += row
             group += part
         return [nodes.table("", group)]
+
+
+def _values(least, most):
+    """The interval between two bounds, in words."""
+    if None not in (least, most):
+        return f"{_short(least)} to {_short(most)}"
+    if least is not None:
+        return f"from {_short(least)}"
+    return "any" if most is None else f"up to {_short(most)}"
+
+
+def _short(bound):
+    return bound if isinstance(bound, str) else f"{bound:g}".replace("e+0", "e")
 
 
 def setup(app):

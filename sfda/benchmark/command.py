@@ -109,8 +109,11 @@ def add_parsers(commands):
 
 
 def _add_group(parser):
-    parser.add_argument("--group", choices=["supervised", "self_supervised", "vit"],
-                        help="networks of one of the paper's tables")  # fmt: skip
+    once = {"self_supervised": "self-supervised", "vit": "transformers"}  # as the published files call them
+    parser.add_argument(
+        "--group", choices=["supervised", "self-supervised", "transformers"], type=lambda name: once.get(name, name),
+        metavar="ZOO", help="networks of one of the paper's tables: supervised, self-supervised or transformers",
+    )  # fmt: skip
 
 
 def _parser(commands, name, run, help, description, *, grid=False, models=True, tasks=True):

@@ -141,8 +141,10 @@ def recalibrated(encoder, images, *, mirror=False, batches=8, batch=BATCH, seed=
         Training images; no labels are used.
     mirror : bool, default False
         As in :func:`finetune`.
-    batches, batch : int, default 8 and 64
-        How many augmented images to average over.
+    batches : int, default 8
+        How many, of augmented images, the statistics are a mean of.
+    batch : int, default 64
+        Images in one of them.
     seed : int, default 0
     device : str or torch.device, default "cpu"
 

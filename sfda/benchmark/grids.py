@@ -131,6 +131,7 @@ class Pocket(Grid):
         return {"budget": BUDGET[self.groups[name]]}
 
 
+#: The grid of the pocket benchmark, all networks of its zoo on all of its tasks.
 POCKET = Pocket(
     {name: f"pocket:{name}" for name in pocket.POCKET}, tuple(tasks.TASKS),
     {name: entry.group for name, entry in pocket.POCKET.items()},

@@ -44,9 +44,10 @@ def measured_by(name, scores, labels):
     Examples
     --------
     >>> from sfda.benchmark.measures import measured_by
-    >>> measured_by("accuracy", [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], [0, 1, 1])
+    >>> scores, labels = [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], [0, 1, 1]
+    >>> measured_by("accuracy", scores, labels)
     0.6666666666666666
-    >>> measured_by("mean per-class accuracy", [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]], [0, 1, 1])
+    >>> measured_by("mean per-class accuracy", scores, labels)
     0.75
     """
     if name not in MEASURES:

@@ -38,8 +38,8 @@ PASSES = ["group", "model", "task", "n", "dimension", "seconds", "device"]
 #: From the names in the published tables to what :func:`sfda.networks.backbones.load` takes, by group.
 NETWORKS = {
     "supervised": {name.split(":")[1]: name for name in checkpoints.SUPERVISED},
-    "self_supervised": {name: f"self-supervised:{name}" for name in checkpoints.SELF_SUPERVISED},
-    "vit": {name: f"transformer:{name}" for name in checkpoints.TRANSFORMERS},
+    "self-supervised": {name: f"self-supervised:{name}" for name in checkpoints.SELF_SUPERVISED},
+    "transformers": {name: f"transformer:{name}" for name in checkpoints.TRANSFORMERS},
 }
 GROUPS = {name: group for group, names in NETWORKS.items() for name in names}
 #: What is computed by default: the published table's metrics that suit any number of images, and this package's.
@@ -232,18 +232,20 @@ def compare(scores, accuracies=None):
         with these, where all of the networks have one.
     """
     columns = ["metric", "group", "task", "networks", "tau", "published", "difference"]
+    scores = scores.assign(group=scores["model"].map(GROUPS))  # older tables call some groups by other names
     truth, stated = published.table("finetune_accuracy"), published.table("published_tau_w")
     stated = stated.set_index(["metric", "group", "dataset"])["tau_w"].to_dict()
     mine = {} if accuracies is None else accuracies.groupby(["model", "task"])["accuracy"].mean().to_dict()
     rows = []
     for (metric, group, task), part in scores.groupby(["metric", "group", "task"], sort=False):
-        of = truth[(truth["group"] == group) & (truth["dataset"] == task)].set_index("model")["accuracy"]
+        in_files = published.ZOO_GROUPS[group]
+        of = truth[(truth["group"] == in_files) & (truth["dataset"] == task)].set_index("model")["accuracy"]
         part = part[part["model"].isin(of.index)]
         if len(part) < 2:
             continue
         tau = ranking.weighted_tau(part["score"].to_numpy(), of[part["model"]].to_numpy())
         whole = len(part) == len(NETWORKS[group])
-        theirs = stated.get((STATED.get(metric), group, task), np.nan) if whole else np.nan
+        theirs = stated.get((STATED.get(metric), in_files, task), np.nan) if whole else np.nan
         row = metric, group, task, len(part), tau, theirs, tau - theirs
         if mine:
             found = np.array([mine.get((model, task), np.nan) for model in part["model"]])

@@ -7,19 +7,22 @@ from pathlib import Path
 from sfda.files import say
 
 RECORD = """\
-Keep what was found when networks were fine-tuned: the strongest evidence there is on
-how they will do on the next task. `python -m sfda rank --record FILE` uses it."""
+Keep what was found when networks were fine-tuned: the strongest evidence there
+is on how they will do on the next task. `python -m sfda rank --record FILE`
+uses it."""
 RECORD_MORE = """\
 examples:
-  python -m sfda record add mine.csv birds torchvision:resnet50=0.84 timm:resnet50.a1_in1k=0.87
+  python -m sfda record add mine.csv birds torchvision:resnet50=0.84 \\
+      timm:resnet50.a1_in1k=0.87
   python -m sfda record add mine.csv --table data/real/accuracy.csv
   python -m sfda record show mine.csv
   python -m sfda record show mine.csv --observed timm:resnet50.a1_in1k=0.91
 
 the file:
-  one row a result: network, task, seed, accuracy (a share of 1), and scores under the
-  names of their metrics. Call networks as `rank` does. A table of networks by tasks can
-  be read too. Results of one network and task are averaged over their seeds."""
+  one row a result: network, task, seed, accuracy (a share of 1), and scores
+  under the names of their metrics. Call networks as `rank` does. A table of
+  networks by tasks can be read too. Results of one network and task are
+  averaged over their seeds."""
 
 
 def add_record_parser(commands):
@@ -29,9 +32,10 @@ def add_record_parser(commands):
     of = parser.add_subparsers(dest="action", required=True)
     add = of.add_parser("add", help="add results to a file, which is made if it is not there")
     add.set_defaults(run=_add)
-    add.add_argument("file", type=Path, metavar="FILE")
+    add.add_argument("file", type=Path, metavar="FILE", help="the record, a CSV file")
     add.add_argument("task", nargs="?", metavar="TASK", help="what the networks were fine-tuned on")
-    add.add_argument("results", nargs="*", type=result, metavar="NETWORK=ACCURACY", help="from 0 to 1")
+    add.add_argument("results", nargs="*", type=result, metavar="NAME=ACCURACY",
+                     help="the networks, and their accuracies, from 0 to 1")  # fmt: skip
     add.add_argument("--seed", type=int, default=0, metavar="N", help="tells repeated runs apart; default: 0")
     add.add_argument("--table", type=Path, metavar="FILE",
                      help="add the results of this file, as accuracy.csv of a benchmark")  # fmt: skip
@@ -39,7 +43,7 @@ def add_record_parser(commands):
     show.set_defaults(run=_show)
     show.add_argument("file", metavar="FILE", help="or the name of a published record (a wrong name lists them all)")
     show.add_argument("--networks", nargs="+", metavar="NAME", help="default: all")
-    show.add_argument("--observed", nargs="+", type=result, default=[], metavar="NETWORK=ACCURACY",
+    show.add_argument("--observed", nargs="+", type=result, default=[], metavar="NAME=ACCURACY",
                       help="already fine-tuned on the new task")  # fmt: skip
 
 
@@ -51,7 +55,7 @@ def result(text):
             raise ValueError
         return name, float(accuracy)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected NETWORK=ACCURACY, a number from 0 to 1, got {text}") from None
+        raise argparse.ArgumentTypeError(f"expected NAME=ACCURACY, a number from 0 to 1, got {text}") from None
 
 
 def observed_once(results):
@@ -68,7 +72,7 @@ def _add(options):
     from sfda.evidence.runs import add_runs, read_runs
 
     if (options.task or options.table is None) and not options.results:
-        raise ValueError("nothing to add: give a task and NETWORK=ACCURACY, or --table FILE")
+        raise ValueError("nothing to add: give a task and NAME=ACCURACY, or --table FILE")
     parts = [] if options.table is None else [read_runs(options.table)]
     rows = [(name, options.task, options.seed, accuracy) for name, accuracy in options.results]
     parts += [pd.DataFrame(rows, columns=["network", "task", "seed", "accuracy"])] if rows else []

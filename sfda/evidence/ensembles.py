@@ -14,7 +14,7 @@ import pandas as pd
 from sfda.evidence import verdict
 from sfda.files import read_table, replacing
 from sfda.metric.nuclear import best_of
-from sfda.metric.ranking import FLOAT32, evened, mean_interval
+from sfda.metric.ranking import FLOAT32, evened
 
 SIZES = (2, 3, 4, 5)
 EXHAUSTIVE = 3  # larger ensembles are too many to try them all
@@ -397,7 +397,4 @@ def regrets(accuracies, best, *, over=(), versus=None, level=0.95):
     ValueError
         As :func:`points_lost`.
     """
-    values = points_lost(accuracies, best, over=over, versus=versus)
-    table = values.mean(axis=1).to_frame("mean")
-    table[["low", "high"]] = [mean_interval(row, level=level) for row in values.to_numpy()]
-    return table
+    return verdict.over_tasks(points_lost(accuracies, best, over=over, versus=versus), level=level)

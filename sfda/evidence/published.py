@@ -5,6 +5,9 @@ The README beside the files of ``data/published`` says where each comes from and
 
 from sfda.files import data_folder, table_of
 
+#: The paper's three zoos, and the groups by which the files know them.
+ZOO_GROUPS = {"supervised": "supervised", "self-supervised": "self_supervised", "transformers": "vit"}
+
 
 def table(name, group=None):
     """One of the published tables.
@@ -18,12 +21,12 @@ def table(name, group=None):
         ``finetune_accuracy``
             The ground truth, one run a row: accuracies of networks after fine-tuning, with ``group``, ``model``,
             ``dataset``, ``accuracy`` (per cent), ``measure`` (which accuracy: it differs between data sets) and
-            ``benchmark``. Groups: 'supervised' (11 ImageNet CNNs on 11 data sets), 'self_supervised' (12 ResNet-50
-            on the same), 'vit' (10 vision transformers on the same), 'vit_extra' (3 more) and
+            ``benchmark``. Groups: 'supervised' (11 ImageNet CNNs on 11 data sets), 'self-supervised' (12 ResNet-50
+            on the same), 'transformers' (10 vision transformers on the same), 'vit_extra' (3 more) and
             'self_supervised_ncti_extra' (10 of the ResNet-50 on 2 further data sets).
         ``published_tau_w``
             Weighted tau as the metrics' authors printed it: ``metric``, ``group``, ``dataset``, ``tau_w``. Groups:
-            'supervised', 'self_supervised' and 'supervised10_logme_truth', which is ranked against the accuracies in
+            'supervised', 'self-supervised' and 'supervised10_logme_truth', which is ranked against the accuracies in
             ``logme_zoo_scores``, so not comparable, and has some metrics from two sources: select one.
         ``imagenet_top1``
             Of the 'supervised' networks: ``model``, ``imagenet_top1`` (per cent).
@@ -55,7 +58,8 @@ def table(name, group=None):
             Single numbers: ``item``, ``value``, ``unit``, ``knowledge`` ('read' in the source itself, or
             'second-hand').
     group : str, optional
-        Only the rows of one group, where a table has groups; all by default.
+        Only the rows of one group, where a table has groups; all by default. The files, and so the column ``group``,
+        call two of them 'self_supervised' and 'vit'; these names are taken, too.
 
     Returns
     -------
@@ -73,9 +77,11 @@ def table(name, group=None):
     if group is None:
         return found
     groups = found["group"].unique().tolist() if "group" in found else []
-    if group not in groups:
-        raise ValueError(f"group must be one of {', '.join(map(repr, groups))}, got {group!r}")
-    return found[found["group"] == group].reset_index(drop=True)
+    if (in_file := ZOO_GROUPS.get(group, group)) not in groups:
+        names = {each: name for name, each in ZOO_GROUPS.items()}
+        known = ", ".join(repr(names.get(each, each)) for each in groups)
+        raise ValueError(f"group must be one of {known}, got {group!r}")
+    return found[found["group"] == in_file].reset_index(drop=True)
 
 
 def accuracy_table(group):
@@ -99,7 +105,7 @@ def accuracy_table(group):
     return table("finetune_accuracy", group).pivot(index="model", columns="dataset", values="accuracy")
 
 
-#: What :func:`record` has: the group of ``finetune_accuracy`` or the table behind each name.
+#: The names that :func:`record` takes.
 RECORDS = (
     "supervised", "self-supervised", "transformers", "tmlr", "logme", "stable-transfer", "stable-transfer frozen",
     "vtab", "vtab 1000", "transfergraph", "shift", "parc", "imagenet",
@@ -136,10 +142,9 @@ def record(name):
     if name not in RECORDS:
         raise ValueError(f"name must be one of {', '.join(map(repr, RECORDS))}, got {name!r}")
     scores = {}
-    if name in ("supervised", "self-supervised", "transformers"):
-        groups = {"transformers": "vit"}.get(name, name.replace("-", "_"))
+    if name in ZOO_GROUPS:
         rows = table("finetune_accuracy")
-        rows = rows[rows["group"].str.startswith(groups)].rename(columns={"dataset": "task"})
+        rows = rows[rows["group"].str.startswith(ZOO_GROUPS[name])].rename(columns={"dataset": "task"})
         rows["accuracy"] /= 100
     elif name == "tmlr":
         rows = table("tmlr_scores").rename(columns={"dataset": "task", "test_score": "accuracy"})

@@ -103,7 +103,9 @@ class Record:
     --------
     >>> import pandas as pd
     >>> from sfda import Record
-    >>> past = pd.DataFrame({"birds": [0.9, 0.8, 0.7], "cars": [0.8, 0.7, 0.65]}, index=["large", "middle", "small"])
+    >>> past = pd.DataFrame(
+    ...     {"birds": [0.9, 0.8, 0.7], "cars": [0.8, 0.7, 0.65]},
+    ...     index=["large", "middle", "small"])
     >>> list(Record(past).forecast().index)
     ['large', 'middle', 'small']
     """

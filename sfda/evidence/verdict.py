@@ -208,13 +208,33 @@ def pooled_interval(contests, statistic=weighted_tau, *, versus=None, level=0.95
         if versus not in shared:
             raise ValueError(f"versus: expected one of {', '.join(shared)}, got {versus!r}")
         values = values - values.loc[versus]
-    return pd.concat([values.mean(axis=1).rename("mean"), _ends(values, level)], axis=1)
+    return over_tasks(values, level=level)
 
 
-def _ends(values, level):
-    """Ends of the t interval over the columns of each row."""
+def over_tasks(values, *, level=0.95):
+    """Mean of each row over its columns, the tasks, with its t interval.
+
+    Parameters
+    ----------
+    values : pandas.DataFrame
+        One column a task, two at least; no NaN.
+    level : float, default 0.95
+
+    Returns
+    -------
+    pandas.DataFrame
+        With the rows of `values`: ``mean``, and ``low`` and ``high``, the ends of
+        :func:`sfda.metric.ranking.mean_interval`, in the unit of `values`.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two columns, NaN, or a `level` that is not between 0 and 1.
+    """
     ends = [mean_interval(row, level=level) for row in values.to_numpy()]
-    return pd.DataFrame(ends, values.index, ["low", "high"])
+    table = pd.DataFrame(ends, values.index, ["low", "high"])
+    table.insert(0, "mean", values.mean(axis=1))
+    return table
 
 
 def yardsticks(models, accuracies):
@@ -256,7 +276,7 @@ def contest(group, *, folder=None):
     Parameters
     ----------
     group : str
-        "supervised", "self-supervised" or "transformer".
+        "supervised", "self-supervised" or "transformers"; also "transformer", as the tables have it.
     folder : path, optional
         As in :func:`table`.
 
@@ -274,12 +294,14 @@ def contest(group, *, folder=None):
     Raises
     ------
     ValueError
-        The table of accuracies has no such group.
+        No network of the tables is of that group: the message lists those that are there.
+    FileNotFoundError
+        As in :func:`table`.
     """
-    accuracies = table("accuracy", folder=folder)
-    if group not in set(accuracies["group"]):
-        raise ValueError(f"group: expected one of {sorted(set(accuracies['group']))}, found {group!r}")
-    accuracies = accuracies[accuracies["group"] == group]
+    everything = table("accuracy", folder=folder)
+    accuracies = everything[everything["group"] == ("transformer" if group == "transformers" else group)]
+    if accuracies.empty:
+        raise ValueError(f"group: expected one of {', '.join(everything['group'].unique())}, got {group!r}")
     models = table("models", folder=folder)
     yards = yardsticks(models, accuracies)
     if (Path(folder or data_folder("pocket")) / "untrained_scores.csv").is_file():
@@ -332,7 +354,7 @@ def summary(scores, accuracies, tasks_by_half, *, level=0.95):
     reported = accuracies[accuracies["task"].isin(tasks_by_half["reporting"])]
     halves = ("development", "reporting")
     found = pd.DataFrame({half: each[tasks_by_half[half]].mean(axis=1) for half in halves})
-    found[["from", "to"]] = _ends(each[tasks_by_half["reporting"]], level)
+    found[["from", "to"]] = over_tasks(each[tasks_by_half["reporting"]], level=level)[["low", "high"]]
     found["regret"] = 100 * judge(scores, reported, regret).mean(axis=1)
     # Metrics that are equal but for rounding keep their order.
     return found.iloc[np.argsort(-evened(found["reporting"]), kind="stable")]
@@ -350,7 +372,10 @@ def chance(*accuracies, level=0.95, orders=5000, seed=0):
         As in :func:`by_seed`. Of several groups of networks each has an order of its own, and it is the mean over
         the groups that is looked at.
     level : float, default 0.95
-    orders, seed : int, default 5000 and 0
+    orders : int, default 5000
+        How many are drawn.
+    seed : int, default 0
+        Of the random orders.
 
     Returns
     -------

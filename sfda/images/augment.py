@@ -34,7 +34,8 @@ def normalise(images):
     --------
     >>> import torch
     >>> from sfda.images.augment import normalise
-    >>> normalise(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)).max().item()
+    >>> white = torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
+    >>> normalise(white).max().item()
     2.0
     """
     check_images(images)

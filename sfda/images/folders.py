@@ -29,7 +29,7 @@ def image_folder(path, *, validation=0.0, test=0.0, seed=SEED):
     validation, test : float, default 0
         Shares of the training images to set aside for a part that the folder does not have, the same of each class.
         Each class keeps one training image at least.
-    seed : int, default SEED
+    seed : int, default 0
         Of the random choice of those.
 
     Returns
@@ -120,7 +120,7 @@ def image_archive(path, *, validation=0.0, seed=SEED):
         1 for test; ``name`` (N,), of the images.
     validation : float, default 0
         Share of the training images of each class to set aside.
-    seed : int, default SEED
+    seed : int, default 0
         Of the random choice of those.
 
     Returns

@@ -89,7 +89,7 @@ class ImageSet:
 
     @cached_property
     def everything(self):
-        """All images, in the order train, validation, test: what the paper's public code scores."""
+        """All images, in the order train, validation, test; the paper's public code scores all of them."""
         return ConcatDataset(self.parts)
 
     @cached_property

@@ -218,8 +218,8 @@ def load_task(name, folder=None, *, side=SIDE, download=False):
     --------
     >>> from sfda.images.tasks import load_task
     >>> digits = load_task("digits")
-    >>> len(digits.train), tuple(digits.train.images.shape[1:]), digits.task.half
-    (60, (3, 32, 32), 'reporting')
+    >>> tuple(digits.train.images.shape), digits.task.half
+    ((60, 3, 32, 32), 'reporting')
     """
     task = _task(name)
     folder = images_folder(folder)
@@ -272,7 +272,7 @@ def select(labels, sizes, *, n_classes=None, seed=SEED):
         Of the parts.
     n_classes : int, optional
         Default: the largest label plus one.
-    seed : int, default SEED
+    seed : int, default 2022
         Of the permutation that orders the samples.
 
     Returns

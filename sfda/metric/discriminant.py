@@ -126,20 +126,20 @@ class FisherDiscriminant(ClassNamePrefixFeaturesOutMixin, ClassifierMixin, Trans
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """Most probable class of each row of `X`; shape (N,)."""
+        """Most probable class of each row of `X` (N, D); shape (N,), of the labels' dtype."""
         scores = self._discriminants(X)  # before classes_: it may not be fitted
         return self.classes_[scores.argmax(1)]
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Class probabilities, shape (N, C), columns in the order of ``classes_``."""
+        """Class probabilities of each row of `X` (N, D), shape (N, C), columns in the order of ``classes_``."""
         return softmax(self._discriminants(X))
 
     def predict_log_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Logarithm of the class probabilities, without underflow; shape (N, C)."""
+        """Logarithm of :meth:`predict_proba`, without underflow; shape (N, C)."""
         return log_softmax(self._discriminants(X))
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Project on the Fisher directions; shape (N, min(C - 1, D))."""
+        """Rows of `X` (N, D), less the mean of all samples, on the Fisher directions; shape (N, min(C - 1, D))."""
         check_is_fitted(self)
         return matmul(self._features(X, reset=False) - self.xbar_, self.scalings_)
 

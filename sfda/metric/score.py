@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
 
 class SaturationWarning(UserWarning):
-    """The plain score is at its maximum of 1, or of N <= D samples, where a small lambda makes it 1 for any labels."""
+    """The plain score says little here.
+
+    It is within 1e-6 of 1, its maximum; or there are no more samples than features (N <= D), so that a small lambda
+    makes it 1 whatever the labels are.
+    """
 
 
 def sfda_score(
@@ -71,7 +75,8 @@ def sfda_score(
         likelihood of the first pass for "leave-one-out", where a much smaller one makes the score collapse if N is
         not much larger than D.
     strength : float, default 5.0
-        a of the adaptive rule lambda = max(exp(-a sigma), 1e-10).
+        a of the adaptive rule lambda = max(exp(-a sigma), 1e-10), sigma the largest eigenvalue of S_W as the public
+        code estimates it; not used where `shrinkage` is a number, nor by "leave-one-out", which chooses lambda.
     dtype : None, "float64" or "float32", default None
         Precision of the products over samples; None means float64. Factorisations are always in float64, and so is
         everything when N < 2 D or where float32 proves not to be enough: features that are linearly dependent, or
@@ -330,7 +335,8 @@ def discriminant_accuracy(features, labels, *, posterior="resubstitution", shrin
     Examples
     --------
     >>> from sfda.metric.score import discriminant_accuracy
-    >>> discriminant_accuracy([[0.0], [1.0], [0.8], [2.0], [3.0]], [0, 0, 1, 1, 1])
+    >>> X, y = [[0.0], [1.0], [0.8], [2.0], [3.0]], [0, 0, 1, 1, 1]
+    >>> discriminant_accuracy(X, y)
     0.8
     """
     right = lambda delta, y: delta.argmax(1) == y  # noqa: E731

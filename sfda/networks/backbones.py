@@ -85,9 +85,12 @@ class Backbone:
     >>> from sfda.networks.extract import extract
     >>> from torch import nn
     >>> from torchvision import datasets, transforms
-    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    >>> network = nn.Sequential(
+    ...     nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    ...     nn.Linear(8, 5))
     >>> backbone = Backbone("mine", network, transforms.ToTensor())
-    >>> extract(backbone, datasets.FakeData(6, (3, 32, 32)), "six random images").features.shape
+    >>> images = datasets.FakeData(6, (3, 32, 32))
+    >>> extract(backbone, images, "six random images").features.shape
     (6, 8)
     """
 

@@ -38,6 +38,7 @@ class Encoder(nn.Module):
         self.register_buffer("offset", ((augment.MEAN - mean) / deviation).view(1, -1, 1, 1))
 
     def forward(self, x):
+        """Features (B, D) of images (B, 3, H, W), as :func:`sfda.images.augment.normalise` normalises them."""
         with Hook(self.backbone) as hook:
             return hook(x * self.factor + self.offset)[0]
 

@@ -10,41 +10,41 @@ from sfda.evidence.command import observed_once, result
 from sfda.files import FEATURES, replacing, say
 
 RANK = """\
-Rank pre-trained networks for labelled images without fine-tuning any: one forward
-pass of each network, one score, and how sure it is.
+Rank pre-trained networks for labelled images without fine-tuning any: one
+forward pass of each network, one score, and how sure it is.
 
-Features are kept in a cache. A run that was stopped, in whatever way, goes on with
-the same command; only the network that was at work is done again."""
+Features are kept in a cache. A run that was stopped, in whatever way, goes on
+with the same command; only the network that was at work is done again."""
 RANK_MORE = """\
 examples:
   python -m sfda rank photographs --zoo supervised
-  python -m sfda rank photographs --models timm:resnet50.a1_in1k torchvision:densenet121 \\
-      --per-class 50 --figure ranking.png --json ranking.json
-  python -m sfda rank pets --download --models weights/manifest.json --side 160 \\
-      --metric "left-out probability" --metric LEEP
+  python -m sfda rank photographs --models timm:resnet50.a1_in1k \\
+      torchvision:densenet121 --per-class 50 --figure ranking.png --json all.json
+  python -m sfda rank pets --download --models weights/manifest.json \\
+      --side 160 --metric "left-out probability" --metric LEEP
 
 how to read the table:
   score            larger is better; comparable on the same images only
   95 % interval    how far the score would move with other images like these
-  tied with first  yes: on these images the difference to the first may be chance
-  saturated        yes: the score is at its maximum and cannot tell networks apart
+  tied with first  yes: on these images its lag behind the first may be chance
+  saturated        yes: the score is at its maximum and tells no networks apart
                    (the column is left out where all are "no")
-  pixels           height of the images, and of the network's own where it differs
+  pixels           height of the images, and of the network's own where another
                    (said above the table where it is the same for all)
   features         numbers a network makes of an image; parameters: its size
-  forward          seconds of the forward pass, or "cached"; scoring: of the score
-                   and its interval
+  forward          seconds of the forward pass, or "cached"; scoring: seconds of
+                   the score and its interval
 
 folders (what is left out is counted by reason below the table):
-  cat/1.jpg, cat/young/2.jpg     classes; any file that Pillow opens is an image
-  train/cat/1.jpg, test/cat/...  parts, as Training_set, val2017, dev, eval, testing, ...
-  photos/all/cat/1.jpg           as from all: a folder alone is no choice
-  test/3.jpg beside train/cat/   left out: images without classes
-  cat/train/1.jpg, fold1/cat/..  refused, as is train beside cat: parts or classes?
-  .git, __MACOSX, cat/clip.mp4   left out, as are links to folders inside a class
+  cat/1.jpg, cat/young/2.jpg    classes; any file that Pillow opens is an image
+  train/cat/1.jpg, test/cat/..  parts, as are Training_set, val2017, dev, eval
+  photos/all/cat/1.jpg          as from all: a folder alone is no choice
+  test/3.jpg beside train/cat/  left out: images without classes
+  cat/train/1.jpg, fold/cat/..  refused, as is train beside cat: part or class?
+  .git, __MACOSX, cat/clip.mp4  left out, as are links to folders in a class
 
-The intervals do not say how well the score forecasts fine-tuning; the last lines of
-the output do, as far as this project has measured it.
+The intervals do not say how well the score forecasts fine-tuning; the last
+lines of the output do, as far as this project has measured it.
 
 exit codes:
   0    all networks are ranked
@@ -53,7 +53,8 @@ exit codes:
 
 files:
   features in ~/.cache/sfda/features (--cache), data sets in $SFDA_IMAGES or
-  ~/.cache/sfda/images, weights in torch.hub's folder (--weights). All may be deleted."""
+  ~/.cache/sfda/images, weights in torch.hub's folder (--weights). All of them
+  may be deleted."""
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -71,9 +72,9 @@ def add_parser(commands):
     add("--models", nargs="+", metavar="NAME", default=[],
         help="torchvision:NAME[:WEIGHTS], timm:NAME, self-supervised:NAME, transformer:NAME, pocket:NAME, "
         "MANIFEST.json[:NAME] (alone: all in it); torchvision:NAME=FILE and timm:NAME=FILE are weights of your own")
-    add("--zoo", choices=["supervised", "self-supervised", "transformers", "pocket"],
-        help="a whole zoo: the paper's 11 supervised or 12 self-supervised networks, ten transformers, or the 33 "
-        "small ones of the pocket benchmark")
+    add("--zoo", choices=["supervised", "self-supervised", "transformers", "pocket"], metavar="ZOO",
+        help="a whole zoo: supervised or self-supervised, the paper's 11 and 12 networks; transformers, ten of them; "
+        "or pocket, the 33 small ones of the pocket benchmark")
     add("--weights", type=Path, metavar="FOLDER",
         help="where weights lie, or are downloaded to; default: torch.hub's folder")
     add = parser.add_argument_group("score").add_argument

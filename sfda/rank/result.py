@@ -200,8 +200,9 @@ def rank_features(
     >>> from sfda.rank.result import rank_features
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(300) % 3
-    >>> strong, weak = (rng.standard_normal((300, 8)) + s * np.eye(3, 8)[y] for s in (3, 1))
-    >>> found = rank_features({"weak": weak, "strong": strong}, y)
+    >>> def network(strength):
+    ...     return rng.standard_normal((300, 8)) + strength * np.eye(3, 8)[y]
+    >>> found = rank_features({"weak": network(1), "strong": network(3)}, y)
     >>> found.best, found.tied
     ('strong', [])
     """

@@ -113,7 +113,8 @@ def rank(
     Examples
     --------
     >>> from sfda.rank import rank
-    >>> found = rank(["torchvision:resnet18", "timm:resnet50.a1_in1k"], "photographs")  # doctest: +SKIP
+    >>> names = ["torchvision:resnet18", "timm:resnet50.a1_in1k"]
+    >>> found = rank(names, "photographs")  # doctest: +SKIP
     >>> print(found)  # doctest: +SKIP
     """
     from sfda.images import folders, image_sets, official

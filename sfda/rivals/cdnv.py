@@ -53,7 +53,8 @@ def directional_cdnv(features: ArrayLike, labels: ArrayLike) -> float:
     Examples
     --------
     >>> from sfda.rivals.cdnv import directional_cdnv
-    >>> round(directional_cdnv([[0.0, 5.0], [0.0, -5.0], [3.0, 0.0], [5.0, 0.0]], [0, 0, 1, 1]), 5)
+    >>> X = [[0.0, 5.0], [0.0, -5.0], [3.0, 0.0], [5.0, 0.0]]
+    >>> round(directional_cdnv(X, [0, 0, 1, 1]), 5)
     -0.03125
     """
     x, y, n_classes = as_labelled(features, labels)

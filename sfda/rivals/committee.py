@@ -55,7 +55,8 @@ def committee(features_by_model: Mapping[str, ArrayLike], labels: ArrayLike) -> 
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(90) % 3
     >>> noise = rng.standard_normal((90, 8))
-    >>> committee({name: noise + s * np.eye(3, 8)[y] for name, s in [("weak", 1), ("strong", 4)]}, y)
+    >>> signal = np.eye(3, 8)[y]
+    >>> committee({"weak": noise + signal, "strong": noise + 4 * signal}, y)
     {'weak': 0.0, 'strong': 1.0}
     """
 

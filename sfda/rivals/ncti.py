@@ -60,7 +60,8 @@ def ncti(features_by_model, labels):
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(90) % 3
     >>> noise = rng.standard_normal((90, 8))
-    >>> zoo = {name: noise + s * np.eye(3, 8)[y] for name, s in [("weak", 1), ("strong", 4)]}
+    >>> signal = np.eye(3, 8)[y]
+    >>> zoo = {"weak": noise + signal, "strong": noise + 4 * signal}
     >>> scores = ncti(zoo, y)
     >>> scores["weak"] < scores["strong"]
     True
@@ -113,7 +114,8 @@ def ncti_terms(features, labels):
     >>> from sfda.rivals.ncti import ncti_terms
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(90) % 3
-    >>> terms = ncti_terms(rng.standard_normal((90, 8)) + 4 * np.eye(3, 8)[y], y)
+    >>> X = rng.standard_normal((90, 8)) + 4 * np.eye(3, 8)[y]
+    >>> terms = ncti_terms(X, y)
     >>> 0.9 < terms.confidence <= 1
     True
     """

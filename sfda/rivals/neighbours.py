@@ -50,14 +50,16 @@ def nearest_neighbours(features, labels, *, k=1, standardise=False):
 
     References
     ----------
-    As a transferability metric: D. Bolya, R. Mittapalli and J. Hoffman,
+    T. M. Cover and P. E. Hart, Nearest neighbor pattern classification, IEEE Transactions on Information Theory 13,
+    1967. As a transferability metric: D. Bolya, R. Mittapalli and J. Hoffman,
     *Scalable Diverse Model Selection for Accessible Transfer Learning*,
     NeurIPS 2021.
 
     Examples
     --------
     >>> from sfda.rivals.neighbours import nearest_neighbours
-    >>> nearest_neighbours([[0.0], [1.0], [2.5], [6.0], [7.0]], [0, 0, 1, 1, 1])
+    >>> X, y = [[0.0], [1.0], [2.5], [6.0], [7.0]], [0, 0, 1, 1, 1]
+    >>> nearest_neighbours(X, y)
     0.8
     """
     x, y, _ = as_labelled(features, labels)

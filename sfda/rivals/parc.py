@@ -80,7 +80,9 @@ def parc(features, labels, *, components=None, seed=1919, as_published=False):
     --------
     >>> from sfda.rivals.parc import parc
     >>> X = [[1.0, 0, 0], [0.9, 0.1, 0], [0, 1, 0.1], [0, 0.9, 0]]
-    >>> parc(X, ["cat", "cat", "dog", "dog"]) > 80 > 0 > parc(X, ["cat", "dog", "cat", "dog"])
+    >>> parc(X, ["cat", "cat", "dog", "dog"]) > 80
+    True
+    >>> parc(X, ["cat", "dog", "cat", "dog"]) < 0
     True
     """
     check_components(components)

@@ -50,6 +50,10 @@ def linear_probe(features, labels, *, folds=5, strength=1.0, seed=0):
     from the training samples of each fold. Iteration stops after 1000 rounds,
     converged or not.
 
+    References
+    ----------
+    G. Alain and Y. Bengio, Understanding intermediate layers using linear classifier probes, ICLR workshop 2017.
+
     Examples
     --------
     >>> import numpy as np

@@ -63,7 +63,8 @@ def leep(source_probabilities: ArrayLike, labels: ArrayLike) -> float:
     --------
     >>> from sfda import leep
     >>> theta = [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]]
-    >>> leep(theta, ["cat", "cat", "dog", "dog"]) > leep(theta, ["cat", "dog", "cat", "dog"])
+    >>> fits = leep(theta, ["cat", "cat", "dog", "dog"])
+    >>> fits > leep(theta, ["cat", "dog", "cat", "dog"])
     True
     """
     theta, y, n_classes = _as_source(source_probabilities, labels)
@@ -107,7 +108,8 @@ def nce(source_probabilities: ArrayLike, labels: ArrayLike) -> float:
     Examples
     --------
     >>> from sfda import nce
-    >>> nce([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]], ["cat", "cat", "dog", "dog"])
+    >>> theta = [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8]]
+    >>> nce(theta, ["cat", "cat", "dog", "dog"])
     0.0
     """
     theta, y, n_classes = _as_source(source_probabilities, labels)
@@ -176,7 +178,8 @@ def nleep(features, labels, *, components_per_class=5, variance=0.8, covariance=
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(90) % 3
     >>> noise = rng.standard_normal((90, 4))
-    >>> nleep(noise + np.eye(3, 4)[y], y) < nleep(noise + 5 * np.eye(3, 4)[y], y) <= 0
+    >>> signal = np.eye(3, 4)[y]
+    >>> nleep(noise + signal, y) < nleep(noise + 5 * signal, y) <= 0
     True
     """
     if not isinstance(components_per_class, numbers.Integral) or components_per_class < 1:

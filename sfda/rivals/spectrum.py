@@ -54,7 +54,8 @@ def effective_rank(features: ArrayLike, labels: ArrayLike | None = None) -> floa
     Examples
     --------
     >>> from sfda.rivals.spectrum import effective_rank
-    >>> [round(effective_rank(x), 3) for x in ([[1, 0], [0, 1]], [[1, 0], [0, 0.1]], [[1, 2], [2, 4]])]
+    >>> three = [[1, 0], [0, 1]], [[1, 0], [0, 0.1]], [[1, 2], [2, 4]]
+    >>> [round(effective_rank(x), 3) for x in three]
     [2.0, 1.356, 1.0]
     """
     x = _checked(features, labels)
@@ -111,7 +112,9 @@ def alpha_req(features: ArrayLike, labels: ArrayLike | None = None) -> float:
     >>> import numpy as np
     >>> from sfda.rivals.spectrum import alpha_req
     >>> axes = np.vstack([np.eye(8), -np.eye(8)])
-    >>> [round(alpha_req(axes * np.arange(1, 9) ** (-alpha / 2)), 6) for alpha in (0.5, 1, 3)]
+    >>> k = np.arange(1, 9)
+    >>> three = [axes * k ** (-alpha / 2) for alpha in (0.5, 1, 3)]
+    >>> [round(alpha_req(x), 6) for x in three]
     [-0.5, -0.0, -2.0]
     """
     x = centred(_checked(features, labels))

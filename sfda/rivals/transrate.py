@@ -64,7 +64,8 @@ def transrate(features, labels, *, epsilon=1e-4, normalised=False):
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(90) % 3
     >>> noise = rng.standard_normal((90, 4))
-    >>> transrate(noise + np.eye(3, 4)[y], y) < transrate(noise + 5 * np.eye(3, 4)[y], y)
+    >>> signal = np.eye(3, 4)[y]
+    >>> transrate(noise + signal, y) < transrate(noise + 5 * signal, y)
     True
     """
     if not isinstance(epsilon, numbers.Real) or not 0 < epsilon < math.inf:

@@ -135,8 +135,11 @@ def stream_score(
     >>> rng = np.random.default_rng(0)
     >>> y = np.arange(900) % 3
     >>> X = rng.standard_normal((900, 8)) + np.eye(8)[y]
-    >>> chunks = lambda: ((X[i : i + 100], y[i : i + 100]) for i in range(0, 900, 100))
-    >>> bool(np.isclose(sfda.stream_score(chunks), sfda.sfda_score(X, y), rtol=0, atol=1e-12))
+    >>> def chunks():
+    ...     for i in range(0, 900, 100):
+    ...         yield X[i : i + 100], y[i : i + 100]
+    >>> found = sfda.stream_score(chunks)
+    >>> bool(np.isclose(found, sfda.sfda_score(X, y), rtol=0, atol=1e-12))
     True
 
     From shards on disk:
@@ -144,7 +147,8 @@ def stream_score(
     >>> from pathlib import Path
     >>> def shards():  # doctest: +SKIP
     ...     for path in sorted(Path("features").glob("*.npy")):
-    ...         yield np.load(path, mmap_mode="r"), np.load(Path("labels") / path.name)
+    ...         labels = np.load(Path("labels") / path.name)
+    ...         yield np.load(path, mmap_mode="r"), labels
     """
     if not callable(make_chunks):
         raise TypeError(

@@ -90,12 +90,12 @@ def test_nothing_is_there(tmp_path, capsys):
     assert text.splitlines()[-1] == f"next: {shlex.join(['python', '-m', 'sfda', 'paper', 'fetch', '--images', str(images), '--weights', str(weights)])}"
     assert "0 of 363 pairs" in text and not images.exists() and not weights.exists()
     # A corner of it.
-    assert main(called("--group", "vit", "--tasks", "dtd", images=images, weights=weights)) == 1
+    assert main(called("--group", "transformers", "--tasks", "dtd", images=images, weights=weights)) == 1
     text = capsys.readouterr().out
     assert "0 of 10 there" in text and "0 of 1 there" in text and "byol" not in text and "pets" not in text
-    assert f"paper fetch --group vit --tasks dtd --images {images}" in text.splitlines()[-1]
+    assert f"paper fetch --group transformers --tasks dtd --images {images}" in text.splitlines()[-1]
     for wrong, message in ((["--tasks", "imagenet"], "task: expected one of aircraft"), (["--models", "resnet18"], "model: expected one of resnet34"),
-                           (["--models", "byol", "--group", "vit"], "--models and --group")):  # fmt: skip
+                           (["--models", "byol", "--group", "transformers"], "--models and --group")):  # fmt: skip
         assert main(called(*wrong)) == 2 and message in capsys.readouterr().err
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from sfda import files
-from sfda.evidence.published import RECORDS, accuracy_table, record, table
+from sfda.evidence.published import RECORDS, ZOO_GROUPS, accuracy_table, record, table
 from sfda.metric.ranking import weighted_tau
 
 # Number of rows, what one row is about (no two rows of a table share it), and ranges of its numbers.
@@ -53,6 +53,11 @@ def test_accuracy_table(group, shape):
     assert found.loc[first["model"], first["dataset"]] == first["accuracy"]
 
 
+def test_zoos_have_the_commands_names_too():
+    for name, group in ZOO_GROUPS.items():
+        assert accuracy_table(name).equals(accuracy_table(group)) and accuracy_table(name).index.isin(record(name)[0].index).all()
+
+
 @pytest.mark.parametrize("name", ["finetune_accuracy", "published_tau_w"])
 def test_groups_partition_the_table(name):
     everything = table(name)
@@ -60,7 +65,8 @@ def test_groups_partition_the_table(name):
     parts = [table(name, group) for group in groups]
     assert sum(map(len, parts)) == len(everything)
     assert all(part["group"].nunique() == 1 and part.index[0] == 0 for part in parts)
-    message = f"group must be one of {', '.join(map(repr, groups))}, got 'cnn'"
+    names = {group: name for name, group in ZOO_GROUPS.items()}
+    message = f"group must be one of {', '.join(repr(names.get(group, group)) for group in groups)}, got 'cnn'"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         table(name, "cnn")
 

@@ -28,7 +28,7 @@ def test_add(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    ([], "nothing to add: give a task and NETWORK=ACCURACY, or --table FILE"), (["birds"], "nothing to add"), (["birds", "--table", "PLACE/mine.csv"], "nothing to add"),
+    ([], "nothing to add: give a task and NAME=ACCURACY, or --table FILE"), (["birds"], "nothing to add"), (["birds", "--table", "PLACE/mine.csv"], "nothing to add"),
     (["birds", "a=90"], "accuracy: expected a share of 1, got 90 of 'a'; divide per cent by 100"), (["birds", "a=nan"], "accuracy: expected a share of 1, got nan of 'a'"),
     (["birds", "a=0.5", "a=0.6"], "a on birds is there twice (seed 0)"), ([" ", "a=0.5"], "task: expected a name in every row, row 1 has none"),
     (["--table", "PLACE/none.csv"], "none.csv: there is no such file"), (["--table", "PLACE"], "expected a CSV file, found a folder"),
@@ -45,7 +45,7 @@ def test_what_cannot_be_added(arguments, message, tmp_path, capsys):
 def test_results_that_are_none(text, tmp_path, capsys):
     with pytest.raises(SystemExit, match="^2$"):
         main(["record", "add", str(tmp_path / "mine.csv"), "birds", text])
-    assert f"expected NETWORK=ACCURACY, a number from 0 to 1, got {text}" in capsys.readouterr().err
+    assert f"expected NAME=ACCURACY, a number from 0 to 1, got {text}" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -1,6 +1,5 @@
 """What `make colab` runs the chapters with: the ends of the range that pyproject.toml allows."""
 
-import importlib.util
 import re
 import sys
 
@@ -8,15 +7,12 @@ import nbformat
 import pytest
 from test_chapters import BESIDE, IMPORTABLE
 
-from tree import CHAPTERS, PROJECT, ROOT
+from tree import CHAPTERS, PROJECT, ROOT, module_at
 
 HERE = ROOT / "tests" / "colab"
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "IPython": "ipython"}  # where its name is not the module's
 
-# Its name is that of many a module: by its place.
-spec = importlib.util.spec_from_file_location("colab_notebook", HERE / "notebook.py")
-notebook = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(notebook)
+notebook = module_at(HERE / "notebook.py")
 
 
 def requirements(name):

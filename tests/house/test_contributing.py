@@ -2,14 +2,13 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 
 import pytest
 
 from forks import forked
-from tree import ROOT, tracked_files
+from tree import ROOT, copy_tracked
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^(`{3,})(?:python|yaml|md)\n(?:# |<!-- )(.+?)(?: -->)?\n(.*?)^\1$", flags=re.M | re.S)
@@ -68,11 +67,7 @@ def put(block, root):
 def copy(tmp_path_factory):
     """The repository with all blocks of the page in their places."""
     root = tmp_path_factory.mktemp("copy")
-    for path in tracked_files():
-        name = path.relative_to(ROOT)
-        if name.parts[0] != "data":
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, root / name)
+    copy_tracked(root, lambda name: name.parts[0] != "data")
     (root / "data").symlink_to(ROOT / "data")
     blocks = [found.groups()[1:] for found in BLOCK.finditer(PAGE)]
     assert len(blocks) == len(re.findall(r"^`{3,}(?!text$)\w", PAGE, flags=re.M)), "a block names no file in its first line"

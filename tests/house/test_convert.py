@@ -1,13 +1,12 @@
 """The script that makes safetensors of packaged weights, on files of the same form with random weights."""
 
-import importlib.util
 import json
 import re
 from collections import OrderedDict
 
 import pytest
 
-from tree import ROOT
+from tree import ROOT, module_at
 
 torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
@@ -15,15 +14,10 @@ timm = pytest.importorskip("timm")
 from sfda.benchmark import grids
 from sfda.networks import backbones
 
-SCRIPT = ROOT / "data" / "real" / "convert.py"
-
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("convert", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(ROOT / "data" / "real" / "convert.py")
 
 
 def packaged(network):

@@ -1,17 +1,17 @@
 """The script that makes data/features, run with no network, and what it made."""
 
 import contextlib
-import importlib.util
 import io
 import json
 import pydoc
 import runpy
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from tree import ROOT, module_at
 
 torch = pytest.importorskip("torch")
 torchvision = pytest.importorskip("torchvision")
@@ -19,7 +19,7 @@ timm = pytest.importorskip("timm")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 Image = pytest.importorskip("PIL.Image")
 
-DATA = Path(__file__).resolve().parents[2] / "data"
+DATA = ROOT / "data"
 SCRIPT = DATA / "extract_features.py"
 MEAN, STD, SIZE = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4], 64
 # name -> builder, and the penultimate activations written out by hand, with the classifier they enter
@@ -35,9 +35,7 @@ ABOUT = {"labels", "split", "classes", "images"}
 @pytest.fixture(scope="module", autouse=True)
 def script():
     """The script as a module, with the name that it has on the command line, and kept to two threads."""
-    spec = importlib.util.spec_from_file_location("extract_features", SCRIPT)
-    module, threads = importlib.util.module_from_spec(spec), torch.get_num_threads()
-    spec.loader.exec_module(module)
+    module, threads = module_at(SCRIPT), torch.get_num_threads()
     torch.set_num_threads(min(2, threads))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(sys, "argv", [str(SCRIPT)])

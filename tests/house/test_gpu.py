@@ -1,6 +1,5 @@
 """The script of `make gpu`, in small on the CPU."""
 
-import importlib.util
 import re
 import warnings
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("timm")  # which brings torchvision and safetensors
 
-from tree import ROOT
+from tree import ROOT, module_at
 
 SCRIPT = ROOT / "tests" / "benchmarks" / "gpu.py"
 ABOUT = ["device", "torch", "date"]
@@ -32,9 +31,7 @@ COLUMNS = {
 
 @pytest.fixture(scope="module")
 def gpu():
-    spec = importlib.util.spec_from_file_location("gpu", SCRIPT)
-    module, threads = importlib.util.module_from_spec(spec), torch.get_num_threads()
-    spec.loader.exec_module(module)
+    module, threads = module_at(SCRIPT), torch.get_num_threads()
     torch.set_num_threads(1)
     yield module
     torch.set_num_threads(threads)

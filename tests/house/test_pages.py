@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Error, sync_playwright
 
-from explorable import VEGA_LITE
+from explorable.show import VEGA_LITE
 from sfda import plots
 from sfda.evidence import verdict
 from sfda.metric import ranking
@@ -479,7 +479,7 @@ def test_results_that_are_chosen_are_those_of_the_tables(tab):
     for group, metric, task in (("self-supervised", "LogME", "usps"), ("transformers", "NLEEP", "kmnist")):
         for name, choice in {"group": group, "metric": metric, "task": plots.NAMES[task]}.items():
             page.select_option(f"[data-explorable] [name={name}]", choice)
-        scores, runs, _ = verdict.contest(group.removesuffix("s"))
+        scores, runs, _ = verdict.contest(group)
         tau, lost = (verdict.judge(scores, runs, how).loc[metric, task] for how in (ranking.weighted_tau, ranking.regret))
         said = f"weighted tau {tau:.2f}, {100 * lost:.1f} points lost".replace("-", "\N{MINUS SIGN}")
         page.wait_for_function(f"said => {SAID} === said", arg=said)

@@ -1,7 +1,6 @@
 """The wheel, installed where nothing of the repository is, and used from elsewhere."""
 
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tree import ROOT, tracked_files
+from tree import ROOT, copy_tracked, tracked_files
 
 torch = pytest.importorskip("torch")
 models = pytest.importorskip("torchvision.models")
@@ -44,11 +43,8 @@ def run(*command, cwd, environment=None, **options):
 def wheel(tmp_path_factory):
     """The wheel of a copy of the package, as it is published."""
     folder = tmp_path_factory.mktemp("wheel")
-    for path in tracked_files():
-        name = path.relative_to(ROOT)
-        if name.parts[0] in ("sfda", "pyproject.toml", "README.md", "LICENSE") or PUBLISHED in name.parents:
-            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, folder / "source" / name)
+    own = "sfda", "pyproject.toml", "README.md", "LICENSE"
+    copy_tracked(folder / "source", lambda name: name.parts[0] in own or PUBLISHED in name.parents)
     # The backend itself: pip would fetch another one for the occasion.
     run("-c", f"from setuptools import build_meta; build_meta.build_wheel({str(folder)!r})", cwd=folder / "source")
     return next(folder.glob("*.whl"))

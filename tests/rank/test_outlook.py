@@ -232,4 +232,4 @@ def test_the_command(tmp_path, capsys):
         assert message in error and error.count("\n") == 1
     with pytest.raises(SystemExit, match="^2$"):
         main([*command, "--observed", "a"])
-    assert "expected NETWORK=ACCURACY, a number from 0 to 1, got a" in capsys.readouterr().err
+    assert "expected NAME=ACCURACY, a number from 0 to 1, got a" in capsys.readouterr().err
