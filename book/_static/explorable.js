@@ -1,4 +1,4 @@
-// Draws the explorables of book/explorable.py: in the book with its own Vega, elsewhere as part of an output.
+// Draws the explorables of book/explorable/: in the book with its own Vega, elsewhere as part of an output.
 for (const box of document.querySelectorAll("[data-explorable]:not([data-drawn])")) {
   if (!window.vegaEmbed) break;
   const spec = JSON.parse(box.querySelector("script").textContent);

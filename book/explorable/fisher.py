@@ -106,7 +106,7 @@ def fisher_space(features, y, held, names, strengths):
     centres = plain.transform_filter("!datum.held").transform_aggregate(x="mean(x)", y="mean(y)", groupby=["class"])
     space = alt.layer(
         samples.transform_filter("datum.held").mark_point(size=45, strokeWidth=1.5, opacity=0.9, filled=False),
-        samples.transform_filter("!datum.held").mark_point(filled=True, size=26, opacity=0.7),
+        samples.transform_filter("!datum.held").mark_point(filled=True, size=26, opacity=0.9),
         centres.mark_text(fontWeight="bold", dy=-16).encode(text="class:N"),
     ).properties(width=270, height=270)  # fmt: skip
 

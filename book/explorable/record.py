@@ -59,7 +59,7 @@ def record_grows(contests, most=5):
         mean = each.transform_aggregate(groupby=["n"], **{value: f"mean({value})"}).encode(x=x, y=y)
         now = mean.transform_joinaggregate(last="max(n)").transform_filter("datum.n === min(past, datum.last)")
         panels.append([
-            each.mark_point(filled=True, size=18, opacity=0.55, color=OURS, clip=True).encode(x=x, y=y),
+            each.mark_point(filled=True, size=18, opacity=0.8, color=OURS, clip=True).encode(x=x, y=y),
             score.mark_rule(color=OTHER, strokeDash=[5, 4], strokeWidth=2).encode(y=y),
             score.mark_text(
                 text="score alone", align="right", baseline=side, dy=3 if side == "top" else -3, **small

@@ -95,7 +95,7 @@ def one_sample(features, labels, names):
         ):
             texts.append(one.transform_filter(where).mark_text(text=said, align=align, dx=dx, **text).encode(**place))
     plane = alt.layer(
-        every.mark_point(filled=True, size=28, opacity=0.6).encode(**here, **look),
+        every.mark_point(filled=True, size=28, opacity=0.9).encode(**here, **look),
         one.mark_rule(strokeDash=[3, 3], color="currentColor").encode(**here, x2="ox:Q", y2="oy:Q"),
         one.mark_rule(strokeWidth=3, color="currentColor").encode(**here, x2="mx:Q", y2="my:Q"),
         one.mark_point(shape="cross", angle=45, filled=True, size=110, color="currentColor", opacity=1).encode(**aim),
@@ -141,7 +141,7 @@ def one_sample(features, labels, names):
         y=alt.Y("k:Q", title=None, scale=alt.Scale(domain=[1.05 * (1 - np.e) / (len(names) - 1), 1])).axis(tickCount=5),
     )
     curve = alt.layer(
-        share.mark_point(filled=True, size=22, opacity=0.6).encode(**look),
+        share.mark_point(filled=True, size=22, opacity=0.9).encode(**look),
         *level("k", 1 - np.exp(-1), "a sure one: 1 \u2212 1/e", baseline="bottom", dy=-3),
         share.transform_filter(now).mark_point(**large).encode(**look),
         readout(one.transform_calculate(plain=f"{json.dumps(plain)}[{way}]").transform_calculate(
