@@ -112,7 +112,7 @@ def _add_group(parser):
     once = {"self_supervised": "self-supervised", "vit": "transformers"}  # as the published files call them
     parser.add_argument(
         "--group", choices=["supervised", "self-supervised", "transformers"], type=lambda name: once.get(name, name),
-        metavar="ZOO", help="networks of one of the paper's tables: supervised, self-supervised or transformers",
+        help="networks of one of the paper's tables",
     )  # fmt: skip
 
 

@@ -72,7 +72,7 @@ def add_parser(commands):
     add("--models", nargs="+", metavar="NAME", default=[],
         help="torchvision:NAME[:WEIGHTS], timm:NAME, self-supervised:NAME, transformer:NAME, pocket:NAME, "
         "MANIFEST.json[:NAME] (alone: all in it); torchvision:NAME=FILE and timm:NAME=FILE are weights of your own")
-    add("--zoo", choices=["supervised", "self-supervised", "transformers", "pocket"], metavar="ZOO",
+    add("--zoo", choices=["supervised", "self-supervised", "transformers", "pocket"],
         help="a whole zoo: supervised or self-supervised, the paper's 11 and 12 networks; transformers, ten of them; "
         "or pocket, the 33 small ones of the pocket benchmark")
     add("--weights", type=Path, metavar="FOLDER",
