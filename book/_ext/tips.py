@@ -1,7 +1,8 @@
 """Sphinx extension: words, letters and references say what they are, where a pointer or the focus rests on them.
 
 - the first use of a term of the glossary on a page becomes a link to it;
-- a letter of a formula that the page of symbols lists is marked, the first one as a stop of the tabulator;
+- a formula that holds letters of the page of symbols is marked; the first of a letter that stands alone, and displayed
+  equations, are stops of the tabulator;
 - what terms, letters, equations, figures, chapters and citations say is written to ``_static/tips_data.js`` when all
   pages are written; ``_static/tips.js`` shows it, from the book's own files.
 """
@@ -31,6 +32,10 @@ CARD = re.compile(
     r'(?:"in-short admonition">\s*<p class="admonition-title">(.*?)</p>.*?|>In short</p>\s*)<p>(.*?)</p>', flags=re.S
 )
 MATH = r'<span class="math notranslate nohighlight">(\\\(.*?\\\))</span>'
+# The same or a displayed equation: its element's tag and attributes, then its TeX.
+FORMULA = re.compile(r'<((span|div) class="math notranslate nohighlight"[^>]*)>(.*?)(?=</\2>)', flags=re.S)
+# In it, but no letters: its number, and words.
+WORDS = re.compile(r"<.*?>|\\(?:text|mathrm|operatorname|begin|end|label)\*?\{.*?\}", flags=re.S)
 
 
 def terms(text):
@@ -91,10 +96,13 @@ def symbols(page):
 
 
 def meaning(symbol, name, found):
-    """What a letter means on a page: where it is introduced, that; elsewhere only if it can be nothing else."""
+    """What a letter means on a page: where it is introduced, that; elsewhere only if it can be nothing else.
+
+    Of single Roman letters only the sizes and the identity matrix are the same all over the book.
+    """
     rows = found.get(symbol, [])
     here = [text for text, chapters, _ in rows if name in chapters]
-    if not here and len(rows) == 1 and rows[0][2] and not re.fullmatch(r"\\\([a-z]\\\)", symbol):
+    if not here and len(rows) == 1 and rows[0][2] and not re.fullmatch(r"\\\((?![CDIN])[A-Za-z]\\\)", symbol):
         here = [rows[0][0]]
     return here[0] if len(here) == 1 else None
 
@@ -117,21 +125,29 @@ def said_on(name, page):
 
 
 def marked(name, page, letters, tips):
-    """A chapter with its letters marked; their tips are added to `tips`."""
-    seen = set()
+    """A chapter with its formulas marked by the letters in them; the letters' tips are added to `tips`."""
+    known = {}
+    for symbol, rows in letters.items():
+        if text := meaning(symbol, name, letters):
+            key = html.unescape(f"symbol {symbol} {name if len(rows) > 1 else ''}".strip())
+            known[symbol[2:-2]], tips[key] = key, text
+    # The longest first: S_W is more than S. A letter within a name, with an index or as one is another.
+    each = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
+    pattern, seen = re.compile(rf"(?<![A-Za-z\\_])(?<!_\{{)(?:{each})(?![A-Za-z_])"), set()
 
     def mark(match):
-        text = meaning(match[1], name, letters)
-        if text is None:
+        element, kind, tex = match.groups()
+        found = list(dict.fromkeys(known[letter] for letter in pattern.findall(WORDS.sub(" ", tex)))) if known else []
+        alone = known.get(tex[2:-2]) if found else None
+        if not found:
             return match[0]
-        key = f"symbol {match[1]} {name if len(letters[match[1]]) > 1 else ''}".strip()
-        stop = "" if key in seen else ' tabindex="0"'
-        seen.add(key)
-        tips[html.unescape(key)] = text
-        return match[0].replace(">", f' data-tip="{key}"{stop}>', 1)
+        stop = ' tabindex="0"' if kind == "div" or (alone and alone not in seen) else ""
+        seen.add(alone)
+        keys = html.escape("\n".join([alone] if alone else found)).replace("\n", "&#10;")
+        return f'<{element} data-tip="{keys}"{stop}>{tex}'
 
     head, main, rest = page.partition("<main")
-    return head + main + re.sub(MATH, mark, rest)
+    return head + main + FORMULA.sub(mark, rest)
 
 
 def write_tips(app, exception):

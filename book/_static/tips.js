@@ -1,4 +1,4 @@
-// Shows what book/_ext/tips.py knows of a term, a letter, an equation, a figure, a chapter or a citation, beside it.
+// Shows what book/_ext/tips.py knows of a term, the letters of a formula, an equation, a figure, a chapter or a citation, beside it.
 document.addEventListener("DOMContentLoaded", () => {
   const main = document.querySelector("main");
   if (!main || !window.TIPS) return;
@@ -9,7 +9,7 @@ document.addEventListener("DOMContentLoaded", () => {
   let owner = null, timer = 0;
 
   const told = (element) => {
-    if (element.dataset.tip) return TIPS[element.dataset.tip];
+    if (element.dataset.tip) return element.dataset.tip.split("\n").map((key) => TIPS[key]).join("");
     const address = new URL(element.href);
     address.search = "";
     return address.href.startsWith(root) ? TIPS[decodeURI(address.href.slice(root.length))] : undefined;

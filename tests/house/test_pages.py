@@ -578,6 +578,11 @@ def test_words_letters_and_references_say_what_they_are(tab, size):
         tip_of("[data-tip='symbol \\\\(\\\\lambda\\\\)']", "strength of the shrinkage", act)
         page.keyboard.press("Escape")
         page.mouse.move(0, 0)
+        # All letters of an equation that is displayed.
+        said = tip_of("div.math[data-tip]", "confidence", act)
+        assert "symbol" not in said["text"] and said["text"].count(":") > 1
+        page.keyboard.press("Escape")
+        page.mouse.move(0, 0)
         # An equation of another chapter, which is typeset, and a figure.
         tip_of("a[href^='02_fisher_discriminant.html#equation-']", "", act)
         page.wait_for_function(f"() => ({TIP})()?.svg > 0")
@@ -619,7 +624,8 @@ def test_every_term_of_the_glossary_has_a_tip_and_all_of_them_weigh_little():
     assert len(text) < 150_000 and not re.search("<script|<a |onload=", text)
     for chapter in NUMBERED:
         page = (BUILT / page_of(chapter)).read_text(encoding="utf-8")
-        assert {unescape(key) for key in re.findall('data-tip="(.*?)"', page)} <= set(tips)
+        marks = re.findall('data-tip="(.*?)"', page)
+        assert {key for mark in marks for key in unescape(mark).split("\n")} <= set(tips)
         assert page.count("std-term") >= 3, f"{chapter}: hardly a term of the glossary in it"
 
 
