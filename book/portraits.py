@@ -432,5 +432,6 @@ def climb(places):
     before, after = next(iter(places.values()))
     ax.text(before + 0.15, -0.3, "without noise", va="bottom", size="small")
     ax.text(after, -0.3, "with noise", ha="center", va="bottom", size="small")
-    ax.set(xlim=(6.6, 0.6), ylim=(len(places) - 0.5, -1), xlabel="place of the smallest network:\nnoise should not lift it")
+    ax.set(xlim=(6.6, 0.6), ylim=(len(places) - 0.5, -1))
+    ax.set_xlabel("place of the smallest network:\nnoise should not lift it")
     return fig
