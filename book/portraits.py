@@ -353,12 +353,14 @@ def matrix(table, *, ax=None):
     shades = 0.62 * table.assign(**{"cost, SFDA = 1": 0.0})
     words = table.map(lambda value: "●" if value == 1 else "")
     words["cost, SFDA = 1"] = [f"{value:.0f}" if value >= 9.5 else f"{value:.1f}" for value in cost]
-    ax = plt.subplots(figsize=(4.8, 0.2 * len(table) + 1.3))[1] if ax is None else ax
+    ax = plt.subplots(figsize=(4.8, 0.2 * len(table) + 0.9))[1] if ax is None else ax
     sns.heatmap(shades, annot=words, fmt="", cmap=sns.light_palette(plots.COLOURS[1], as_cmap=True), vmin=0, vmax=1,
                 cbar=False, linewidths=1, annot_kws={"size": 8, "color": "0.1"}, ax=ax)  # fmt: skip
     names = [name.replace("as published", "(publ.)").replace("standardised", "(std.)") for name in table.index]
     ax.set_yticks(np.arange(len(table)) + 0.5, names, rotation=0, size=8)
-    ax.set_xticks(np.arange(shades.shape[1]) + 0.5, shades.columns, rotation=90, size=8)
+    heads = [head.replace(" = ", " =\N{NO-BREAK SPACE}").replace(" ", "\n") for head in shades]
+    heads = [head.replace("saturates", "satu-\nrates") for head in heads]
+    ax.set_xticks(np.arange(shades.shape[1]) + 0.5, heads, size=8)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     ax.grid(False)
@@ -420,7 +422,7 @@ def climb(places):
     -------
     matplotlib.figure.Figure
     """
-    fig, ax = plt.subplots(figsize=(4, 0.28 * len(places) + 0.75))
+    fig, ax = plt.subplots(figsize=(4, 0.28 * len(places) + 0.9))
     for row, (before, after) in enumerate(places.values()):
         colour = WRONG if after < before else plots.COLOURS[0]
         ax.plot(before, row, "o", color=FAINT, ms=8)
@@ -430,5 +432,6 @@ def climb(places):
     before, after = next(iter(places.values()))
     ax.text(before + 0.15, -0.3, "without noise", va="bottom", size="small")
     ax.text(after, -0.3, "with noise", ha="center", va="bottom", size="small")
-    ax.set(xlim=(6.6, 0.6), ylim=(len(places) - 0.5, -1), xlabel="place of the smallest of six networks")
+    ax.set(xlim=(6.6, 0.6), ylim=(len(places) - 0.5, -1))
+    ax.set_xlabel("place of the smallest network:\nnoise should not lift it")
     return fig

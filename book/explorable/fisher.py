@@ -114,7 +114,7 @@ def fisher_space(features, y, held, names, strengths):
     long = now.transform_fold(["fitted", "held out"], as_=["which", "far"]).encode(
         x=alt.X("step:O", title="regularisation", axis=alt.Axis(labelAngle=-60, labelExpr=(
             f"{json.dumps([f'{lam:g}' for lam in sorted(strengths)])}[datum.value - 1]"))),
-        y=alt.Y("far:Q", title=None, scale=alt.Scale(domain=[0, 2])),
+        y=alt.Y("far:Q", title="distance from its class mean", scale=alt.Scale(domain=[0, 2])),
         color=alt.Color("which:N", legend=None, scale=alt.Scale(domain=["fitted", "held out"], range=[OURS, OTHER])),
     )  # fmt: skip
     curves = alt.layer(

@@ -142,7 +142,7 @@ def one_sample(features, labels, names):
     )
     curve = alt.layer(
         share.mark_point(filled=True, size=22, opacity=0.9).encode(**look),
-        *level("k", 1 - np.exp(-1), "a sure one: 1 \u2212 1/e", baseline="bottom", dy=-3),
+        *level("k", 1 - np.exp(-1), "a certain one: 1 \u2212 1/e", baseline="bottom", dy=-3),
         share.transform_filter(now).mark_point(**large).encode(**look),
         readout(one.transform_calculate(plain=f"{json.dumps(plain)}[{way}]").transform_calculate(
             label="'k = ' + format(datum.k, '.2f') + ';  ' + labels + ' labels: SFDA ' + format(datum.plain, '.2f')")),
