@@ -29,9 +29,11 @@ document.addEventListener("DOMContentLoaded", () => {
   // Numbers stand below each other at their right end, columns of words at their left (see custom.css).
   for (const table of main?.querySelectorAll("table.dataframe") ?? []) {
     const rows = [...table.tBodies[0].rows].map((row) => [...row.cells].reverse());  // heads of rows may span some
+    const heads = [...[...(table.tHead?.rows ?? [])].at(-1)?.cells ?? []].reverse();
     rows[0]?.forEach((_, i) => {
       const column = rows.map((row) => row[i]).filter((cell) => cell?.tagName === "TD");
-      column.forEach((cell) => cell.classList.toggle("words", column.some((each) => /\p{L}{4}/u.test(each.textContent))));
+      const words = column.some((each) => /\p{L}{4}/u.test(each.textContent));
+      [...column, heads[i]].forEach((cell) => cell?.classList.toggle("words", words));
     });
   }
 

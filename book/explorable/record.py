@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from explorable.parts import OTHER, OURS, readout, select, slider
+from explorable.parts import OTHER, OURS, THIRD, readout, select, slider
 from sfda import plots
 from sfda.evidence import hindsight
 
@@ -39,6 +39,8 @@ def record_grows(contests, most=5):
     way = select("way", "By", ["record", "record and score"])
     task = slider("task", "New task, one of three", 3, value=1)
     both = f"({json.dumps(scored)}[table] && way !== 'record')"
+    ink = alt.ExprRef(f"{both} ? '{THIRD}' : '{OTHER}'")  # of the way: with scores, or the record alone
+    mark = alt.ExprRef(f"{both} ? 'triangle-up' : 'square'")
 
     # A list a task, in it an item a number of past tasks.
     lists = found.round(2).groupby(["table", "by", "task"], sort=False)[["tau", "lost"]].agg(list).reset_index()
@@ -59,13 +61,13 @@ def record_grows(contests, most=5):
         mean = each.transform_aggregate(groupby=["n"], **{value: f"mean({value})"}).encode(x=x, y=y)
         now = mean.transform_joinaggregate(last="max(n)").transform_filter("datum.n === min(past, datum.last)")
         panels.append([
-            each.mark_point(filled=True, size=18, opacity=0.8, color=OURS, clip=True).encode(x=x, y=y),
-            score.mark_rule(color=OTHER, strokeDash=[5, 4], strokeWidth=2).encode(y=y),
+            each.mark_point(filled=True, size=18, opacity=0.8, color=ink, clip=True).encode(x=x, y=y),
+            score.mark_rule(color=OURS, strokeDash=[5, 4], strokeWidth=2).encode(y=y),
             score.mark_text(
                 text="score alone", align="right", baseline=side, dy=3 if side == "top" else -3, **small
             ).encode(x=alt.value(232), y=y),
-            mean.mark_line(color=OURS, strokeWidth=2.5),
-            now.mark_point(filled=True, size=130, opacity=1, color=OURS),
+            mean.mark_line(color=ink, strokeWidth=2.5),
+            now.mark_point(filled=True, size=130, opacity=1, color=ink, shape=mark),
         ])  # fmt: skip
     panels[0] = [
         limit.mark_rect(color="#999999", opacity=0.25).encode(y2="floor:Q", x=alt.value(0), x2=alt.value(235)),
@@ -95,13 +97,13 @@ def record_grows(contests, most=5):
     y = alt.Y("place:O", axis=None)
     x = {"title": "standardised logit of the accuracy", "axis": alt.Axis(values=[-3, 0, 3], titleAnchor="end"),
          "scale": alt.Scale(domain=[-3.3, 3.3], range=[148, 255], nice=False)}  # fmt: skip
-    key = alt.Chart(pd.DataFrame({"label": ["\u25cf forecast, 80 % interval   \u25c6 what came"]}))
+    key = alt.Chart(pd.DataFrame({"label": ["coloured: forecast, 80 % interval   \u25c6 what came"]}))
     right = alt.layer(
-        rows.mark_rule(color=OURS, strokeWidth=2, opacity=0.8).encode(
+        rows.mark_rule(color=ink, strokeWidth=2, opacity=0.8).encode(
             x=alt.X("low:Q", **x), x2="high:Q", y=y),
-        rows.mark_point(filled=True, size=45, color=OURS, opacity=1).encode(
+        rows.mark_point(filled=True, size=45, color=ink, shape=mark, opacity=1).encode(
             x=alt.X("at:Q", **x), y=y),
-        rows.mark_point(filled=True, size=50, shape="diamond", color=OTHER, opacity=1).encode(
+        rows.mark_point(filled=True, size=40, shape="diamond", color="currentColor", opacity=1).encode(
             x=alt.X("came:Q", **x), y=y),
         rows.mark_text(align="left", baseline="middle", **small).encode(x=alt.value(0), y=y, text="network:N"),
         key.mark_text(align="left", **small).encode(x=alt.value(0), y=alt.value(-10), text="label:N"),

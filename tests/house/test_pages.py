@@ -493,7 +493,7 @@ def test_a_record_grows_by_the_slider_and_says_where_it_has_no_scores(tab):
     said = []
     for name, value, told in [("past", "1", "record, 1 past task:"), ("past", "5", "record, 5 past tasks:"),
                               ("task", "3", "record, 5"), ("way", "record and score", "record and score, 5"),
-                              ("table", "vtab 1000", "no scores here; record, 5")]:  # fmt: skip
+                              ("table", "VTAB, 1,000 images", "no scores here; record, 5")]:  # fmt: skip
         chosen = page.locator(f"[data-explorable] [name={name}]")
         chosen.select_option(value) if name in ("way", "table") else chosen.fill(value)
         page.wait_for_function(f"told => {READ}.startsWith(told) && {READ} === {SAID}", arg=told)
