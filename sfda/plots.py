@@ -179,7 +179,7 @@ def pictures(images, *, columns, titles=None, size=0.62):
     for ax, image in zip(axes.flat, images):
         ax.imshow(image, interpolation="nearest")
     for ax, title in zip(axes[:, 0], titles or []):
-        ax.set_ylabel(title, rotation=0, ha="right", va="center", color="0.46")
+        ax.set_ylabel(title, rotation=0, ha="right", va="center", color="0.5")
     return fig
 
 
