@@ -173,12 +173,13 @@ def pictures(images, *, columns, titles=None, size=0.62):
     fig, axes = plt.subplots(
         rows, columns, figsize=(size * columns + (1.2 if titles else 0), size * rows), squeeze=False
     )
+    fig.patch.set_alpha(0)  # no paper: the page's own, light or dark, and titles that are read on both
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[], frame_on=False)
     for ax, image in zip(axes.flat, images):
         ax.imshow(image, interpolation="nearest")
     for ax, title in zip(axes[:, 0], titles or []):
-        ax.set_ylabel(title, rotation=0, ha="right", va="center")
+        ax.set_ylabel(title, rotation=0, ha="right", va="center", color="0.5")
     return fig
 
 
@@ -235,7 +236,7 @@ def tau_map(table, *, chance, ax=None):
     return ax
 
 
-def means(table, *, others=(), ours=(), hollow=(), band=None, ends=None, ax=None, xlabel=""):
+def means(table, *, others=(), ours=(), hollow=(), band=None, ends=None, ax=None, xlabel="", decimals=2):
     """Every value of a row as a small dot, their mean as a large one, which also stands to the right as a number.
 
     Parameters
@@ -256,6 +257,8 @@ def means(table, *, others=(), ours=(), hollow=(), band=None, ends=None, ax=None
     ax : matplotlib.axes.Axes, optional
     xlabel : str
         What the numbers are.
+    decimals : int, default 2
+        Of the means that are written.
 
     Returns
     -------
@@ -272,7 +275,7 @@ def means(table, *, others=(), ours=(), hollow=(), band=None, ends=None, ax=None
         outline = table.index[row] in hollow
         ax.plot(mean, row, MARKERS[kind], color="white" if outline else COLOURS[kind], ms=8, zorder=4,
                 mec=COLOURS[kind] if outline else "white", mew=1.5 if outline else 0.8)  # fmt: skip
-        ax.text(1.02, row, f"{mean:.2f}", transform=ax.get_yaxis_transform(), va="center", size="small")
+        ax.text(1.02, row, f"{mean:.{decimals}f}", transform=ax.get_yaxis_transform(), va="center", size="small")
     if ends is not None:
         for row, (low, high) in enumerate(ends.loc[table.index, ["low", "high"]].to_numpy()):
             ax.plot([low, high], [row, row], "|-", color="black", ms=7, lw=1 if low < 0 < high else 2.5, zorder=3)
