@@ -114,11 +114,19 @@ UNTOLD = r"""
   .map((box) => "scrolls sideways and does not say so: " + box.textContent.trim().slice(0, 60))
 """
 
-# Pictures are seen whole on a telephone.
-WIDE_FIGURES = r"""
-() => [...document.querySelectorAll("main figure, main figure img")]
-  .filter((box) => box.scrollWidth > box.clientWidth + 8 || box.getBoundingClientRect().right > innerWidth)
-  .map((box) => "a figure wider than a telephone: " + box.outerHTML.slice(0, 100))
+# Pictures and tables are seen whole on a telephone, those that are folded, too.
+WIDE_BOXES = r"""
+async () => {
+  const folded = [...document.querySelectorAll("main details:not([open])")];
+  folded.forEach((box) => box.open = true);
+  for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);  // the tables make themselves fit
+  const wide = [...document.querySelectorAll(
+    "main figure, main figure img, main .output.text_html, main .pst-scrollable-table-container")]
+    .filter((box) => box.scrollWidth > box.clientWidth + 8 || box.getBoundingClientRect().right > innerWidth)
+    .map((box) => "wider than a telephone: " + (box.innerText.trim() || box.outerHTML).slice(0, 100));
+  folded.forEach((box) => box.open = false);
+  return wide;
+}
 """
 
 # On a screen that is not narrow an equation must be seen whole, without scrolling.
@@ -336,7 +344,7 @@ def test_page_is_sound(tab, name):
             page.set_viewport_size(width)
             if width == PHONE and scheme == "light":
                 page.wait_for_function(STOPS)
-                problems += page.evaluate(UNTOLD) + page.evaluate(WIDE_FIGURES)
+                problems += page.evaluate(UNTOLD) + page.evaluate(WIDE_BOXES)
             found = page.evaluate(INSPECT, scheme) if width == WIDE else page.evaluate(OVERFLOW)
             problems += [f"{scheme}: {problem}" for problem in found + barriers(page, known, rest=scheme == "light")]
         page.set_viewport_size(WIDE)
