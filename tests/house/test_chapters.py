@@ -14,7 +14,7 @@ from tree import CHAPTERS, ENTRIES, NUMBERED, ROOT
 # What Colab ships, and what the setup cell brings: sfda, and what lies beside the chapters.
 BESIDE = {"afternoon", "explorable", "full_scale", "glue", "portraits"}
 IMPORTABLE = {"torch", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "sklearn",
-              "IPython", "altair", "sfda"} | BESIDE | sys.stdlib_module_names  # fmt: skip
+              "IPython", "altair", "threadpoolctl", "sfda"} | BESIDE | sys.stdlib_module_names  # fmt: skip
 
 LINES, WIDTH, CARD = 12, 520, 420
 HIDDEN = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
