@@ -28,14 +28,13 @@ FIGURE = re.compile(
     r'<figure[^>]* id="(.*?)">.*?(<img .*?>).*?<span class="caption-text">(.*?)</span><a', flags=re.S
 )
 CITATION = re.compile(r'<div class="citation" id="(.*?)".*?<p>(.*?)</p>', flags=re.S)
-CARD = re.compile(
-    r'(?:"in-short admonition">\s*<p class="admonition-title">(.*?)</p>.*?|>In short</p>\s*)<p>(.*?)</p>', flags=re.S
-)
+CARD = re.compile(r'"in-short admonition">\s*<p class="admonition-title">(.*?)</p>.*?<p>(.*?)</p>', flags=re.S)
 MATH = r'<span class="math notranslate nohighlight">(\\\(.*?\\\))</span>'
 # The same or a displayed equation: its element's tag and attributes, then its TeX.
 FORMULA = re.compile(r'<((span|div) class="math notranslate nohighlight"[^>]*)>(.*?)(?=</\2>)', flags=re.S)
+MARK = re.compile(' data-tip="[^"]*"(?: tabindex="0")?')
 # In it, but no letters: its number, and words.
-WORDS = re.compile(r"<.*?>|\\(?:text|mathrm|operatorname|begin|end|label)\*?\{.*?\}", flags=re.S)
+WORDS = r"<.*?>|\\(?:text|mathrm|operatorname|begin|end|label)\*?\{.*?\}"
 
 
 def terms(text):
@@ -131,19 +130,21 @@ def marked(name, page, letters, tips):
         if text := meaning(symbol, name, letters):
             key = html.unescape(f"symbol {symbol} {name if len(rows) > 1 else ''}".strip())
             known[symbol[2:-2]], tips[key] = key, text
-    # The longest first: S_W is more than S. A letter within a name, with an index or as one is another.
-    each = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
-    pattern, seen = re.compile(rf"(?<![A-Za-z\\_])(?<!_\{{)(?:{each})(?![A-Za-z_])"), set()
+    # The longest first: S_W is more than S. A letter within a name, with an index or as one is another. Words are
+    # passed over where they are no part of a letter.
+    each = "|".join(map(re.escape, sorted(known, key=len, reverse=True))) or "(?!)"
+    pattern, seen = re.compile(rf"(?<![A-Za-z\\_])(?<!_\{{)({each})(?![A-Za-z_])|{WORDS}", flags=re.S), set()
 
     def mark(match):
         element, kind, tex = match.groups()
-        found = list(dict.fromkeys(known[letter] for letter in pattern.findall(WORDS.sub(" ", tex)))) if known else []
-        alone = known.get(tex[2:-2]) if found else None
+        element = MARK.sub("", element)  # of a page that was not written again
+        alone = known.get(tex[2:-2])
+        found = [alone] if alone else dict.fromkeys(known[letter] for letter in pattern.findall(tex) if letter)
         if not found:
-            return match[0]
+            return f"<{element}>{tex}"
         stop = ' tabindex="0"' if kind == "div" or (alone and alone not in seen) else ""
         seen.add(alone)
-        keys = html.escape("\n".join([alone] if alone else found)).replace("\n", "&#10;")
+        keys = html.escape("\n".join(found)).replace("\n", "&#10;")
         return f'<{element} data-tip="{keys}"{stop}>{tex}'
 
     head, main, rest = page.partition("<main")

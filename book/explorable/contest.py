@@ -4,7 +4,7 @@ import json
 
 import altair as alt
 
-from explorable.parts import OTHER, OURS, readout, select
+from explorable.parts import BLUE, ORANGE, readout, select
 from sfda import plots
 from sfda.evidence import verdict
 from sfda.metric import ranking
@@ -85,8 +85,8 @@ def results(contests, tasks, metrics, start):
         x=alt.value(4), y=alt.value(264), text="label:N", tooltip=alt.value(None))  # fmt: skip
     scatter = alt.layer(
         one.mark_circle(size=55, color="currentColor", opacity=0.45),
-        first.mark_point(shape="square", filled=True, size=95, color=OTHER, opacity=1),
-        best.mark_point(filled=True, size=110, color=OURS, opacity=1), *names,
+        first.mark_point(shape="square", filled=True, size=95, color=ORANGE, opacity=1),
+        best.mark_point(filled=True, size=110, color=BLUE, opacity=1), *names,
         tied.mark_text(align="left", fontStyle="italic"), readout(said),
     ).properties(width=255, height=270)  # fmt: skip
 
@@ -95,7 +95,7 @@ def results(contests, tasks, metrics, start):
         y=alt.Y("task:N", title=None, sort=called).axis(domain=False, ticks=False),
     )  # fmt: skip
     band = alt.Chart(alt.NamedData("levels")).transform_filter("datum.group === group")
-    points = alt.condition(now, alt.value(OTHER), alt.value("currentColor"))
+    points = alt.condition(now, alt.value(ORANGE), alt.value("currentColor"))
     lost = base.transform_calculate(label="format(datum.lost, '.1f')").encode(
         x=alt.value(212), text="label:N")  # fmt: skip
     heading = alt.Chart(alt.Data(values=[{}])).encode(x=alt.value(212), y=alt.value(-4), text=alt.value("lost"))
@@ -103,7 +103,7 @@ def results(contests, tasks, metrics, start):
         band.transform_calculate(low="-datum.level").mark_rect(color="currentColor", opacity=0.1).encode(
             x="low:Q", x2="level:Q"),
         base.mark_circle(size=60, opacity=0.9).encode(color=points),
-        base.transform_filter(now).mark_circle(size=130, color=OTHER, opacity=1),
+        base.transform_filter(now).mark_circle(size=130, color=ORANGE, opacity=1),
         lost.mark_text(align="right"), heading.mark_text(align="right", baseline="bottom"),
     ).properties(width=175, height=240)  # fmt: skip
     data = {"networks": networks, "each": each, "levels": levels}

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import orthogonal_procrustes
 
-from explorable.parts import OTHER, OURS, by_class, readout, select, slider
+from explorable.parts import BLUE, ORANGE, by_class, readout, select, slider
 from sfda import FisherDiscriminant
 
 
@@ -115,7 +115,7 @@ def fisher_space(features, y, held, names, strengths):
         x=alt.X("step:O", title="regularisation", axis=alt.Axis(labelAngle=-60, labelExpr=(
             f"{json.dumps([f'{lam:g}' for lam in sorted(strengths)])}[datum.value - 1]"))),
         y=alt.Y("far:Q", title="distance from its class mean", scale=alt.Scale(domain=[0, 2])),
-        color=alt.Color("which:N", legend=None, scale=alt.Scale(domain=["fitted", "held out"], range=[OURS, OTHER])),
+        color=alt.Color("which:N", legend=None, scale=alt.Scale(domain=["fitted", "held out"], range=[BLUE, ORANGE])),
     )  # fmt: skip
     curves = alt.layer(
         long.mark_line(strokeWidth=2.5),

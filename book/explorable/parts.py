@@ -5,7 +5,7 @@ import pandas as pd
 
 from sfda import plots
 
-OURS, OTHER, THIRD = plots.COLOURS[:3]
+BLUE, ORANGE, GREEN = plots.COLOURS[:3]
 DASHED = {"strokeDash": [5, 4], "color": "currentColor"}
 SHAPES = ["circle", "square", "triangle-up", "diamond", "triangle-down"]
 

@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from explorable.parts import OTHER, OURS, THIRD, readout, select, slider
+from explorable.parts import BLUE, GREEN, ORANGE, readout, select, slider
 from sfda import plots
 from sfda.evidence import hindsight
 
@@ -39,7 +39,7 @@ def record_grows(contests, most=5):
     way = select("way", "By", ["record", "record and score"])
     task = slider("task", "New task, one of three", 3, value=1)
     both = f"({json.dumps(scored)}[table] && way !== 'record')"
-    ink = alt.ExprRef(f"{both} ? '{THIRD}' : '{OTHER}'")  # of the way: with scores, or the record alone
+    ink = alt.ExprRef(f"{both} ? '{GREEN}' : '{ORANGE}'")  # of the way: with scores, or the record alone
     mark = alt.ExprRef(f"{both} ? 'triangle-up' : 'square'")
 
     # A list a task, in it an item a number of past tasks.
@@ -62,7 +62,7 @@ def record_grows(contests, most=5):
         now = mean.transform_joinaggregate(last="max(n)").transform_filter("datum.n === min(past, datum.last)")
         panels.append([
             each.mark_point(filled=True, size=18, opacity=0.8, color=ink, clip=True).encode(x=x, y=y),
-            score.mark_rule(color=OURS, strokeDash=[5, 4], strokeWidth=2).encode(y=y),
+            score.mark_rule(color=BLUE, strokeDash=[5, 4], strokeWidth=2).encode(y=y),
             score.mark_text(
                 text="score alone", align="right", baseline=side, dy=3 if side == "top" else -3, **small
             ).encode(x=alt.value(232), y=y),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from explorable.parts import OTHER, THIRD, level, readout, select, slider
+from explorable.parts import GREEN, ORANGE, level, readout, select, slider
 from sfda import plots, weighted_tau
 
 
@@ -40,7 +40,7 @@ def moving_network(names, chance):
     network = select("network", "Network", names)
     place = slider("place", "Its place by the score", n, value=4)
     chosen = "datum.network === network"
-    ink = alt.condition(chosen, alt.value(OTHER), alt.value("currentColor"))
+    ink = alt.condition(chosen, alt.value(ORANGE), alt.value("currentColor"))
 
     # The others close ranks.
     order = pd.DataFrame({"network": names, "true": range(1, n + 1)})
@@ -80,10 +80,10 @@ def moving_network(names, chance):
     curves = alt.layer(
         base.mark_line(color="currentColor", opacity=0.18).encode(detail="network:N"),
         *level("y", chance, "95th percentile of random orders", baseline="top", dy=4, fontSize=11),
-        kendall.mark_line(color=THIRD, strokeDash=[3, 3], strokeWidth=2),
-        mine.mark_line(color=OTHER, strokeWidth=3),
-        kendall.transform_filter(now).mark_point(shape="diamond", filled=True, size=110, color=THIRD, opacity=1),
-        mine.transform_filter(now).mark_point(filled=True, size=130, color=OTHER, opacity=1),
+        kendall.mark_line(color=GREEN, strokeDash=[3, 3], strokeWidth=2),
+        mine.mark_line(color=ORANGE, strokeWidth=3),
+        kendall.transform_filter(now).mark_point(shape="diamond", filled=True, size=110, color=GREEN, opacity=1),
+        mine.transform_filter(now).mark_point(filled=True, size=130, color=ORANGE, opacity=1),
         readout(said),
     )  # fmt: skip
     return alt.concat(slopes, curves.properties(width=270, height=230), columns=2).add_params(network, place), taus
